@@ -1,0 +1,260 @@
+"""What every part of the toolchain needs: places, progress lines, commands with a limit, locks, whole files."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+Say = Callable[[str], None]
+"""Prints one line of progress."""
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOLCHAIN_DIR = ROOT / ".toolchain"
+VENV_DIR = ROOT / ".venv"
+
+_HEARTBEAT_SECONDS = 20.0
+_TAIL_LINES = 15
+
+
+class ToolchainError(Exception):
+    """Something could not be had; the text says what, why and what to do about it."""
+
+
+class LimitReached(ToolchainError):
+    """A wait took longer than its limit."""
+
+
+def cache_dir() -> Path:
+    """The cache that all clones share: `DINDRUNNER_CACHE`, else below `XDG_CACHE_HOME`, else below `~/.cache`."""
+    if chosen := os.environ.get("DINDRUNNER_CACHE"):
+        return Path(chosen).absolute()
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base).absolute() / "gitlab-dind-runners"
+
+
+def log_dir() -> Path:
+    """Where the full output of the commands goes."""
+    path = TOOLCHAIN_DIR / "log"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def make_say(start: float | None = None) -> Say:
+    """A `Say` that prints to standard error, after the time since `start` (a `time.monotonic()`; default: now)."""
+    began = time.monotonic() if start is None else start
+    lock = threading.Lock()
+
+    def say(text: str) -> None:
+        with lock:
+            print(f"[{elapsed(time.monotonic() - began):>7}] {text}", file=sys.stderr, flush=True)
+
+    return say
+
+
+def elapsed(seconds: float) -> str:
+    """A duration for people: `0.4 s`, `59 s`, `3 min 20 s`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+@contextlib.contextmanager
+def progress(say: Say, what: str) -> Iterator[None]:
+    """Says `what` at once, again every 20 s while it goes on, and at the end how long it took."""
+    began = time.monotonic()
+    done = threading.Event()
+
+    def heartbeat() -> None:
+        while not done.wait(_HEARTBEAT_SECONDS):
+            say(f"{what} … {elapsed(time.monotonic() - began)}")
+
+    say(f"{what} …")
+    thread = threading.Thread(target=heartbeat, daemon=True)
+    thread.start()
+    outcome = "failed after"
+    try:
+        yield
+        outcome = "done in"
+    finally:
+        done.set()
+        thread.join()
+        say(f"{what}: {outcome} {elapsed(time.monotonic() - began)}")
+
+
+def run(
+    command: Sequence[str | Path],
+    *,
+    limit: float,
+    what: str = "",
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    log: Path | None = None,
+    stdin: bytes | None = None,
+) -> str:
+    """Runs a command for at most `limit` seconds and returns its standard output.
+
+    `what` names it in messages (default: its first words). `env` is laid over the current environment. `log` gets
+    everything that it prints (standard output included, so the result is then the log's whole text). A command that
+    exceeds its limit, or is interrupted, is stopped with all its children.
+
+    Raises ToolchainError with the last lines of its output where it fails, LimitReached where it takes too long.
+    """
+    words = [str(word) for word in command]
+    name = what or " ".join(words[:3])
+    with contextlib.ExitStack() as stack:
+        if log:
+            log.parent.mkdir(parents=True, exist_ok=True)
+        out = stack.enter_context(_scratch(log))
+        err = out if log else stack.enter_context(_scratch(None))
+        try:
+            process = subprocess.Popen(
+                words,
+                cwd=cwd,
+                env={**os.environ, **(env or {})},
+                stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ToolchainError(f"{name}: cannot run {words[0]}: {error.strerror}") from error
+        try:
+            process.communicate(stdin, timeout=limit)
+        except BaseException as error:
+            _stop_group(process)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise LimitReached(f"{name}: not finished after {elapsed(limit)}, stopped.{_tail(err, log)}") from None
+            raise
+        if process.returncode:
+            raise ToolchainError(f"{name}: failed with exit code {process.returncode}.{_tail(err, log)}")
+        out.seek(0)
+        return out.read().decode(errors="replace")
+
+
+def _scratch(log: Path | None) -> IO[bytes]:
+    return log.open("w+b") if log else tempfile.TemporaryFile()
+
+
+def _stop_group(process: subprocess.Popen[bytes]) -> None:
+    for signal_number, grace in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal_number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(grace)
+            return
+
+
+def _tail(stream: IO[bytes], log: Path | None) -> str:
+    stream.seek(0)
+    lines = stream.read().decode(errors="replace").strip().splitlines()[-_TAIL_LINES:]
+    where = f" Its whole output is in {log}." if log else ""
+    return where + "".join(f"\n    {line}" for line in lines)
+
+
+@contextlib.contextmanager
+def file_lock(path: Path, *, say: Say, limit: float = 1800.0) -> Iterator[None]:
+    """Holds an exclusive lock on `path`; waits up to `limit` seconds for another process that holds it.
+
+    The kernel drops the lock with its holder, so a killed process leaves nothing to clean up.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as handle:
+        give_up = time.monotonic() + limit
+        told = False
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > give_up:
+                    raise LimitReached(
+                        f"waited {elapsed(limit)} for another process that holds {path}; see `fuser {path}`"
+                    ) from None
+                if not told:
+                    say(f"waiting for another process that holds {path}")
+                    told = True
+                time.sleep(0.2)
+        yield
+
+
+def write_atomic(path: Path, content: str | bytes, *, mode: int = 0o644) -> None:
+    """Writes a whole file or none: what stood there before stays until the new text is on disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = content.encode() if isinstance(content, str) else content
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def whole_directory(path: Path) -> Iterator[Path]:
+    """Gives an empty directory to fill, which takes `path`'s place only when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        if path.exists():
+            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
+            os.replace(path, old / "it")
+            os.replace(temporary, path)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Puts `source` at `target` without a second copy of its bytes where both lie in one file system."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except OSError:
+        shutil.copy2(source, temporary)
+    os.replace(temporary, target)
+
+
+def digest_of(*parts: str | bytes) -> str:
+    """A short hash (12 hex digits) of the parts, told apart by their lengths."""
+    total = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        total.update(f"{len(data)}:".encode() + data)
+    return total.hexdigest()[:12]
+
+
+def reachable(url: str, *, limit: float = 4.0) -> bool:
+    """Whether anything but a proxy's refusal answers at `url` within `limit` seconds."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=limit):
+            return True
+    except urllib.error.HTTPError as error:
+        return error.code in (401, 404, 405)
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,92 @@
+"""Python virtual environments: the project's own `.venv`, and private ones for tools."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from toolchain.shared import ROOT, VENV_DIR, Say, ToolchainError, digest_of, file_lock, progress, run, write_atomic
+
+_REQUIREMENTS = ("requirements.txt", "requirements-dev.txt")
+_PIP_LIMIT = 1800.0
+
+
+def make_venv(path: Path, *, say: Say) -> Path:
+    """Makes a virtual environment with pip at `path` unless a working one is there; returns its python.
+
+    Raises ToolchainError where Python's venv module is incomplete (Debian) and we may not install the missing package.
+    """
+    python = path / "bin" / "python"
+    if _works(python):
+        return python
+    if not _can_make_venv():
+        _install_venv_package(say)
+    shutil.rmtree(path, ignore_errors=True)
+    with progress(say, f"making the virtual environment {path}"):
+        run([sys.executable, "-m", "venv", path], what=f"python -m venv {path}", limit=300)
+    return python
+
+
+def ensure_project_venv(*, say: Say) -> bool:
+    """Brings `.venv` to what the requirement files say; returns whether anything had to be done.
+
+    The files' hash is written last, so that an installation which was interrupted is taken up again.
+    """
+    marker = VENV_DIR / "requirements.sha256"
+    wanted = requirements_digest(ROOT)
+    if is_current(marker, wanted):
+        return False
+    with file_lock(ROOT / ".toolchain" / "venv.lock", say=say):
+        if is_current(marker, wanted):
+            return False
+        marker.unlink(missing_ok=True)
+        python = make_venv(VENV_DIR, say=say)
+        with progress(say, "installing the Python packages into .venv"):
+            files = [word for name in _REQUIREMENTS for word in ("-r", str(ROOT / name))]
+            run(
+                [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *files],
+                what="pip install into .venv",
+                limit=_PIP_LIMIT,
+            )
+        write_atomic(marker, wanted + "\n")
+    return True
+
+
+def requirements_digest(root: Path) -> str:
+    """What `.venv` depends on: the text of the requirement files and the Python that made it."""
+    return digest_of(*(root.joinpath(name).read_bytes() for name in _REQUIREMENTS), sys.version)
+
+
+def is_current(marker: Path, wanted: str) -> bool:
+    """Whether the environment beside `marker` was completed for the `wanted` digest."""
+    return marker.exists() and marker.read_text().strip() == wanted
+
+
+def _works(python: Path) -> bool:
+    try:
+        run([python, "-m", "pip", "--version"], limit=60)
+    except ToolchainError:
+        return False
+    return True
+
+
+def _can_make_venv() -> bool:
+    try:
+        run([sys.executable, "-c", "import venv, ensurepip"], limit=60)
+    except ToolchainError:
+        return False
+    return True
+
+
+def _install_venv_package(say: Say) -> None:
+    package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
+    command = f"apt-get update && apt-get install --yes {package}"
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise ToolchainError(
+            f"{sys.executable} cannot make virtual environments (its ensurepip is missing). "
+            f"Install it and repeat; on Debian and Ubuntu: sudo sh -c '{command}'"
+        )
+    with progress(say, f"installing Debian's {package}"):
+        run(["sh", "-c", command], what=command, limit=600, env={"DEBIAN_FRONTEND": "noninteractive"})
