@@ -1,0 +1,1 @@
+"""Reusable component resources, a platform each, and the pure code they share."""

@@ -1,0 +1,141 @@
+"""GitLab Runner's config.toml from the settings. Pure: text out, no Pulumi.
+
+Keys and their meaning: https://docs.gitlab.com/runner/configuration/advanced-configuration/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tomli_w
+
+from components.transport import CERTS_DIR, CLIENT_CERTS_DIR, SOCKET, Transport
+from stacks.settings import Common, Daemon, Executor, Kind, Runner
+
+DOCKER_SOCKET = "/var/run/docker.sock"
+"""Where Docker's own clients look for a daemon, in every container."""
+
+FEATURE_FLAGS = {"FF_DISABLE_AUTOMATIC_TOKEN_ROTATION": True}
+"""The token belongs to the stack: a runner that rotates it by itself would leave the stack with a dead one."""
+
+
+def render(settings: Common, tokens: Mapping[str, str], host_socket: str = DOCKER_SOCKET) -> str:
+    """The whole config.toml.
+
+    tokens: authentication token of each runner, by its name; KeyError where one is missing.
+    host_socket: path of the host's Docker socket, as jobs of kind `host-docker` mount it.
+    """
+    config: dict[str, Any] = {
+        "concurrent": settings.jobs_at_once,
+        "check_interval": settings.check_interval,
+        "log_level": settings.log_level,
+    }
+    if settings.metrics_address:
+        config["listen_address"] = settings.metrics_address
+    config["runners"] = [
+        _runner(runner, settings.gitlab.url, tokens[runner.name], settings.daemon, host_socket)
+        for runner in settings.runners
+    ]
+    return tomli_w.dumps(merge(config, settings.extra))
+
+
+def merge(base: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `extra` laid over it: tables are merged key by key, anything else is replaced."""
+    merged = dict(base)
+    for key, value in extra.items():
+        below = merged.get(key)
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            value = merge(below, value)
+        merged[key] = value
+    return merged
+
+
+def _runner(runner: Runner, url: str, token: str, daemon: Daemon, host_socket: str) -> dict[str, Any]:
+    environment = _job_environment(runner, daemon) | dict(runner.environment)
+    entry: dict[str, Any] = {
+        "name": runner.name,
+        "url": url,
+        "token": token,
+        "executor": runner.executor.value,
+        "limit": runner.limit,
+        "request_concurrency": runner.request_concurrency,
+        "environment": [f"{name}={value}" for name, value in environment.items()],
+        "feature_flags": FEATURE_FLAGS,
+    }
+    if runner.cache:
+        entry["cache"] = dict(runner.cache)
+    if runner.executor is Executor.DOCKER:
+        entry["docker"] = _docker(runner, daemon, host_socket)
+    return merge(entry, runner.extra)
+
+
+def _job_environment(runner: Runner, daemon: Daemon) -> dict[str, str]:
+    """What makes a plain `docker build` in a job find its daemon."""
+    match runner.kind, daemon.transport:
+        case Kind.PLAIN, _:
+            return {}
+        case Kind.HOST_DOCKER, _:
+            return {"DOCKER_HOST": f"unix://{DOCKER_SOCKET}"}
+        case Kind.JOB_DIND, _:
+            return {"DOCKER_TLS_CERTDIR": CERTS_DIR} | _tls_client(Transport.TLS.endpoint("docker"))
+        case Kind.DIND, Transport.TLS:
+            return _tls_client(Transport.TLS.endpoint(daemon.alias))
+        case Kind.DIND, Transport.SOCKET:
+            return {"DOCKER_HOST": f"unix://{DOCKER_SOCKET}"}
+    # An empty DOCKER_TLS_CERTDIR keeps the docker image's entrypoint from expecting certificates.
+    return {"DOCKER_HOST": Transport.TCP.endpoint(daemon.alias), "DOCKER_TLS_CERTDIR": ""}
+
+
+def _tls_client(endpoint: str) -> dict[str, str]:
+    return {"DOCKER_HOST": endpoint, "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": CLIENT_CERTS_DIR}
+
+
+def _docker(runner: Runner, daemon: Daemon, host_socket: str) -> dict[str, Any]:
+    """The `[runners.docker]` table: which daemon runs the job's containers, and what they are given."""
+    policies = list(runner.pull_policy)
+    table: dict[str, Any] = {
+        **_executor_daemon(runner, daemon),
+        "image": runner.image,
+        "privileged": runner.privileged,
+        # GitLab Runner before 13.8 knows the plain string only.
+        "pull_policy": policies[0] if len(policies) == 1 else policies,
+        "volumes": ["/cache", *_job_volumes(runner, daemon, host_socket), *runner.volumes],
+    }
+    if runner.helper_image:
+        table["helper_image"] = runner.helper_image
+    if runner.shm_size_mib:
+        table["shm_size"] = runner.shm_size_mib * 1024**2
+    if runner.network_mode:
+        table["network_mode"] = runner.network_mode
+    if runner.kind is Kind.DIND and daemon.transport is not Transport.SOCKET:
+        # Job containers live inside the daemon's machine and do not know its alias: the gateway is the daemon.
+        table["extra_hosts"] = [f"{daemon.alias}:host-gateway"]
+    if runner.kind is Kind.JOB_DIND:
+        table["services"] = [{"name": runner.job_daemon_image, "alias": "docker"}]
+        # Only the service is privileged; the job that talks to it is not.
+        table["services_privileged"] = True
+    return table
+
+
+def _executor_daemon(runner: Runner, daemon: Daemon) -> dict[str, Any]:
+    if runner.kind is Kind.HOST_DOCKER:
+        return {"host": f"unix://{DOCKER_SOCKET}"}
+    endpoint = daemon.transport.endpoint(daemon.alias)
+    if daemon.transport is Transport.TLS:
+        return {"host": endpoint, "tls_verify": True, "tls_cert_path": CLIENT_CERTS_DIR}
+    return {"host": endpoint}
+
+
+def _job_volumes(runner: Runner, daemon: Daemon, host_socket: str) -> list[str]:
+    """Volumes of the job's containers; sources are paths inside the daemon's machine."""
+    match runner.kind, daemon.transport:
+        case Kind.HOST_DOCKER, _:
+            return [f"{host_socket}:{DOCKER_SOCKET}"]
+        case Kind.JOB_DIND, _:
+            return [CLIENT_CERTS_DIR]
+        case Kind.DIND, Transport.TLS:
+            return [f"{CLIENT_CERTS_DIR}:{CLIENT_CERTS_DIR}:ro"]
+        case Kind.DIND, Transport.SOCKET:
+            return [f"{SOCKET}:{DOCKER_SOCKET}"]
+    return []

@@ -1,0 +1,204 @@
+"""The Docker-in-Docker daemon: a container that serves jobs, and the volume with its layer cache."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+import pulumi_docker as docker
+
+from components.docker.labels import LOG_OPTS, container_labels, volume_labels
+from components.docker.log_tail import log_tail_on_failure
+from components.transport import CERTS_DIR, CLIENT_CERTS_DIR, SOCKET, SOCKET_DIR, Transport
+
+STOP_SECONDS = 30
+"""How long the daemon may stop its containers; dockerd itself gives them 15 s."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DindDaemonArgs:
+    """Inputs of a DindDaemon.
+
+    prefix: prefix of the names on the engine.
+    stack: value of the `dindrunner.stack` label.
+    network_name: network that it joins.
+    image: image with the interface of the official docker:dind.
+    transport: how clients reach it.
+    alias: its host name on the network.
+    certificate_names: names in its certificate (TLS only).
+    daemon_json: content of /etc/docker/daemon.json; see `daemon_json`.
+    ready_timeout_seconds: how long its creation waits until it answers.
+    cpus, memory_mib: limits of the container; None is none.
+    dns: servers for name resolution; empty is the engine's own.
+    keep_cache: whether the data volume outlives the stack.
+    """
+
+    prefix: str
+    stack: str
+    network_name: pulumi.Input[str]
+    image: pulumi.Input[str]
+    transport: Transport = Transport.TLS
+    alias: str = "docker"
+    certificate_names: Sequence[str] = ("docker",)
+    daemon_json: str = "{}"
+    ready_timeout_seconds: int = 120
+    cpus: float | None = None
+    memory_mib: int | None = None
+    dns: Sequence[str] = ()
+    keep_cache: bool = False
+
+
+class DindDaemon(pulumi.ComponentResource):
+    """One dockerd in a privileged container, and the only user of its data volume (two would corrupt it).
+
+    The volume outlives the container: an upgrade replaces the container and keeps every layer. Creating the container
+    waits until `docker info` answers over the very transport that clients use; where it does not in time, the update
+    fails and shows the end of the daemon's log.
+
+    container: the daemon's container. data: the volume with the layer cache.
+    client_volumes: what a client's container has to mount: certificates, or the socket's directory, or nothing.
+    endpoint: DOCKER_HOST for clients on the network.
+    """
+
+    container: docker.Container
+    data: docker.Volume
+    client_volumes: list[docker.ContainerVolumeArgs]
+    endpoint: str
+
+    def __init__(self, name: str, args: DindDaemonArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("dindrunner:docker:DindDaemon", name, None, opts)
+        self.endpoint = args.transport.endpoint(args.alias)
+        self.data = docker.Volume(
+            f"{name}-data",
+            name=f"{args.prefix}-dind-data",
+            labels=volume_labels(args.stack, "data"),
+            # The layer cache is the point of a long-lived daemon: it goes only when asked to.
+            opts=pulumi.ResourceOptions(parent=self, retain_on_delete=args.keep_cache),
+        )
+        shared = self._shared_volumes(name, args)
+        self.client_volumes = [mount for mount in shared if mount.container_path != f"{CERTS_DIR}/ca"]
+        self.container = docker.Container(
+            f"{name}-container",
+            name=f"{args.prefix}-dind",
+            image=args.image,
+            privileged=True,
+            restart="unless-stopped",
+            envs=_environment(args),
+            command=_command(args.transport),
+            networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=args.network_name, aliases=[args.alias])],
+            volumes=[docker.ContainerVolumeArgs(volume_name=self.data.name, container_path="/var/lib/docker"), *shared],
+            uploads=[docker.ContainerUploadArgs(file="/etc/docker/daemon.json", content=args.daemon_json)],
+            labels=container_labels(args.stack, "daemon"),
+            dns=list(args.dns) or None,
+            cpus=str(args.cpus) if args.cpus else None,
+            memory=args.memory_mib,
+            log_driver="json-file",
+            log_opts=LOG_OPTS,
+            healthcheck=_healthcheck(args),
+            wait=True,
+            wait_timeout=args.ready_timeout_seconds,
+            destroy_grace_seconds=STOP_SECONDS,
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                # Two daemons on one data volume corrupt it: the old one goes first.
+                delete_before_replace=True,
+                # "Not healthy in time" alone explains nothing.
+                hooks=pulumi.ResourceHookBinding(on_error=[log_tail_on_failure(self, name, f"{args.prefix}-dind")]),
+            ),
+        )
+        self.register_outputs({"endpoint": self.endpoint, "container": self.container.name, "volume": self.data.name})
+
+    def _shared_volumes(self, name: str, args: DindDaemonArgs) -> list[docker.ContainerVolumeArgs]:
+        """Volumes by which certificates or socket get to the clients; the CA's key has one of its own."""
+        paths = {
+            Transport.TLS: {"certs-ca": f"{CERTS_DIR}/ca", "certs-client": CLIENT_CERTS_DIR},
+            Transport.SOCKET: {"socket": SOCKET_DIR},
+            Transport.TCP: {},
+        }[args.transport]
+        return [
+            docker.ContainerVolumeArgs(
+                volume_name=docker.Volume(
+                    f"{name}-{role}",
+                    name=f"{args.prefix}-dind-{role}",
+                    labels=volume_labels(args.stack, role),
+                    opts=pulumi.ResourceOptions(parent=self),
+                ).name,
+                container_path=path,
+            )
+            for role, path in paths.items()
+        ]
+
+
+def daemon_json(
+    *,
+    subnet: str,
+    cache_budget_gib: int,
+    mtu: int | None = None,
+    storage_driver: str | None = None,
+    dns: Sequence[str] = (),
+    registry_mirrors: Sequence[str] = (),
+    insecure_registries: Sequence[str] = (),
+) -> str:
+    """The daemon's own configuration, https://docs.docker.com/reference/cli/dockerd/#daemon-configuration-file.
+
+    subnet: CIDR; the daemon's bridge is its first /24, its networks are /24 each from its upper half.
+    cache_budget_gib: GiB that BuildKit's garbage collection leaves.
+    """
+    network = ipaddress.IPv4Network(subnet)
+    first = next(network.subnets(new_prefix=24))
+    config: dict[str, Any] = {
+        "bip": f"{first.network_address + 1}/24",
+        "default-address-pools": [{"base": str(list(network.subnets(prefixlen_diff=1))[1]), "size": 24}],
+        "builder": {"gc": _garbage_collection(cache_budget_gib)},
+        "mtu": mtu,
+        "storage-driver": storage_driver,
+        "dns": list(dns),
+        "registry-mirrors": list(registry_mirrors),
+        "insecure-registries": list(insecure_registries),
+    }
+    return json.dumps({key: value for key, value in config.items() if value}, indent=2, sort_keys=True)
+
+
+def _garbage_collection(budget_gib: int) -> dict[str, Any]:
+    """Every limit is given, because setting one of them zeroes the defaults of the others."""
+    return {
+        "enabled": True,
+        "defaultReservedSpace": f"{budget_gib}GB",
+        "defaultMaxUsedSpace": f"{budget_gib}GB",
+        "defaultMinFreeSpace": "2GB",
+        # What daemons before 28 call the first.
+        "defaultKeepStorage": f"{budget_gib}GB",
+    }
+
+
+def _environment(args: DindDaemonArgs) -> list[str]:
+    if args.transport is not Transport.TLS:
+        return ["DOCKER_TLS_CERTDIR="]
+    names = ",".join(f"DNS:{name}" for name in args.certificate_names)
+    return [f"DOCKER_TLS_CERTDIR={CERTS_DIR}", f"DOCKER_TLS_SAN={names}"]
+
+
+def _command(transport: Transport) -> list[str] | None:
+    """Arguments of the image's entrypoint, which by itself listens on its usual socket and the transport's port."""
+    if transport is not Transport.SOCKET:
+        return None
+    return ["dockerd", "--host=unix:///var/run/docker.sock", f"--host=unix://{SOCKET}"]
+
+
+def _healthcheck(args: DindDaemonArgs) -> docker.ContainerHealthcheckArgs:
+    """`docker info` over the clients' own way in, so that a wrong certificate or alias is found here."""
+    client = ["docker", "--host", args.transport.endpoint(args.alias)]
+    if args.transport is Transport.TLS:
+        files = {"--tlscacert": "ca.pem", "--tlscert": "cert.pem", "--tlskey": "key.pem"}
+        client += ["--tlsverify", *(f"{option}={CLIENT_CERTS_DIR}/{file}" for option, file in files.items())]
+    return docker.ContainerHealthcheckArgs(
+        tests=["CMD", *client, "info"],
+        interval="2s",
+        timeout="10s",
+        retries=5,
+        start_period=f"{args.ready_timeout_seconds}s",
+    )

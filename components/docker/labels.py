@@ -1,0 +1,23 @@
+"""What every Docker object of a stack carries."""
+
+from __future__ import annotations
+
+import pulumi_docker as docker
+
+LOG_OPTS = {"max-size": "10m", "max-file": "3"}
+"""Options of the json-file log driver, which keeps everything by default: a runner lives for years."""
+
+
+def labels_for(stack: str, role: str) -> dict[str, str]:
+    """The labels by which a stack's objects are found: `docker ps --filter label=dindrunner.stack=<stack>`."""
+    return {"dindrunner.stack": stack, "dindrunner.role": role}
+
+
+def container_labels(stack: str, role: str) -> list[docker.ContainerLabelArgs]:
+    """`labels_for`, as a container takes them."""
+    return [docker.ContainerLabelArgs(label=key, value=value) for key, value in labels_for(stack, role).items()]
+
+
+def volume_labels(stack: str, role: str) -> list[docker.VolumeLabelArgs]:
+    """`labels_for`, as a volume takes them."""
+    return [docker.VolumeLabelArgs(label=key, value=value) for key, value in labels_for(stack, role).items()]

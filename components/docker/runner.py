@@ -1,0 +1,108 @@
+"""GitLab Runner in an unprivileged container, and its config.toml in a volume."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_docker as docker
+
+from components.docker.labels import LOG_OPTS, container_labels, volume_labels
+
+CONFIG_DIR = "/etc/gitlab-runner"
+DOCKER_SOCKET = "/var/run/docker.sock"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnerContainerArgs:
+    """Inputs of a RunnerContainer.
+
+    prefix: prefix of the names on the engine.
+    stack: value of the `dindrunner.stack` label.
+    network_name: network that it joins.
+    image: image with the interface of the official gitlab/gitlab-runner.
+    config_toml: text of its config.toml, with tokens: a secret.
+    drain_seconds: how long it may finish its jobs when it is stopped.
+    daemon_id: ID of the daemon's container; when that changes, the runner is drained before the daemon is touched.
+    daemon_volumes: mounts that a client of the daemon needs.
+    host_socket: path of the host's Docker socket to mount; None mounts none.
+    """
+
+    prefix: str
+    stack: str
+    network_name: pulumi.Input[str]
+    image: pulumi.Input[str]
+    config_toml: pulumi.Input[str]
+    drain_seconds: int
+    daemon_id: pulumi.Input[str] | None = None
+    daemon_volumes: Sequence[docker.ContainerVolumeArgs] = ()
+    host_socket: str | None = None
+
+
+class RunnerContainer(pulumi.ComponentResource):
+    """A `gitlab-runner run` that is stopped gently and re-reads its configuration while jobs run.
+
+    config.toml is data: a container that is never started carries it into a volume, mode 0600, and GitLab Runner, which
+    looks at the file every 3 s, takes it over. So a new setting touches no running job. What does replace the container
+    (its image) drains it first: SIGQUIT, then up to `drain_seconds`.
+
+    container: the runner's container.
+    """
+
+    container: docker.Container
+
+    def __init__(self, name: str, args: RunnerContainerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("dindrunner:docker:RunnerContainer", name, None, opts)
+        volume = docker.Volume(
+            f"{name}-config-volume",
+            name=f"{args.prefix}-runner-config",
+            labels=volume_labels(args.stack, "config"),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        config_mount = docker.ContainerVolumeArgs(volume_name=volume.name, container_path=CONFIG_DIR)
+        writer = docker.Container(
+            f"{name}-config",
+            name=f"{args.prefix}-runner-config",
+            image=args.image,
+            start=False,
+            must_run=False,
+            network_mode="none",
+            volumes=[config_mount],
+            uploads=[
+                docker.ContainerUploadArgs(
+                    file=f"{CONFIG_DIR}/config.toml", content=pulumi.Output.secret(args.config_toml), permissions="0600"
+                )
+            ],
+            labels=container_labels(args.stack, "config"),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        host_socket = docker.ContainerVolumeArgs(host_path=args.host_socket, container_path=DOCKER_SOCKET)
+        self.container = docker.Container(
+            f"{name}-container",
+            name=f"{args.prefix}-runner",
+            image=args.image,
+            restart="unless-stopped",
+            # A scalar input that forces a replacement makes the engine drain the runner before it replaces the daemon.
+            domainname=_domain(args.daemon_id) if args.daemon_id is not None else None,
+            networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=args.network_name)],
+            volumes=[config_mount, *args.daemon_volumes, *([host_socket] if args.host_socket else [])],
+            labels=container_labels(args.stack, "runner"),
+            log_driver="json-file",
+            log_opts=LOG_OPTS,
+            stop_signal="SIGQUIT",
+            # Without it the provider kills at once.
+            destroy_grace_seconds=args.drain_seconds,
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                # The file has to be there before the first start.
+                depends_on=[writer],
+                # The engine must not give up before the jobs have ended.
+                custom_timeouts=pulumi.CustomTimeouts(delete=f"{args.drain_seconds + 120}s"),
+            ),
+        )
+        self.register_outputs({"container": self.container.name})
+
+
+def _domain(daemon_id: pulumi.Input[str]) -> pulumi.Output[str]:
+    return pulumi.Output.from_input(daemon_id).apply(lambda value: f"dind-{value[:12]}")

@@ -1,0 +1,74 @@
+"""From the stack's configuration to checked settings: the one place that reads configuration and environment."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import pulumi
+
+from stacks import sandbox
+from stacks.preflight import check_gitlab
+from stacks.settings import Settings, SettingsError, parse
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """A stack's name, its checked settings, and the token for GitLab's API (None: every runner brings its own)."""
+
+    name: str
+    project: str
+    settings: Settings
+    gitlab_token: pulumi.Output[str] | None
+
+    @property
+    def prefix(self) -> str:
+        """Prefix of every name that the stack makes: unique on a host, unless the settings choose one."""
+        return self.settings.name or f"{self.project}-{self.name}"
+
+
+def load() -> Stack:
+    """The current stack. Raises pulumi.RunError, before anything is touched, where a setting is wrong."""
+    try:
+        return _load()
+    except SettingsError as error:
+        raise pulumi.RunError(f"the settings of stack {pulumi.get_stack()} are wrong:\n{error}") from None
+
+
+def _load() -> Stack:
+    raw = pulumi.Config().get_object("settings")
+    if raw is None:
+        stack = pulumi.get_stack()
+        raise SettingsError(
+            f"settings: is missing in Pulumi.{stack}.yaml: copy those of Pulumi.dev.yaml and change them"
+        )
+    token = pulumi.Config("gitlab").get("token") or os.environ.get("GITLAB_TOKEN")
+    if sandbox.uses_sandbox(raw):
+        found = sandbox.read(os.environ.get("DINDRUNNER_SANDBOX"))
+        raw, token = sandbox.resolve(raw, found), found.token_file.read_text().strip()
+        settings = parse(raw)
+    else:
+        settings = parse(raw)
+        _refuse_known_passphrase()
+    registers = any(runner.token is None for runner in settings.runners)
+    if registers and not token:
+        raise SettingsError(
+            "gitlab:token: is missing: export GITLAB_TOKEN, or run: pulumi config set --secret gitlab:token "
+            "(a token with scope create_runner), or give every runner a token of its own"
+        )
+    check_gitlab(settings.gitlab.url, token if registers else None)
+    return Stack(
+        name=pulumi.get_stack(),
+        project=pulumi.get_project(),
+        settings=settings,
+        gitlab_token=pulumi.Output.secret(token) if registers and token else None,
+    )
+
+
+def _refuse_known_passphrase() -> None:
+    if os.environ.get("PULUMI_CONFIG_PASSPHRASE") == sandbox.PASSPHRASE:
+        raise SettingsError(
+            "PULUMI_CONFIG_PASSPHRASE: is the sandbox's, which everybody knows, and this stack's GitLab is not the "
+            "sandbox: remove encryptionsalt from the stack's file, export a passphrase of your own "
+            "(or PULUMI_CONFIG_PASSPHRASE_FILE) and run: pulumi stack change-secrets-provider passphrase"
+        )

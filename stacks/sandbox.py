@@ -1,0 +1,88 @@
+"""The embedded sandbox GitLab, as the settings see it: what `gitlab.url: sandbox` stands for. Pure."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from stacks.settings import Model, SettingsError
+
+URL = "sandbox"
+PASSPHRASE = "sandbox"
+"""The well-known passphrase of stacks that use the sandbox; their secrets open nothing but the sandbox."""
+
+
+class Images(Model):
+    """Images made on this machine, where no container registry answers; see docs/images.md."""
+
+    daemon: str
+    runner: str
+    helper: str
+    job: str
+    job_daemon: str
+
+
+class Sandbox(Model):
+    """The file that `python -m sandbox up` writes.
+
+    url: base URL. token_file: path of the file with an API token. registry: host:port of its container registry, plain
+    HTTP. images: stand-ins for the default images; None where the official ones can be pulled.
+    """
+
+    url: str
+    token_file: Path
+    registry: str | None
+    images: Images | None
+    group: str
+    project: str
+
+
+def read(path: str | None) -> Sandbox:
+    """The running sandbox. Raises SettingsError where there is none."""
+    remedy = "start it and set DINDRUNNER_SANDBOX with: make up, then source .toolchain/env"
+    if not path or not Path(path).exists():
+        raise SettingsError(
+            f"settings.gitlab.url: 'sandbox' is not running ({path or 'DINDRUNNER_SANDBOX is not set'}): {remedy}"
+        )
+    try:
+        return Sandbox.model_validate_json(Path(path).read_text())
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise SettingsError(f"DINDRUNNER_SANDBOX: {path} is no description of a sandbox ({where}): {remedy}") from None
+
+
+def uses_sandbox(raw: object) -> bool:
+    """Whether a stack's plain settings name the sandbox as their GitLab."""
+    gitlab = raw.get("gitlab") if isinstance(raw, Mapping) else None
+    return isinstance(gitlab, Mapping) and gitlab.get("url") == URL
+
+
+def resolve(raw: Mapping[str, Any], sandbox: Sandbox) -> dict[str, Any]:
+    """The plain settings with `sandbox` replaced by the real URL, and what the stack left open filled in from it.
+
+    Whatever the stack says itself stays as it is.
+    """
+    settings = copy.deepcopy(dict(raw))
+    settings["gitlab"]["url"] = sandbox.url
+    daemon = settings.setdefault("daemon", {})
+    if sandbox.registry and isinstance(daemon, dict):
+        daemon["insecure_registries"] = [*daemon.get("insecure_registries", []), sandbox.registry]
+    if sandbox.images:
+        _fill_images(settings, sandbox.images)
+    return settings
+
+
+def _fill_images(settings: dict[str, Any], images: Images) -> None:
+    settings.setdefault("runner_image", images.runner)
+    if isinstance(settings["daemon"], dict):
+        settings["daemon"].setdefault("image", images.daemon)
+    runners = settings.get("runners")
+    for runner in runners if isinstance(runners, list) else []:
+        if isinstance(runner, dict):
+            runner.setdefault("image", images.job)
+            runner.setdefault("helper_image", images.helper)
+            runner.setdefault("job_daemon_image", images.job_daemon)
