@@ -60,7 +60,7 @@ class DindDaemon(pulumi.ComponentResource):
     fails and shows the end of the daemon's log.
 
     container: the daemon's container. data: the volume with the layer cache.
-    client_volumes: what a client's container has to mount: certificates, or the socket's directory, or nothing.
+    client_volumes: what a client's container has to mount, read-only: certificates, or the socket, or nothing.
     endpoint: DOCKER_HOST for clients on the network.
     """
 
@@ -80,7 +80,11 @@ class DindDaemon(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, retain_on_delete=args.keep_cache),
         )
         shared = self._shared_volumes(name, args)
-        self.client_volumes = [mount for mount in shared if mount.container_path != f"{CERTS_DIR}/ca"]
+        self.client_volumes = [
+            docker.ContainerVolumeArgs(volume_name=volume, container_path=path, read_only=True)
+            for path, volume in shared.items()
+            if path in (CLIENT_CERTS_DIR, SOCKET_DIR)
+        ]
         self.container = docker.Container(
             f"{name}-container",
             name=f"{args.prefix}-dind",
@@ -90,7 +94,10 @@ class DindDaemon(pulumi.ComponentResource):
             envs=_environment(args),
             command=_command(args.transport),
             networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=args.network_name, aliases=[args.alias])],
-            volumes=[docker.ContainerVolumeArgs(volume_name=self.data.name, container_path="/var/lib/docker"), *shared],
+            volumes=[
+                docker.ContainerVolumeArgs(volume_name=volume, container_path=path)
+                for path, volume in {"/var/lib/docker": self.data.name, **shared}.items()
+            ],
             uploads=[docker.ContainerUploadArgs(file="/etc/docker/daemon.json", content=args.daemon_json)],
             labels=container_labels(args.stack, "daemon"),
             dns=list(args.dns) or None,
@@ -112,25 +119,22 @@ class DindDaemon(pulumi.ComponentResource):
         )
         self.register_outputs({"endpoint": self.endpoint, "container": self.container.name, "volume": self.data.name})
 
-    def _shared_volumes(self, name: str, args: DindDaemonArgs) -> list[docker.ContainerVolumeArgs]:
-        """Volumes by which certificates or socket get to the clients; the CA's key has one of its own."""
-        paths = {
-            Transport.TLS: {"certs-ca": f"{CERTS_DIR}/ca", "certs-client": CLIENT_CERTS_DIR},
-            Transport.SOCKET: {"socket": SOCKET_DIR},
+    def _shared_volumes(self, name: str, args: DindDaemonArgs) -> dict[str, pulumi.Output[str]]:
+        """Volumes by which certificates or socket get to the clients, by path; the CA's key has one of its own."""
+        roles = {
+            Transport.TLS: {f"{CERTS_DIR}/ca": "certs-ca", CLIENT_CERTS_DIR: "certs-client"},
+            Transport.SOCKET: {SOCKET_DIR: "socket"},
             Transport.TCP: {},
         }[args.transport]
-        return [
-            docker.ContainerVolumeArgs(
-                volume_name=docker.Volume(
-                    f"{name}-{role}",
-                    name=f"{args.prefix}-dind-{role}",
-                    labels=volume_labels(args.stack, role),
-                    opts=pulumi.ResourceOptions(parent=self),
-                ).name,
-                container_path=path,
-            )
-            for role, path in paths.items()
-        ]
+        return {
+            path: docker.Volume(
+                f"{name}-{role}",
+                name=f"{args.prefix}-dind-{role}",
+                labels=volume_labels(args.stack, role),
+                opts=pulumi.ResourceOptions(parent=self),
+            ).name
+            for path, role in roles.items()
+        }
 
 
 def daemon_json(
@@ -200,5 +204,12 @@ def _healthcheck(args: DindDaemonArgs) -> docker.ContainerHealthcheckArgs:
         interval="2s",
         timeout="10s",
         retries=5,
-        start_period=f"{args.ready_timeout_seconds}s",
+        start_period=_go_duration(args.ready_timeout_seconds),
     )
+
+
+def _go_duration(seconds: int) -> str:
+    """Seconds as the engine reports them back (`2m0s`): written otherwise, every refresh would find a drift."""
+    hours, rest = divmod(seconds, 3600)
+    minutes, rest = divmod(rest, 60)
+    return f"{hours}h{minutes}m{rest}s" if hours else f"{minutes}m{rest}s" if minutes else f"{rest}s"
