@@ -1,0 +1,119 @@
+"""Makes, reads, changes and deletes runners in GitLab."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from sandbox.gitlab_plugin import user_runner
+from sandbox.gitlab_plugin.gitlab_api import GitLab, GitLabError, OutcomeUnknown
+from sandbox.gitlab_plugin.user_runner import Values
+
+
+class CreatedIncompletely(Exception):
+    """The runner is there, but its description could not be read.
+
+    It has to get into the state all the same, or the next `up` would make a second one.
+    """
+
+    def __init__(self, runner_id: str, state: Mapping[str, Any], reason: str) -> None:
+        super().__init__(reason)
+        self.runner_id = runner_id
+        self.state = state
+
+
+def create(gitlab: GitLab, inputs: Values) -> tuple[str, dict[str, Any]]:
+    """Makes a runner; its id and outputs, the token among them.
+
+    Raises CreatedIncompletely, and GitLabError where there is no runner, or where nobody knows whether there is one.
+    """
+    what = user_runner.describe(inputs)
+    try:
+        created = gitlab.post(
+            "/user/runners",
+            user_runner.to_api(inputs),
+            doing=f"create {what}",
+            if_missing="check group_id or project_id, and that the token's owner is a member there",
+        )
+        runner_id, token = str(int(created["id"])), str(created["token"])
+    except OutcomeUnknown as error:
+        raise GitLabError(f"{error}. {_how_to_find(gitlab, inputs)}", error.status) from None
+    except (KeyError, TypeError, ValueError):
+        text = f"could not create {what}: GitLab at {gitlab.base_url} answered without the runner's id and token"
+        raise GitLabError(f"{text}. {_how_to_find(gitlab, inputs)}") from None
+    made = {**inputs, "token": token}
+    try:
+        return runner_id, user_runner.to_state(_get(gitlab, runner_id), made)
+    except GitLabError as error:
+        text = f"{what} has been created (id {runner_id}), but {error}. Repeat pulumi up: it goes on with this runner"
+        raise CreatedIncompletely(runner_id, user_runner.outputs_after_create(inputs, token), text) from None
+
+
+def read(gitlab: GitLab, runner_id: str, before: Values) -> dict[str, Any] | None:
+    """The outputs of a runner as it is now; None where GitLab does not have it any more."""
+    if not runner_id.isdecimal():
+        raise GitLabError(
+            f"{runner_id!r} is not the id of a runner: it is the number after # in GitLab's list of runners"
+        )
+    try:
+        return user_runner.to_state(_get(gitlab, runner_id), before)
+    except GitLabError as error:
+        if error.status == 404:
+            return None
+        raise
+
+
+def update(
+    gitlab: GitLab, runner_id: str, before: Values, inputs: Values, ignored: Collection[str] = ()
+) -> dict[str, Any]:
+    """Changes a runner in place; its outputs."""
+    body = user_runner.updates_of(inputs, ignored)
+    # GitLab refuses an update of nothing.
+    runner = _put(gitlab, runner_id, body) if body else _get(gitlab, runner_id)
+    return user_runner.to_state(runner, {**before, **inputs})
+
+
+def delete(gitlab: GitLab, runner_id: str) -> None:
+    """Deletes a runner, whether or not it is still there."""
+    gitlab.delete(f"/runners/{runner_id}", doing=f"delete runner {runner_id}")
+
+
+def _get(gitlab: GitLab, runner_id: str) -> Any:
+    return gitlab.get(f"/runners/{runner_id}", doing=f"read runner {runner_id}")
+
+
+def _put(gitlab: GitLab, runner_id: str, body: Mapping[str, Any]) -> Any:
+    return gitlab.put(
+        f"/runners/{runner_id}",
+        body,
+        doing=f"update runner {runner_id}",
+        if_missing="it was deleted outside of Pulumi: run pulumi refresh, then pulumi up makes a new one",
+    )
+
+
+def _how_to_find(gitlab: GitLab, inputs: Values) -> str:
+    """Tells how to find the runner that a creation with an unknown outcome may have left: nobody has its token."""
+    note = inputs.get("maintenanceNote")
+    what = user_runner.describe(inputs) + (f" with the maintenance note {note!r}" if note else "")
+    return (
+        f"The runner may exist all the same, or appear yet: before the next pulumi up, look for {what} that has never "
+        f"connected, and delete it{_candidates(gitlab, inputs)}"
+    )
+
+
+def _candidates(gitlab: GitLab, inputs: Values) -> str:
+    runner_type = inputs["runnerType"]
+    collection = {
+        "group_type": f"/groups/{inputs.get('groupId', 0):g}/runners",
+        "project_type": f"/projects/{inputs.get('projectId', 0):g}/runners",
+    }.get(runner_type, "/runners/all")
+    try:
+        runners = gitlab.get(f"{collection}?type={runner_type}&per_page=100", doing="list the runners")
+    except GitLabError:
+        return ""
+    ids = [
+        f"#{each['id']}"
+        for each in runners
+        if each.get("description") == inputs.get("description", "") and each.get("status") == "never_contacted"
+    ]
+    return f" (there now: {', '.join(ids) or 'none'})"

@@ -1,0 +1,197 @@
+"""A few hundred milliseconds' worth of GitLab for the tests of the GitLab plugin: runners, one project, one group.
+
+It records every request and can be told to fail: see `FakeGitLab.fail`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+TOKEN = "glpat-the-secret-of-the-tests"
+PROJECT = {"id": 7, "path_with_namespace": "demo/app", "name": "app", "path": "app", "default_branch": "main"}
+GROUP = {"id": 3, "full_path": "demo", "name": "Demo", "path": "demo", "parent_id": None}
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request as it came in; authorization: the header, or None."""
+
+    method: str
+    path: str
+    authorization: str | None
+    body: dict[str, Any]
+
+
+@dataclass
+class Fault:
+    """What happens to the next `times` requests of this method below this path, instead of (or after) the real thing.
+
+    status: None closes the connection without an answer. delay: seconds before the answer.
+    """
+
+    method: str
+    path: str
+    status: int | None
+    body: Any
+    headers: Mapping[str, str]
+    delay: float
+    after_the_work: bool
+    times: int
+
+
+@dataclass
+class FakeGitLab:
+    """Its state; `running()` serves it."""
+
+    url: str
+    sandbox: bool = True
+    token: str = TOKEN
+    runners: dict[int, dict[str, Any]] = field(default_factory=dict)
+    requests: list[Request] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    ids: Iterator[int] = field(default_factory=lambda: itertools.count(41))
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def fail(
+        self,
+        method: str,
+        path: str,
+        status: int | None = 500,
+        *,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        delay: float = 0.0,
+        after_the_work: bool = False,
+        times: int = 1,
+    ) -> None:
+        """Lets the next requests fail; after_the_work: they have had their effect by then."""
+        text = {"message": f"{status} on purpose"} if body is None else body
+        self.faults.append(Fault(method, path, status, text, headers or {}, delay, after_the_work, times))
+
+    def sent(self, method: str, path: str = "/") -> list[Request]:
+        """The requests of this method below this path of the API, in their order."""
+        return [each for each in self.requests if each.method == method and each.path.startswith(f"/api/v4{path}")]
+
+    def work(self, request: Request) -> tuple[int, Any]:
+        """Does what a request asks for; the status and the body of the answer."""
+        if request.path == "/-/sandbox":
+            return (200, {"sandbox": True}) if self.sandbox else (404, "<html>not found</html>")
+        if request.authorization != f"Bearer {self.token}":
+            return 401, {"message": "401 Unauthorized"}
+        parts = request.path.removeprefix("/api/v4/").split("?")[0].split("/")
+        match request.method, parts:
+            case "GET", ["user"]:
+                return 200, {"id": 1, "username": "root"}
+            case "GET", ["projects", "demo%2Fapp" | "7"]:
+                return 200, PROJECT
+            case "GET", ["groups", "demo" | "3"]:
+                return 200, GROUP
+            case "POST", ["user", "runners"]:
+                return self._create(request.body)
+            case "GET", [("projects" | "groups"), _, "runners"] | ["runners", "all"]:
+                return 200, list(self.runners.values())
+            case method, ["runners", text] if int(text) in self.runners:
+                return self._one(method, int(text), request.body)
+        return 404, {"message": "404 Not found"}
+
+    def _create(self, body: dict[str, Any]) -> tuple[int, Any]:
+        if not body.get("tag_list") and body.get("run_untagged") is False:
+            return 400, {
+                "message": {"tags_list": ["can not be empty when runner is not allowed to pick untagged jobs"]}
+            }
+        number = next(self.ids)
+        self.runners[number] = {
+            "id": number,
+            "status": "never_contacted",
+            "description": None,
+            "paused": False,
+            "locked": False,
+            "run_untagged": True,
+            "tag_list": [],
+            "access_level": "not_protected",
+            "maximum_timeout": None,
+            "maintenance_note": None,
+            "groups": [{"id": body["group_id"]}] if "group_id" in body else [],
+            "projects": [{"id": body["project_id"]}] if "project_id" in body else [],
+        } | {key: value for key, value in body.items() if key not in {"group_id", "project_id"}}
+        return 201, {"id": number, "token": f"glrt-secret-{number}", "token_expires_at": None}
+
+    def _one(self, method: str, number: int, body: dict[str, Any]) -> tuple[int, Any]:
+        if method == "DELETE":
+            del self.runners[number]
+            return 204, None
+        self.runners[number] |= body
+        return 200, self.runners[number]
+
+
+@contextmanager
+def running() -> Iterator[FakeGitLab]:
+    """A FakeGitLab that listens on a free port of 127.0.0.1."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    server.daemon_threads = True
+    gitlab = FakeGitLab(f"http://127.0.0.1:{server.server_port}")
+    server.RequestHandlerClass = _handler(gitlab)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield gitlab
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _handler(gitlab: FakeGitLab) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def handle_any(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            body = json.loads(self.rfile.read(length)) if length else {}
+            request = Request(self.command, self.path, self.headers.get("Authorization"), body)
+            with gitlab.lock:
+                gitlab.requests.append(request)
+                fault = self._fault()
+                status, answer = gitlab.work(request) if fault is None or fault.after_the_work else (0, None)
+            if fault is None:
+                self._answer(status, answer, {})
+                return
+            time.sleep(fault.delay)
+            if fault.status is None:
+                self.close_connection = True
+                return
+            # A client that has given up waiting is what some tests are about.
+            with suppress(ConnectionError):
+                self._answer(fault.status, fault.body, fault.headers)
+
+        do_GET = do_POST = do_PUT = do_DELETE = handle_any
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+        def _fault(self) -> Fault | None:
+            for fault in gitlab.faults:
+                if fault.times and fault.method == self.command and self.path.startswith(fault.path):
+                    fault.times -= 1
+                    return fault
+            return None
+
+        def _answer(self, status: int, body: Any, headers: Mapping[str, str]) -> None:
+            payload = b"" if body is None else body.encode() if isinstance(body, str) else json.dumps(body).encode()
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(payload)))
+            self.end_headers()
+            self.wfile.write(payload)
+
+    return Handler
