@@ -1,0 +1,1 @@
+"""A small notes service: FastAPI in front of Postgres."""
