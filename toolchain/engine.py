@@ -1,0 +1,328 @@
+"""A Docker engine for this machine: the one that answers, else one that is installed, started and stopped here."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolchain.gobuild import GoBinary, build
+from toolchain.shared import (
+    LimitReached,
+    Say,
+    ToolchainError,
+    cache_dir,
+    elapsed,
+    file_lock,
+    link_or_copy,
+    log_dir,
+    progress,
+    run,
+    write_atomic,
+)
+
+DEFAULT_HOST = "unix:///var/run/docker.sock"
+OCI_WRAPPER = GoBinary(name="oci-wrapper", package=".", version="1")
+"""Stands before runc on the daemon's PATH and drops the capabilities that this machine lacks."""
+
+_EXEC_ROOT = Path("/run/gitlab-dind-runners")
+"""Run-time files; short, because the paths of unix sockets in it are limited to 108 bytes."""
+_START_LIMIT = 60.0
+_STOP_LIMIT = 60.0
+
+
+@dataclass(frozen=True)
+class Status:
+    """What answers. host: its address. version: its server version, None where nothing answers. ours: we started it."""
+
+    host: str
+    version: str | None
+    ours: bool
+
+
+def docker_host() -> str:
+    """The engine's address: the user's `DOCKER_HOST`, else the local socket."""
+    return os.environ.get("DOCKER_HOST") or DEFAULT_HOST
+
+
+def status() -> Status:
+    """Asks the engine; takes at most a few seconds."""
+    host = docker_host()
+    return Status(host=host, version=_server_version(host), ours=host == DEFAULT_HOST and _our_pid() is not None)
+
+
+def up(say: Say) -> None:
+    """Makes sure that an engine answers; what runs already is used as it is.
+
+    Raises ToolchainError where none answers and none may be started: the user has chosen another address, or is
+    neither root nor allowed to use sudo without a password; LimitReached where the daemon does not become ready.
+    """
+    if _server_version(docker_host()):
+        return
+    if docker_host() != DEFAULT_HOST:
+        raise ToolchainError(
+            f"DOCKER_HOST is {docker_host()}, and no Docker engine answers there: start it, or unset DOCKER_HOST to "
+            "use the one of this machine"
+        )
+    if os.path.exists(DEFAULT_HOST.removeprefix("unix://")) and _refused(DEFAULT_HOST):
+        raise ToolchainError(
+            f"{DEFAULT_HOST} exists, but this user may not open it: add the user to the group docker and log in again, "
+            "or set DOCKER_HOST"
+        )
+    with file_lock(_home() / "lock", say=say):
+        if _server_version(DEFAULT_HOST):
+            return
+        as_root = root_prefix("a Docker engine has to be started")
+        _install(say, as_root)
+        if _server_version(DEFAULT_HOST):  # the package's own service may have come up
+            return
+        with progress(say, "starting the Docker engine"):
+            if Path("/run/systemd/system").is_dir():
+                run([*as_root, "systemctl", "start", "docker"], limit=_START_LIMIT, what="systemctl start docker")
+                _wait_ready("journalctl -u docker shows why")
+            else:
+                _start(say, as_root)
+
+
+def down(say: Say) -> None:
+    """Stops the daemon that `up` started, unless containers run in it; does nothing to any other."""
+    with file_lock(_home() / "lock", say=say):
+        pid = _our_pid()
+        if pid is None:
+            say("engine: none that was started here")
+            return
+        if running := _running_containers():
+            say(f"engine: left running, because containers use it: {', '.join(running)}")
+            return
+        with progress(say, "stopping the Docker engine"):
+            run([*root_prefix("the Docker engine has to be stopped"), "kill", "-TERM", str(pid)], limit=10)
+            give_up = time.monotonic() + _STOP_LIMIT
+            while _our_pid() is not None:
+                if time.monotonic() > give_up:
+                    raise LimitReached(
+                        f"dockerd (process {pid}) did not stop within {elapsed(_STOP_LIMIT)}; see {_log()}"
+                    )
+                time.sleep(0.1)
+
+
+def root_prefix(why: str) -> list[str]:
+    """What to put before a command that needs root: nothing, or sudo.
+
+    Raises ToolchainError, beginning with `why`, where neither root nor sudo without a password is to be had.
+    """
+    if os.geteuid() == 0:
+        return []
+    if (
+        shutil.which("sudo")
+        and subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False).returncode == 0
+    ):
+        return ["sudo", "-n"]
+    raise ToolchainError(
+        f"{why}, and that needs root: run as root, allow sudo without a password, or start Docker yourself "
+        "(https://docs.docker.com/engine/install/) and try again"
+    )
+
+
+def default_route_mtu(routes: str, mtus: dict[str, int]) -> int:
+    """The MTU for containers: that of the interface with the host's default route.
+
+    Docker takes 1500, and packets of that size are lost where the host's own network takes less. routes: the text of
+    /proc/net/route. mtus: by interface. 1500 where there is no default route.
+    """
+    ways = [line.split() for line in routes.splitlines()[1:]]
+    defaults = [(int(way[6]), way[0]) for way in ways if way[1] == "00000000" and way[7] == "00000000"]
+    return mtus.get(min(defaults)[1], 1500) if defaults else 1500
+
+
+def lacks_capabilities(process_status: str, last_capability: int) -> bool:
+    """Whether the bounding set in the text of /proc/self/status has less than all the kernel's capabilities."""
+    for line in process_status.splitlines():
+        if line.startswith("CapBnd:"):
+            every = (1 << (last_capability + 1)) - 1
+            return int(line.split()[1], 16) & every != every
+    return False
+
+
+def _home() -> Path:
+    return cache_dir() / "engine"
+
+
+def _log() -> Path:
+    return _home() / "dockerd.log"
+
+
+def _install(say: Say, as_root: list[str]) -> None:
+    if shutil.which("dockerd") and shutil.which("docker"):
+        return
+    if not shutil.which("apt-get"):
+        raise ToolchainError(
+            "no Docker engine here and no apt-get to install one with: install Docker "
+            "(https://docs.docker.com/engine/install/) and try again"
+        )
+    with progress(say, "installing docker.io"):
+        install_packages(["docker.io", "iptables"], as_root)
+
+
+def install_packages(packages: Iterable[str], as_root: list[str]) -> None:
+    """Installs Debian packages, without the ones they only recommend."""
+    environment = ["env", "DEBIAN_FRONTEND=noninteractive"]
+    names = list(packages)
+    # -o: another apt may be at work.
+    apt = [*as_root, *environment, "apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]
+    run([*apt, "update"], limit=300, what="apt-get update", log=log_dir() / "apt-update.log")
+    run(
+        [*apt, "install", "--yes", "--no-install-recommends", *names],
+        limit=900,
+        what=f"apt-get install {' '.join(names)}",
+        log=log_dir() / f"apt-install-{names[0]}.log",
+    )
+
+
+def _start(say: Say, as_root: list[str]) -> None:
+    home = _home()
+    path = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
+    last_capability = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
+    if lacks_capabilities(Path("/proc/self/status").read_text(), last_capability):
+        # On PATH and not a configured runtime: BuildKit calls "runc" whatever the default runtime is.
+        link_or_copy(build(OCI_WRAPPER, say=say), home / "bin" / "runc")
+        path = f"{home / 'bin'}:{path}"
+    mtus = {
+        link.name: int((link / "mtu").read_text())
+        for link in Path("/sys/class/net").iterdir()
+        if (link / "mtu").exists()
+    }
+    settings: dict[str, object] = {
+        "hosts": [DEFAULT_HOST],
+        "data-root": str(home / "data"),
+        "exec-root": str(_EXEC_ROOT),
+        "pidfile": str(home / "dockerd.pid"),
+        "mtu": default_route_mtu(Path("/proc/net/route").read_text(), mtus),
+    }
+    if as_root:  # whoever may use sudo may use the socket
+        settings["group"] = str(os.getgid())
+    write_atomic(home / "daemon.json", json.dumps(settings, indent=2) + "\n")
+    _forget_stale(home / "dockerd.pid", "dockerd", as_root)
+    _forget_stale(_EXEC_ROOT / "containerd" / "containerd.pid", "containerd", as_root)
+    with open(_log(), "wb") as log:
+        process = subprocess.Popen(
+            [*as_root, "env", f"PATH={path}", "dockerd", "--config-file", str(home / "daemon.json")],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            cwd="/",
+        )
+    try:
+        _wait_ready(f"its log is {_log()}", process)
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGTERM)
+        raise
+
+
+def _forget_stale(pid_file: Path, name: str, as_root: list[str]) -> None:
+    """Removes a pid file whose number belongs to another program by now: the daemon would take that for itself."""
+    with contextlib.suppress(OSError, ValueError):
+        pid = int(pid_file.read_text())
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/comm").read_text().strip() == name:
+                return
+        run([*as_root, "rm", "-f", pid_file], limit=10)
+
+
+def _wait_ready(where: str, process: subprocess.Popen[bytes] | None = None) -> None:
+    give_up = time.monotonic() + _START_LIMIT
+    while not _server_version(DEFAULT_HOST):
+        if process and process.poll() is not None:
+            raise ToolchainError(f"dockerd ended with exit code {process.returncode}; {where}:\n{_last_lines()}")
+        if time.monotonic() > give_up:
+            raise LimitReached(
+                f"waited {elapsed(_START_LIMIT)} for the Docker engine at {DEFAULT_HOST}; {where}\n{_last_lines()}"
+            )
+        time.sleep(0.1)
+
+
+def _last_lines() -> str:
+    with contextlib.suppress(OSError):
+        return "\n".join(f"    {line}" for line in _log().read_text(errors="replace").splitlines()[-10:])
+    return ""
+
+
+def _our_pid() -> int | None:
+    """The process of the dockerd that was started with our configuration, wherever it was started from."""
+    try:
+        pid = int((_home() / "dockerd.pid").read_text())
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+    except (OSError, ValueError):
+        return None
+    return pid if str(_home() / "daemon.json") in words else None
+
+
+def _running_containers() -> list[str]:
+    containers = json.loads(_ask(DEFAULT_HOST, "/containers/json") or "[]")
+    return sorted(container["Names"][0].removeprefix("/") for container in containers)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=5)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+@contextlib.contextmanager
+def _connection(path: str) -> Iterator[http.client.HTTPConnection]:
+    connection = _UnixConnection(path)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def _ask(host: str, path: str) -> str | None:
+    """The body of a GET, None where nothing answers."""
+    with (
+        contextlib.suppress(OSError, http.client.HTTPException),
+        _connection(host.removeprefix("unix://")) as connection,
+    ):
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        if answer.status == 200:
+            return answer.read().decode()
+    return None
+
+
+def _server_version(host: str) -> str | None:
+    if host.startswith("unix://"):
+        answer = _ask(host, "/version")
+        return str(json.loads(answer)["Version"]) if answer else None
+    # TLS and ssh addresses are the client's trade.
+    with contextlib.suppress(ToolchainError):
+        return run(["docker", "version", "--format", "{{.Server.Version}}"], limit=15).strip() or None
+    return None
+
+
+def _refused(host: str) -> bool:
+    probe = socket.socket(socket.AF_UNIX)
+    try:
+        probe.connect(host.removeprefix("unix://"))
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    finally:
+        probe.close()
+    return False

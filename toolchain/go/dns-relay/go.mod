@@ -1,0 +1,3 @@
+module gitlab-dind-runners/toolchain/dns-relay
+
+go 1.19

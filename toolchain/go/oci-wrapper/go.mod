@@ -1,0 +1,3 @@
+module gitlab-dind-runners/toolchain/oci-wrapper
+
+go 1.19
