@@ -33,9 +33,8 @@ def install(say: Say) -> None:
     began = time.monotonic()
     ensure_project_venv(say=say)
     for tool in pulumi.tools():
-        origin = pulumi.ensure(tool, say=say)
-        if origin.source == pulumi.STAND_IN:
-            say(f"note: {pulumi.describe(tool, origin)}")
+        if pulumi.ensure(tool, say=say).source == pulumi.STAND_IN:
+            say("note: the GitLab plugin is a stand-in: it serves UserRunner, and only against the sandbox GitLab")
     ensure_env_file()
     say(f"toolchain: ready in {elapsed(time.monotonic() - began)}; `. .toolchain/env` to use it")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -114,16 +115,15 @@ def _environment(spec: GoBinary) -> dict[str, str]:
 
 
 def module_directory(spec: GoBinary, module: str, *, say: Say) -> Path:
-    """The folder with the downloaded (and checked) source of a `module` that the program's go.mod requires."""
+    """The folder with the source of a `module` that the program's go.mod requires, downloaded and checked by Go."""
     text = run(
-        [find_go(say=say), "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module],
+        [find_go(say=say), "mod", "download", "-json", module],
+        what=f"downloading Go module {module}",
         limit=300,
         cwd=spec.directory,
         env=_environment(spec),
-    ).strip()
-    if not text:
-        raise ToolchainError(f"Go module {module} is not there; `go mod download` in {spec.directory} gets it")
-    return Path(text)
+    )
+    return Path(json.loads(text)["Dir"])
 
 
 def find_go(*, say: Say) -> Path:

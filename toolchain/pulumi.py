@@ -274,9 +274,12 @@ def verify_sha256(file: Path, checksums: str) -> None:
 def built_cli(say: Say) -> Origin | None:
     """CLI and language host from Go modules; the scripts beside the host come from its own module."""
     host = build(_LANGUAGE_HOST, say=say)
-    scripts = module_directory(_LANGUAGE_HOST, _LANGUAGE_HOST_MODULE, say=say) / "python"
-    cli = build(_CLI, say=say)
-    _fill_bin([cli, host, *(scripts / script for script in _LANGUAGE_HOST_SCRIPTS)])
+    scripts = [host.parent / Path(script).name for script in _LANGUAGE_HOST_SCRIPTS]
+    if not all(script.exists() for script in scripts):
+        module = module_directory(_LANGUAGE_HOST, _LANGUAGE_HOST_MODULE, say=say)
+        for script, name in zip(scripts, _LANGUAGE_HOST_SCRIPTS, strict=True):
+            write_atomic(script, (module / "python" / name).read_bytes(), mode=0o755)
+    _fill_bin([build(_CLI, say=say), host, *scripts])
     return Origin(BUILT, _CLI.version, f"language host {_LANGUAGE_HOST.version}")
 
 
@@ -284,7 +287,6 @@ def _fill_bin(files: Iterator[Path] | list[Path]) -> None:
     _remove_from_bin()
     for file in files:
         link_or_copy(file, BIN_DIR / file.name)
-        (BIN_DIR / file.name).chmod(0o755)
 
 
 def _remove_from_bin() -> None:
@@ -360,7 +362,7 @@ def stand_in_gitlab_plugin(_: Say) -> Origin | None:
     """A launcher of the sandbox's own plugin, which serves UserRunner against the sandbox GitLab only."""
     with whole_directory(plugin_directory("gitlab", "10.4.0")) as folder:
         write_atomic(folder / "pulumi-resource-gitlab", _stand_in_launcher(), mode=0o755)
-    return Origin(STAND_IN, "10.4.0", "serves UserRunner, and only against the sandbox GitLab")
+    return Origin(STAND_IN, "10.4.0")
 
 
 def _stand_in_launcher() -> str:
