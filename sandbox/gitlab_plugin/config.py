@@ -110,7 +110,8 @@ class _Reader:
         value = self._config.get(key)
         if value is None or isinstance(value, str):
             return value
-        self.fail(key, f"{key} has to be a string, not {value!r}")
+        # It can be the token: its value is not shown.
+        self.fail(key, f"{key} has to be a string")
         return None
 
     def boolean(self, key: str, default: bool) -> bool:

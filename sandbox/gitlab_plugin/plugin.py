@@ -22,7 +22,7 @@ from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc, st
 
 from sandbox.gitlab_plugin import VERSION, config, lookups, runners, user_runner
 from sandbox.gitlab_plugin.gitlab_api import GitLab, GitLabError
-from sandbox.gitlab_plugin.values import Failure, present
+from sandbox.gitlab_plugin.values import Failure, present, revealed
 
 _THREADS = 16
 _PARENT_CHECK_SECONDS = 1.0
@@ -83,7 +83,7 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
         self._gitlab = GitLab(settings)
         if settings.early_auth_check:
             self._gitlab.check_access()
-        # Secrets come in the clear, and the engine marks as secret the outputs that were secret inputs.
+        # The engine then marks as secret the outputs that were secret inputs.
         return provider_pb2.ConfigureResponse(supportsPreview=True, acceptSecrets=False, acceptResources=False)
 
     @_explains_errors
@@ -160,7 +160,7 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
 
 
 def _values(struct: struct_pb2.Struct) -> dict[str, Any]:
-    return present(json_format.MessageToDict(struct))
+    return present(revealed(json_format.MessageToDict(struct)))
 
 
 def _struct(values: dict[str, Any]) -> struct_pb2.Struct:

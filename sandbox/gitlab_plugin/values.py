@@ -26,6 +26,17 @@ def secret(value: str) -> dict[str, str]:
     return {_SIGNATURE: _SECRET, "value": value}
 
 
+def revealed(value: Any) -> Any:
+    """The value without such marks, at any depth."""
+    if isinstance(value, list):
+        return [revealed(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if value.get(_SIGNATURE) == _SECRET:
+        return revealed(value.get("value"))
+    return {key: revealed(each) for key, each in value.items()}
+
+
 def present(values: Mapping[str, Any]) -> dict[str, Any]:
     """The values without those that are null: to the engine they are the same as absent."""
     return {key: value for key, value in values.items() if value is not None}

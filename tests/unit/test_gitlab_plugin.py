@@ -275,6 +275,7 @@ def test_a_missing_token_is_named(unconfigured: Engine, gitlab: FakeGitLab) -> N
         ({"retries": "many"}, "retries is 'many': it has to be a whole number from 0 to 10"),
         ({"retries": "11"}, "retries is 11: it has to be a whole number from 0 to 10"),
         ({"insecure": "perhaps"}, "insecure is 'perhaps': it has to be true or false"),
+        ({"token": 1}, "token has to be a string"),
         ({"headers": '"secret"'}, "headers has to be a map of strings"),
         ({"cacertFile": "/no/such.pem"}, "cacertFile is '/no/such.pem': there is no such file"),
         (
@@ -289,7 +290,7 @@ def test_a_missing_token_is_named(unconfigured: Engine, gitlab: FakeGitLab) -> N
     ],
 )
 def test_a_wrong_configuration_is_named_before_anything_is_asked(
-    unconfigured: Engine, config: dict[str, str], expected: str
+    unconfigured: Engine, config: dict[str, Any], expected: str
 ) -> None:
     assert unconfigured.check_config(**config) == {next(iter(config)): expected}
 
@@ -307,6 +308,11 @@ def test_a_configuration_as_the_sdk_sends_it_is_taken(unconfigured: Engine) -> N
         "__internal": {},
     }
     assert unconfigured.check_config(**config) == {}
+
+
+def test_a_secret_configuration_is_read_as_the_engine_sends_it(unconfigured: Engine, gitlab: FakeGitLab) -> None:
+    unconfigured.configure(gitlab, token=secret(TOKEN), headers=secret('{"X-Trace": "1"}'))
+    assert gitlab.sent("GET", "/user")[0].authorization == f"Bearer {TOKEN}"
 
 
 def test_client_certificate_and_key_go_together(unconfigured: Engine) -> None:

@@ -1,0 +1,327 @@
+"""The GitLab plugin under the real Pulumi engine, with the official SDK, against a fake GitLab."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pulumi_gitlab
+import pytest
+from pulumi import automation
+from pulumi.automation._stack import ImportResource
+
+from tests.fake_gitlab import TOKEN, FakeGitLab, Request, running
+
+ROOT = Path(__file__).resolve().parents[2]
+IN_THE_WEB_PAGE = {
+    "runner_type": "project_type",
+    "project_id": 7,
+    "description": "build",
+    "tag_list": ["docker", "arm"],
+    "maintenance_note": "app/dev",
+}
+"""A runner that somebody made without Pulumi."""
+
+pytestmark = pytest.mark.engine
+
+
+@dataclass
+class World:
+    """One stack of its own with at most one runner; `arguments` is what its program asks for."""
+
+    gitlab: FakeGitLab
+    directory: Path
+    arguments: dict[str, Any] = field(
+        default_factory=lambda: {
+            "runner_type": "project_type",
+            "project_id": 7,
+            "description": "build",
+            "tag_lists": ["docker", "arm"],
+            "maintenance_note": "app/dev",
+        }
+    )
+    options: pulumi.ResourceOptions = field(default_factory=pulumi.ResourceOptions)
+
+    def __post_init__(self) -> None:
+        self.plugin = self.directory / "home/plugins/resource-gitlab-v10.4.0/pulumi-resource-gitlab"
+        self.plugin.parent.mkdir(parents=True)
+        command = f'exec {sys.executable} -m sandbox.gitlab_plugin "$@"'
+        self.plugin.write_text(f"#!/bin/sh\nexport PYTHONPATH={ROOT}\n{command}\n")
+        self.plugin.chmod(self.plugin.stat().st_mode | stat.S_IXUSR)
+        for name in ("state", "work"):
+            (self.directory / name).mkdir()
+        backend = automation.ProjectBackend(url=f"file://{self.directory}/state")
+        self.stack = automation.create_stack(
+            "test",
+            project_name="plugin",
+            program=self.program,
+            opts=automation.LocalWorkspaceOptions(
+                work_dir=str(self.directory / "work"),
+                pulumi_home=str(self.directory / "home"),
+                project_settings=automation.ProjectSettings("plugin", "python", backend=backend),
+                env_vars={
+                    "PATH": f"{pulumi_directory()}{os.pathsep}{os.environ['PATH']}",
+                    "PULUMI_CONFIG_PASSPHRASE": "sandbox",
+                    "PULUMI_SKIP_UPDATE_CHECK": "true",
+                    "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+                },
+            ),
+        )
+
+    def program(self) -> None:
+        provider = pulumi_gitlab.Provider("gitlab", base_url=f"{self.gitlab.url}/api/v4/", token=TOKEN)
+        options = pulumi.ResourceOptions.merge(pulumi.ResourceOptions(provider=provider), self.options)
+        runner = pulumi_gitlab.UserRunner("runner", **self.arguments, opts=options)
+        lookup = pulumi.InvokeOptions(provider=provider)
+        project = pulumi_gitlab.get_project_output(path_with_namespace="demo/app", opts=lookup)
+        group = pulumi_gitlab.get_group_output(full_path="demo", opts=lookup)
+        for name, value in {"id": runner.id, "token": runner.token, "tags": runner.tag_lists}.items():
+            pulumi.export(name, value)
+        pulumi.export("project", project.id.apply(int))
+        pulumi.export("group", group.group_id)
+
+    def up(self) -> dict[str, int]:
+        """Runs `pulumi up`; how many resources of the provider's changed in which way."""
+        return changes(self.stack.up(color="never").summary.resource_changes)
+
+    def failing_up(self) -> str:
+        with pytest.raises(automation.CommandError) as failed:
+            self.stack.up(color="never")
+        return str(failed.value)
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        return {name: output.value for name, output in self.stack.outputs().items()}
+
+    @property
+    def runner(self) -> dict[str, Any]:
+        """The runner as it lies in the state."""
+        deployment = self.stack.export_stack().deployment
+        assert deployment is not None
+        return next(each for each in deployment["resources"] if each["type"] == "gitlab:index/userRunner:UserRunner")
+
+    @property
+    def state(self) -> str:
+        """Everything that lies in the state's files."""
+        files = (self.directory / "state").rglob("*.json*")
+        return "\n".join(path.read_text() for path in files if path.is_file())
+
+
+def changes(found: Any) -> dict[str, int]:
+    return {str(getattr(kind, "value", kind)): count for kind, count in (found or {}).items() if kind != "same"}
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
+    except OSError:
+        return False
+
+
+def pulumi_directory() -> Path:
+    """Where the Pulumi CLI is: that of the toolchain, or one on PATH."""
+    ours = ROOT / ".toolchain/bin/pulumi"
+    found = str(ours) if ours.exists() else shutil.which("pulumi")
+    if found is None:
+        missing = "there is no Pulumi CLI: run python3 -m toolchain install"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return Path(found).parent
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    for name in ("GITLAB_TOKEN", "GITLAB_BASE_URL", "GITLAB_EARLY_AUTH_CHECK", "PULUMI_CONFIG_PASSPHRASE_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    with running() as gitlab:
+        yield World(gitlab, tmp_path)
+
+
+def test_a_runner_is_made_left_alone_updated_in_place_and_destroyed(world: World) -> None:
+    assert world.up() == {"create": 3}
+    assert world.outputs == {
+        "id": "41",
+        "token": "glrt-secret-41",
+        "tags": ["docker", "arm"],
+        "project": 7,
+        "group": 3,
+    }
+
+    world.gitlab.requests.clear()
+    world.arguments["tag_lists"] = ["arm", "docker"]
+    assert world.up() == {}
+    assert changes(world.stack.refresh(color="never").summary.resource_changes) == {}
+    assert world.gitlab.sent("POST") + world.gitlab.sent("PUT") == []
+
+    world.arguments |= {"description": "other", "maximum_timeout": 900, "paused": True}
+    assert world.up() == {"update": 1}
+    assert world.gitlab.runners[41]["description"] == "other"
+    assert world.outputs["token"] == "glrt-secret-41"
+
+    for name in ("description", "maximum_timeout", "tag_lists"):
+        del world.arguments[name]
+    assert world.up() == {}
+    assert world.gitlab.runners[41]["maximum_timeout"] == 900
+
+    world.stack.destroy(color="never")
+    assert world.gitlab.runners == {}
+
+
+def test_a_runner_for_another_project_is_made_before_the_old_one_is_deleted(world: World) -> None:
+    world.up()
+    world.arguments["project_id"] = 8
+    assert world.up() == {"replace": 1}
+    assert list(world.gitlab.runners) == [42]
+    order = [each.method for each in world.gitlab.requests if each.method in {"POST", "DELETE"}]
+    assert order == ["POST", "POST", "DELETE"]
+    assert world.outputs["token"] == "glrt-secret-42"
+
+
+def test_a_runner_that_was_deleted_outside_is_found_by_refresh_and_made_anew(world: World) -> None:
+    world.up()
+    world.gitlab.runners.clear()
+    world.stack.refresh(color="never")
+    assert world.up() == {"create": 1}
+    assert world.outputs["token"] == "glrt-secret-42"
+
+
+def test_what_was_edited_outside_is_found_by_refresh_and_put_right(world: World) -> None:
+    world.up()
+    world.gitlab.runners[41] |= {"description": "by hand", "tag_list": ["other"]}
+    assert changes(world.stack.refresh(color="never").summary.resource_changes) == {"update": 1}
+    assert world.runner["outputs"]["tagLists"] == ["other"]
+    assert world.up() == {"update": 1}
+    assert world.gitlab.runners[41]["description"] == "build"
+    assert world.gitlab.runners[41]["tag_list"] == ["docker", "arm"]
+    assert world.outputs["token"] == "glrt-secret-41"
+
+
+def test_a_runner_is_imported_by_its_id_and_then_managed_without_a_replacement(world: World) -> None:
+    world.gitlab.work(Request("POST", "/api/v4/user/runners", f"Bearer {TOKEN}", IN_THE_WEB_PAGE))
+    world.options = pulumi.ResourceOptions(import_="41")
+    assert world.up() == {"create": 2, "import": 1}
+    assert "token" not in world.runner["outputs"]
+
+    world.options = pulumi.ResourceOptions()
+    assert world.up() == {}
+    world.arguments["paused"] = True
+    assert world.up() == {"update": 1}
+    assert world.gitlab.runners[41]["paused"] is True
+
+
+def test_a_runner_is_imported_from_the_command_line_with_all_its_inputs(world: World) -> None:
+    world.gitlab.work(Request("POST", "/api/v4/user/runners", f"Bearer {TOKEN}", IN_THE_WEB_PAGE))
+    world.stack.set_config("gitlab:baseUrl", automation.ConfigValue(world.gitlab.url))
+    world.stack.set_config("gitlab:token", automation.ConfigValue(TOKEN, secret=True))
+    runner = ImportResource(type="gitlab:index/userRunner:UserRunner", name="runner", id="41")
+    world.stack.import_resources(resources=[runner], generate_code=False, protect=False)
+    assert world.runner["inputs"] == {
+        "runnerType": "project_type",
+        "projectId": 7,
+        "accessLevel": "not_protected",
+        "description": "build",
+        "locked": False,
+        "maintenanceNote": "app/dev",
+        "paused": False,
+        "tagLists": ["arm", "docker"],
+        "untagged": True,
+    }
+
+
+def test_the_token_is_secret_in_the_preview_and_in_the_state(world: World) -> None:
+    preview = world.stack.preview(color="never", diff=True).stdout
+    up = world.stack.up(color="never", show_secrets=False).stdout
+    assert "[secret]" in preview
+    assert "token" in preview
+    assert "[secret]" in up
+    for secret in (TOKEN, "glrt-secret-41"):
+        assert secret not in preview
+        assert secret not in up
+        assert secret not in world.state
+    assert world.stack.outputs()["token"].secret
+
+
+def test_no_second_runner_is_made_when_the_first_one_could_not_be_read_after_its_creation(world: World) -> None:
+    world.gitlab.fail("GET", "/api/v4/runners/41", 400)
+    assert (
+        "the runner 'build' of project 7 has been created (id 41), but could not read runner 41" in world.failing_up()
+    )
+    assert world.runner["id"] == "41"
+    assert world.up() == {"update": 1}
+    assert list(world.gitlab.runners) == [41]
+    assert world.outputs["token"] == "glrt-secret-41"
+
+
+def test_an_up_is_repeated_after_a_refused_creation_and_makes_one_runner(world: World) -> None:
+    world.gitlab.fail("POST", "/api/v4/user/runners", 403, body={"error": "insufficient_scope"})
+    assert "answered 403: insufficient_scope. Give the token the scope create_runner (or api)" in world.failing_up()
+    assert world.up() == {"create": 1}
+    assert list(world.gitlab.runners) == [41]
+
+
+def test_an_up_with_an_unknown_outcome_names_the_runner_to_look_for(world: World) -> None:
+    world.gitlab.fail("POST", "/api/v4/user/runners", None, after_the_work=True)
+    text = world.failing_up()
+    assert (
+        "look for the runner 'build' of project 7 with the maintenance note 'app/dev' that has never connected, and "
+        "delete it (there now: #41)" in text
+    )
+    assert "Traceback" not in text.split("gitlab:index:UserRunner (runner):")[1]
+
+
+def test_an_up_is_repeated_after_a_failed_update_and_changes_the_same_runner(world: World) -> None:
+    world.up()
+    world.arguments["description"] = "other"
+    world.gitlab.fail("PUT", "/api/v4/runners/41", 400, body={"message": {"description": ["is not nice"]}})
+    assert f'GitLab at {world.gitlab.url} answered 400: {{"description": ["is not nice"]}}' in world.failing_up()
+    assert world.up() == {"update": 1}
+    assert list(world.gitlab.runners) == [41]
+    assert world.gitlab.runners[41]["description"] == "other"
+
+
+def test_wrong_inputs_are_refused_in_the_preview(world: World) -> None:
+    world.arguments |= {"maximum_timeout": 60, "access_level": "everyone"}
+    with pytest.raises(automation.CommandError) as failed:
+        world.stack.preview(color="never")
+    assert "maximum_timeout is 60 s: GitLab takes 600 s or more" in str(failed.value)
+    assert "access_level is 'everyone': it has to be one of not_protected, ref_protected" in str(failed.value)
+    assert world.gitlab.sent("POST") == []
+
+
+def test_a_gitlab_that_is_not_the_sandbox_is_refused_without_the_token(world: World) -> None:
+    world.gitlab.sandbox = False
+    text = world.failing_up()
+    assert f"refused to work with GitLab at {world.gitlab.url}: it does not say that it is the sandbox" in text
+    assert "pulumi plugin install resource gitlab 10.4.0" in text
+    assert TOKEN not in text
+    assert {each.path for each in world.gitlab.requests} == {"/-/sandbox"}
+    assert {each.authorization for each in world.gitlab.requests} == {None}
+
+
+def test_the_plugin_is_ready_in_less_than_a_second_and_ends_with_its_engine(world: World) -> None:
+    began = time.monotonic()
+    # The shell plays the engine: it starts the plugin and is killed.
+    shell = subprocess.Popen(
+        ["sh", "-c", f"{world.plugin} 127.0.0.1:1 & echo $!; wait"], stdout=subprocess.PIPE, text=True
+    )
+    assert shell.stdout is not None
+    pid, port = int(shell.stdout.readline()), int(shell.stdout.readline())
+    ready = time.monotonic() - began
+    shell.kill()
+    shell.wait()
+    assert port > 0
+    assert ready < 1.0
+    end = time.monotonic() + 5
+    while is_running(pid):
+        assert time.monotonic() < end, f"the plugin {pid} still runs 5 s after its engine was killed"
+        time.sleep(0.1)
