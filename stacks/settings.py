@@ -11,10 +11,19 @@ import ipaddress
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self, TypeAlias
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal, NoReturn, Self, TypeAlias
+from urllib.parse import SplitResult, urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from components.transport import Transport
@@ -29,6 +38,9 @@ RUNNER_IMAGE = "gitlab/gitlab-runner:v18.5.0"
 """GitLab's own image; its version should not be newer than the GitLab it talks to."""
 
 HOST_SOCKET = "/var/run/docker.sock"
+
+MOST = 2**31 - 1
+"""Upper limit of whole numbers: GitLab's database and GitLab Runner on 32-bit ARM hold no more."""
 
 
 class SettingsError(Exception):
@@ -65,12 +77,21 @@ class Scope(StrEnum):
     PROJECT = "project"
 
 
-def _pinned(image: object) -> object:
+def _matching(pattern: str, remedy: str) -> AfterValidator:
+    """A check that a whole string matches; `remedy` says what it otherwise is not, and what to write."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(remedy)
+        return value
+
+    return AfterValidator(check)
+
+
+def _pinned(image: str) -> str:
     """Refuse an image whose content may change under the same name."""
-    if not isinstance(image, str) or "@sha256:" in image:
-        return image
     tag = image.rsplit("/", 1)[-1].partition(":")[2]
-    if tag in ("", "latest"):
+    if "@sha256:" not in image and tag in ("", "latest"):
         raise ValueError("is not pinned: name a version tag or a digest, for example docker:28.5.2-dind")
     return image
 
@@ -80,16 +101,117 @@ def _one_or_many(value: object) -> object:
 
 
 def _path_or_id(value: object) -> object:
-    if value is None or (isinstance(value, str) and value.strip("/")) or (type(value) is int and value > 0):
+    is_path = isinstance(value, str) and re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", value, re.ASCII)
+    is_id = type(value) is int and 0 < value <= MOST
+    if value is None or is_path or is_id:
         return value
     raise ValueError("is no path or ID: give the full path, for example my-group/my-project, or the numeric ID")
 
 
+def _subnet(value: object) -> ipaddress.IPv4Network:
+    try:
+        network = ipaddress.IPv4Network(value if isinstance(value, str) else "")
+    except ValueError:
+        network = None
+    if network is None or network.prefixlen < 8 or network.is_loopback or network.is_multicast or network.is_reserved:
+        raise ValueError("is no subnet for containers: give its first address and its length, for example 10.90.0.0/24")
+    return network
+
+
+def _address(value: object) -> IPAddress:
+    try:
+        return ipaddress.ip_address(value if isinstance(value, str) else "")
+    except ValueError:
+        raise ValueError("is no IP address: write for example 9.9.9.9") from None
+
+
+def _certificate_name(value: str) -> str:
+    if not _is_address(value) and not re.fullmatch(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", value):
+        raise ValueError("is no host name or IP address: write for example docker")
+    return value
+
+
+def _listen_address(value: str) -> str:
+    parts = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:/\s]*):([0-9]{1,5})", value)
+    if parts is None or not 0 < int(parts[2]) < 2**16:
+        raise ValueError("is no address to listen on: write host:port or :port, for example :9252")
+    return value
+
+
+def _variables(value: object) -> object:
+    """Names and values of environment variables, of which only the names may be shown."""
+    for name, text in value.items() if isinstance(value, Mapping) else ():
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            shown = repr(str(name).partition("=")[0])
+            raise ValueError(f"has {shown}, which is no variable's name: use letters, digits and _, no digit first")
+        if not isinstance(text, str):
+            raise ValueError(f"gives {name} a value that is no string: put it into quotes")
+    return value
+
+
+def _toml_table(value: object) -> object:
+    if isinstance(value, Mapping):
+        for path in _gaps(value):
+            raise ValueError(f"has no value at {path}: give it one or remove it, as TOML has no null")
+    return value
+
+
+def _gaps(value: object, path: str = "") -> Iterator[str]:
+    """Where a plain object is null."""
+    if value is None:
+        yield path
+    elif isinstance(value, Mapping):
+        for key, below in value.items():
+            yield from _gaps(below, f"{path}.{key}".lstrip("."))
+    elif isinstance(value, list):
+        for index, below in enumerate(value):
+            yield from _gaps(below, f"{path}[{index}]")
+
+
+IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+Address = Annotated[IPAddress, BeforeValidator(_address)]
+Subnet = Annotated[ipaddress.IPv4Network, BeforeValidator(_subnet)]
 PathOrId = Annotated[int | str, BeforeValidator(_path_or_id)]
-Image = Annotated[str, Field(min_length=1), BeforeValidator(_pinned)]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
-Tag = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^,\s]+$")]
+Flag = Annotated[bool, Field(strict=True)]
+Count = Annotated[int, Field(strict=True, ge=1, le=MOST)]
+CountOrNone = Annotated[int, Field(strict=True, ge=0, le=MOST)]
+Variables = Annotated[Mapping[str, str], BeforeValidator(_variables)]
+TomlTable = Annotated[Mapping[str, Any], BeforeValidator(_toml_table)]
 PullPolicy = Literal["always", "if-not-present", "never"]
+Image = Annotated[
+    str,
+    _matching(
+        # GitLab Runner expands variables in the images of jobs and helpers.
+        r"[A-Za-z0-9$][A-Za-z0-9$._:/{}-]*(@sha256:[0-9a-f]{64})?",
+        "is no image: write it as [registry/]name:tag, for example docker:28.5.2-dind",
+    ),
+    AfterValidator(_pinned),
+]
+Name = Annotated[
+    str,
+    _matching(
+        r"[a-z0-9][a-z0-9-]{0,39}",
+        "is no name: use up to 40 lower-case letters, digits and dashes, and no dash first",
+    ),
+]
+Tag = Annotated[str, _matching(r"[^,\s]{1,255}", "is no tag: use up to 255 characters, no spaces, no commas")]
+CertificateName = Annotated[str, AfterValidator(_certificate_name)]
+Registry = Annotated[
+    str, _matching(r"[A-Za-z0-9.:\[\]-]+(/[0-9]{1,3})?", "is no registry: write it as host[:port] or as a subnet")
+]
+Volume = Annotated[
+    str, _matching(r"/[^:]*|[^:]+:/[^:]*(:[^:]+)?", "is no volume: write it as /path, or as source:/path[:mode]")
+]
+Engine = Annotated[
+    str,
+    _matching(
+        r"unix:///\S+|(tcp|ssh|npipe)://\S+",
+        "is no Docker engine: write it as unix:///path, tcp://host:port or ssh://user@host",
+    ),
+]
+SocketPath = Annotated[
+    str, _matching(r"/[^:\s]+", "is no path of a socket: write it as /var/run/docker.sock, without unix://")
+]
 
 
 class GitLab(Model):
@@ -107,13 +229,15 @@ class GitLab(Model):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            _fail("url", self.url, "is no URL of a GitLab: give its base URL, for example https://gitlab.com")
-        if parts.username or parts.password or parts.query or parts.fragment:
+        if set("@?#") & set(self.url):
             _fail("url", "(hidden)", "must be a bare base URL: put the token into GITLAB_TOKEN")
+        parts = _web_url(self.url)
+        if parts is None:
+            _fail("url", self.url, "is no URL of a GitLab: give its base URL, for example https://gitlab.com")
         if parts.path.rstrip("/").endswith("/api/v4"):
             _fail("url", self.url, "is the API's URL: leave out /api/v4")
+        if isinstance(self.project, str) and "/" not in self.project:
+            _fail("project", self.project, "is no full path: write it as group/project, or give the numeric ID")
         for scope in (Scope.GROUP, Scope.PROJECT):
             value = getattr(self, scope)
             if self.scope is scope and value is None:
@@ -130,8 +254,14 @@ class Network(Model):
     mtu: bytes. Default: Docker's, 1500; set it where the way out has a smaller one (VPN, cloud).
     """
 
-    subnet: ipaddress.IPv4Network | None = None
-    mtu: Annotated[int, Field(ge=576, le=9000)] | None = None
+    subnet: Subnet | None = None
+    mtu: Annotated[int, Field(strict=True, ge=576, le=9000)] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.subnet is not None and self.subnet.prefixlen > 29:
+            _fail("subnet", str(self.subnet), "has no room for gateway, daemon and runner: use /29 or larger")
+        return self
 
 
 class Daemon(Model):
@@ -144,7 +274,7 @@ class Daemon(Model):
         unix:///run/dind/docker.sock; the host part is the daemon's alias on the stack's network.
     certificate_names: names in the daemon's certificate. Default: the endpoint's host.
     storage_driver: Default: the daemon's own choice (overlay2 wherever it works).
-    cpus, memory_mib: limits of the daemon and everything that runs in it. Default: none, the host is the runner's.
+    cpus (in tenths), memory_mib: limits of the daemon and all that runs in it. Default: none, the host is the runner's.
     dns: servers for the containers inside. Default: as the daemon's container resolves.
     registry_mirrors, insecure_registries: for pulls by the daemon.
     cache_budget_gib: GiB that BuildKit's garbage collection leaves in the layer cache. Default 20, some ten images.
@@ -157,17 +287,17 @@ class Daemon(Model):
     image: Image = DIND_IMAGE
     transport: Transport = Transport.TLS
     endpoint: str | None = None
-    certificate_names: tuple[str, ...] | None = None
+    certificate_names: tuple[CertificateName, ...] | None = None
     storage_driver: Literal["overlay2", "fuse-overlayfs", "btrfs", "zfs", "vfs"] | None = None
-    cpus: Annotated[float, Field(gt=0)] | None = None
-    memory_mib: Annotated[int, Field(ge=256)] | None = None
-    dns: tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, ...] = ()
+    cpus: Annotated[float, Field(strict=True, ge=0.1, le=1024)] | None = None
+    memory_mib: Annotated[int, Field(strict=True, ge=256, le=MOST)] | None = None
+    dns: tuple[Address, ...] = ()
     registry_mirrors: tuple[str, ...] = ()
-    insecure_registries: tuple[str, ...] = ()
-    cache_budget_gib: Annotated[int, Field(ge=1)] = 20
-    subnet: ipaddress.IPv4Network = ipaddress.IPv4Network("10.199.0.0/16")
-    keep_cache: bool = False
-    ready_timeout_seconds: Annotated[int, Field(ge=5, le=3600)] = 120
+    insecure_registries: tuple[Registry, ...] = ()
+    cache_budget_gib: Count = 20
+    subnet: Subnet = ipaddress.IPv4Network("10.199.0.0/16")
+    keep_cache: Flag = False
+    ready_timeout_seconds: Annotated[int, Field(strict=True, ge=5, le=3600)] = 120
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -185,30 +315,38 @@ class Daemon(Model):
                 list(self.names),
                 f"lacks the endpoint's host {self.alias}, so every TLS client would refuse the daemon: add it",
             )
+        if self.cpus is not None and round(self.cpus, 1) != self.cpus:
+            _fail("cpus", self.cpus, f"is too fine: use tenths, for example {max(round(self.cpus, 1), 0.1)}")
         if self.subnet.prefixlen > 20:
             _fail("subnet", str(self.subnet), "is too small for a network a job: use /20 or larger")
         for mirror in self.registry_mirrors:
-            if urlsplit(mirror).scheme not in ("http", "https"):
-                _fail("registry_mirrors", mirror, "is no URL: write it as https://host[:port]")
+            parts = _web_url(mirror)
+            if parts is None or parts.path.strip("/") or set("@?#") & set(mirror):
+                shown = "(hidden)" if "@" in mirror else mirror
+                _fail("registry_mirrors", shown, "is no URL of a mirror: write it as https://host[:port]")
         return self
 
     def _check_endpoint(self, endpoint: str) -> None:
-        parts = urlsplit(endpoint)
         expected = self.transport.endpoint("docker")
-        if parts.scheme != urlsplit(expected).scheme:
+        parts = _split(endpoint)
+        if parts is None or parts.scheme != urlsplit(expected).scheme:
             _fail("endpoint", endpoint, f"does not fit transport {self.transport}: use for example {expected}")
         if self.transport is Transport.SOCKET:
             if endpoint != expected:
                 _fail("endpoint", endpoint, f"does not fit transport socket: use {expected}")
             return
-        if not parts.hostname or not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", parts.hostname):
-            _fail("endpoint", endpoint, f"has no usable host name: use for example {expected}")
-        if _port(endpoint) != self.transport.port:
+        host = parts.hostname or ""
+        if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", host) or host == "localhost" or _is_address(host):
+            _fail("endpoint", endpoint, f"has no host name to give the daemon: use for example {expected}")
+        if parts.port != self.transport.port:
+            port = f"port {parts.port}" if parts.port is not None else "no port"
             _fail(
                 "endpoint",
                 endpoint,
-                f"has port {_port(endpoint)}, which does not fit transport {self.transport}: use {self.transport.port}",
+                f"has {port}, which does not fit transport {self.transport}: use {self.transport.port}",
             )
+        if endpoint.lower() != self.transport.endpoint(host):
+            _fail("endpoint", endpoint, f"has more than host and port: use {self.transport.endpoint(host)}")
 
     @property
     def alias(self) -> str:
@@ -257,33 +395,36 @@ class Runner(Model):
     kind: Kind = Kind.DIND
     executor: Executor = Executor.DOCKER
     tags: tuple[Tag, ...] = ()
-    run_untagged: bool = False
-    locked: bool = True
+    run_untagged: Flag = False
+    locked: Flag = True
     access_level: Literal["ref_protected", "not_protected"] = "ref_protected"
-    maximum_timeout: Annotated[int, Field(ge=600)] = 3600
-    paused: bool = False
+    maximum_timeout: Annotated[int, Field(strict=True, ge=600, le=MOST)] = 3600
+    paused: Flag = False
     image: Image = JOB_IMAGE
     helper_image: Image | None = None
     job_daemon_image: Image = DIND_IMAGE
-    limit: Annotated[int, Field(ge=0)] = 0
-    request_concurrency: Annotated[int, Field(ge=1)] = 1
+    limit: CountOrNone = 0
+    request_concurrency: Count = 1
     pull_policy: Annotated[tuple[PullPolicy, ...], Field(min_length=1), BeforeValidator(_one_or_many)] = ("always",)
-    privileged: bool = False
-    volumes: tuple[str, ...] = ()
-    environment: Mapping[str, str] = Field(default_factory=dict)
-    shm_size_mib: Annotated[int, Field(ge=1)] | None = None
+    privileged: Flag = False
+    volumes: tuple[Volume, ...] = ()
+    environment: Variables = Field(default_factory=dict)
+    shm_size_mib: Count | None = None
     network_mode: str | None = None
-    cache: Mapping[str, Any] = Field(default_factory=dict)
+    cache: TomlTable = Field(default_factory=dict)
     token: SecretStr | None = None
-    extra: Mapping[str, Any] = Field(default_factory=dict)
+    extra: TomlTable = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if not self.tags and not self.run_untagged:
             _fail("tags", [], "is empty, so no job would ever run: name a tag, or set run_untagged: true")
+        for index, tag in enumerate(self.tags):
+            if tag in self.tags[:index]:
+                _fail("tags", tag, "is there twice: remove one")
         if self.executor is Executor.SHELL:
             self._check_shell()
-        if self.token is not None and not self.token.get_secret_value().startswith("glrt-"):
+        if self.token is not None and not re.fullmatch(r"glrt-[!-~]+", self.token.get_secret_value()):
             _fail(
                 "token", "(hidden)", "is no runner authentication token: those start with glrt-; create one in GitLab"
             )
@@ -328,12 +469,12 @@ class Common(Model):
     daemon: Daemon = Daemon()
     runners: Annotated[tuple[Runner, ...], Field(min_length=1)]
     runner_image: Image = RUNNER_IMAGE
-    concurrent: Annotated[int, Field(ge=1)] | None = None
-    check_interval: Annotated[int, Field(ge=1)] = 3
+    concurrent: Count | None = None
+    check_interval: Count = 3
     log_level: Literal["debug", "info", "warn", "error", "fatal", "panic"] = "info"
-    metrics_address: Annotated[str, Field(pattern=r"^[^:\s]*:\d{1,5}$")] | None = None
-    drain_seconds: Annotated[int, Field(ge=0)] = 3600
-    extra: Mapping[str, Any] = Field(default_factory=dict)
+    metrics_address: Annotated[str, AfterValidator(_listen_address)] | None = None
+    drain_seconds: CountOrNone = 3600
+    extra: TomlTable = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -346,6 +487,12 @@ class Common(Model):
                 "concurrent",
                 self.concurrent,
                 f"is below the number of runners, so jobs would starve: set it to {len(names)} or more",
+            )
+        if self.needs_daemon and self.network.subnet is not None and self.network.subnet.overlaps(self.daemon.subnet):
+            _fail(
+                "network.subnet",
+                str(self.network.subnet),
+                f"overlaps daemon.subnet {self.daemon.subnet}, which would cut the jobs off: choose another",
             )
         if "runners" in self.extra:
             _fail("extra", "runners", "would hide the rendered runners: use extra of the runner in question")
@@ -377,8 +524,8 @@ class DockerHostSettings(Common):
     """
 
     target: Literal["docker-host"]
-    docker_host: str | None = None
-    host_socket: Annotated[str, Field(pattern=r"^/[^:]+$")] = HOST_SOCKET
+    docker_host: Engine | None = None
+    host_socket: SocketPath = HOST_SOCKET
 
 
 Settings: TypeAlias = DockerHostSettings
@@ -395,7 +542,7 @@ class _Mistake(ValueError):
         self.where, self.value, self.remedy = where, value, remedy
 
 
-def _fail(where: str, value: object, remedy: str) -> None:
+def _fail(where: str, value: object, remedy: str) -> NoReturn:
     raise _Mistake(where, value, remedy)
 
 
@@ -425,13 +572,14 @@ def _is_consequence(details: ErrorDetails) -> bool:
 SHAPES = {
     "model_type": "must be a table",
     "tuple_type": "must be a list",
+    "dict_type": "must be a table",
     "missing": "is missing: set it",
     "too_short": "must not be empty",
 }
 
 
 def _explain(details: ErrorDetails, raw: Mapping[str, Any], model: type[Model]) -> str:
-    location = [part for part in details["loc"] if not _is_type_label(part)]
+    location = details["loc"]
     path = "settings" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
     hidden = bool({"token", "environment", "cache", "extra"} & set(location))
     value = "(hidden)" if hidden else _shown(_dig(raw, location))
@@ -452,11 +600,6 @@ def _explain(details: ErrorDetails, raw: Mapping[str, Any], model: type[Model]) 
 def _nearest(key: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(key, known, n=1)
     return f"did you mean {near[0]}?" if near else f"use one of {', '.join(known)}"
-
-
-def _is_type_label(part: int | str) -> bool:
-    """Pydantic puts the member of a union that it tried into the path: `int`, `function-before[...]`."""
-    return isinstance(part, str) and (part in ("int", "str") or "[" in part)
 
 
 def _known_keys(model: type[Model], location: Sequence[int | str]) -> list[str]:
@@ -500,8 +643,25 @@ def _shown(value: object) -> str:
     return str(value)
 
 
-def _port(endpoint: str) -> int | None:
+def _split(url: str) -> SplitResult | None:
+    """The parts of a URL; None where they, or its port, make no sense."""
     try:
-        return urlsplit(endpoint).port
+        parts = urlsplit(url)
+        usable = parts.port != 0 and not re.search(r"\s", url)
     except ValueError:
         return None
+    return parts if usable else None
+
+
+def _web_url(url: str) -> SplitResult | None:
+    """The parts of an http or https URL; None where it is none."""
+    parts = _split(url)
+    return parts if parts and parts.scheme in ("http", "https") and parts.hostname else None
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
