@@ -29,7 +29,7 @@ class DindDaemonArgs:
     image: image with the interface of the official docker:dind.
     transport: how clients reach it.
     alias: its host name on the network.
-    certificate_names: names in its certificate (TLS only).
+    certificate_names: host names and IP addresses in its certificate (TLS only).
     daemon_json: content of /etc/docker/daemon.json; see `daemon_json`.
     ready_timeout_seconds: how long its creation waits until it answers.
     cpus, memory_mib: limits of the container; None is none.
@@ -101,7 +101,7 @@ class DindDaemon(pulumi.ComponentResource):
             uploads=[docker.ContainerUploadArgs(file="/etc/docker/daemon.json", content=args.daemon_json)],
             labels=container_labels(args.stack, "daemon"),
             dns=list(args.dns) or None,
-            cpus=str(args.cpus) if args.cpus else None,
+            cpus=_cpus(args.cpus) if args.cpus else None,
             memory=args.memory_mib,
             log_driver="json-file",
             log_opts=LOG_OPTS,
@@ -182,8 +182,16 @@ def _garbage_collection(budget_gib: int) -> dict[str, Any]:
 def _environment(args: DindDaemonArgs) -> list[str]:
     if args.transport is not Transport.TLS:
         return ["DOCKER_TLS_CERTDIR="]
-    names = ",".join(f"DNS:{name}" for name in args.certificate_names)
+    names = ",".join(_alternative_name(name) for name in args.certificate_names)
     return [f"DOCKER_TLS_CERTDIR={CERTS_DIR}", f"DOCKER_TLS_SAN={names}"]
+
+
+def _alternative_name(name: str) -> str:
+    """A host name or address as OpenSSL's subjectAltName takes it."""
+    try:
+        return f"IP:{ipaddress.ip_address(name)}"
+    except ValueError:
+        return f"DNS:{name}"
 
 
 def _command(transport: Transport) -> list[str] | None:
@@ -191,6 +199,12 @@ def _command(transport: Transport) -> list[str] | None:
     if transport is not Transport.SOCKET:
         return None
     return ["dockerd", "--host=unix:///var/run/docker.sock", f"--host=unix://{SOCKET}"]
+
+
+def _cpus(cpus: float) -> str:
+    """CPUs as the provider reads them back (`2.0`, but `10.`): written otherwise, every refresh would find a drift."""
+    text = f"{cpus:.9f}"
+    return f"{cpus:.1f}" if text.count("0") == 9 else text.rstrip("0")
 
 
 def _healthcheck(args: DindDaemonArgs) -> docker.ContainerHealthcheckArgs:
