@@ -23,6 +23,7 @@ def ci_snippet(runners: Iterable[Runner]) -> str:
 
 def _job(runner: Runner) -> str:
     # A JSON string is a YAML string, so nothing needs other quoting.
-    tags = f"  tags: {json.dumps(list(runner.tags))}\n" if runner.tags else ""
+    tags = f"  tags: {json.dumps(list(runner.tags), ensure_ascii=False)}\n" if runner.tags else ""
     script = "".join(f"    - {json.dumps(line)}\n" for line in SCRIPTS[runner.kind])
-    return f"{runner.name}:\n{tags}  script:\n{script}"
+    # The suffix keeps the job's name from being a keyword (`default`, `image`) or another type (`1`, `on`).
+    return f"{runner.name}-job:\n{tags}  script:\n{script}"
