@@ -36,16 +36,11 @@ def load() -> Stack:
 
 
 def _load() -> Stack:
-    raw = pulumi.Config().get_object("settings")
-    if raw is None:
-        stack = pulumi.get_stack()
-        raise SettingsError(
-            f"settings: is missing in Pulumi.{stack}.yaml: copy those of Pulumi.dev.yaml and change them"
-        )
-    token = pulumi.Config("gitlab").get("token") or os.environ.get("GITLAB_TOKEN")
+    raw = _raw()
+    token = (pulumi.Config("gitlab").get("token") or os.environ.get("GITLAB_TOKEN") or "").strip()
     if sandbox.uses_sandbox(raw):
         found = sandbox.read(os.environ.get("DINDRUNNER_SANDBOX"))
-        raw, token = sandbox.resolve(raw, found), found.token_file.read_text().strip()
+        raw, token = sandbox.resolve(raw, found), sandbox.read_token(found)
         settings = parse(raw)
     else:
         settings = parse(raw)
@@ -61,8 +56,21 @@ def _load() -> Stack:
         name=pulumi.get_stack(),
         project=pulumi.get_project(),
         settings=settings,
-        gitlab_token=pulumi.Output.secret(token) if registers and token else None,
+        gitlab_token=pulumi.Output.secret(token) if registers else None,
     )
+
+
+def _raw() -> object:
+    """The plain object under the key `settings`."""
+    try:
+        raw: object = pulumi.Config().get_object("settings")
+    except pulumi.ConfigTypeError:
+        raise SettingsError("settings: is no table: write target, gitlab and runners below it") from None
+    if raw is None:
+        raise SettingsError(
+            f"settings: is missing in Pulumi.{pulumi.get_stack()}.yaml: copy those of Pulumi.dev.yaml and change them"
+        )
+    return raw
 
 
 def _refuse_known_passphrase() -> None:

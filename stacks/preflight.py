@@ -3,52 +3,106 @@
 from __future__ import annotations
 
 import json
+import re
+import threading
 import urllib.error
 import urllib.request
+from concurrent.futures import Future
+from dataclasses import dataclass
+from http.client import HTTPException
 
 from stacks.settings import SettingsError
 
 TIMEOUT_SECONDS = 10
+MOST_BYTES = 65536
+
+
+@dataclass(frozen=True)
+class _Answer:
+    status: int
+    body: bytes
+    location: str | None = None
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """urllib would take the token along to wherever the server sends it."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
 
 
 def check_gitlab(url: str, token: str | None) -> None:
     """Raise SettingsError where `url` answers as no GitLab, or where GitLab does not know `token`.
 
-    The token is sent only once the server has answered as a GitLab without it.
+    The token is sent only once the server has answered as a GitLab without it, and never to where that redirects.
     """
-    probe = f"{url.rstrip('/')}/api/v4/version"
-    status, body = _get(probe, None)
-    if status not in (200, 401, 403) or not _is_gitlab_json(body):
+    if token is not None and not re.fullmatch(r"[!-~]+", token):
         raise SettingsError(
-            f"settings.gitlab.url: {url!r} answers something that is no GitLab API (GET {probe}: status {status}): "
-            "give the base URL of a GitLab, for example https://gitlab.com"
+            "gitlab:token: (hidden) has characters that no token has: copy it again, without spaces and line ends"
         )
-    if token is not None and _get(probe, token)[0] == 401:
+    probe = f"{url.rstrip('/')}/api/v4/version"
+    answer = _get(url, probe, None)
+    if not _is_gitlab(answer):
+        raise SettingsError(
+            f"settings.gitlab.url: {url!r} answers something that is no GitLab API (GET {probe}: status "
+            f"{answer.status}): give the base URL of a GitLab, for example https://gitlab.com"
+        )
+    if token is not None and _get(url, probe, token).status == 401:
         raise SettingsError(
             f"gitlab:token: is not accepted by {url}: it may be expired; create one with scope create_runner "
             "and export it as GITLAB_TOKEN"
         )
 
 
-def _get(url: str, token: str | None) -> tuple[int, bytes]:
-    request = urllib.request.Request(url, headers={"PRIVATE-TOKEN": token} if token else {})
+def _get(url: str, probe: str, token: str | None) -> _Answer:
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
-            return response.status, response.read(65536)
-    except urllib.error.HTTPError as error:
-        return error.code, error.read(65536)
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
+        answer = _in_time(probe, token)
+    except (HTTPException, OSError, ValueError) as error:
+        reason = str(getattr(error, "reason", error)) or "timed out"
         raise SettingsError(
             f"settings.gitlab.url: {url!r} does not answer within {TIMEOUT_SECONDS} s ({reason}): "
             "check the URL, and that this machine reaches it"
         ) from None
+    if 300 <= answer.status < 400:
+        raise SettingsError(
+            f"settings.gitlab.url: {url!r} redirects to {answer.location!r} (GET {probe}: status {answer.status}): "
+            "give the base URL that GitLab itself answers at"
+        )
+    return answer
 
 
-def _is_gitlab_json(body: bytes) -> bool:
-    """GitLab's API answers an object: the version, or why not (`message` or `error`)."""
+def _in_time(probe: str, token: str | None) -> _Answer:
+    """The answer, or TimeoutError: a socket's own limit covers neither name resolution nor an answer in drops."""
+    future: Future[_Answer] = Future()
+
+    def request() -> None:
+        try:
+            future.set_result(_request(probe, token))
+        except Exception as error:
+            future.set_exception(error)
+
+    threading.Thread(target=request, daemon=True).start()
+    return future.result(TIMEOUT_SECONDS)
+
+
+def _request(probe: str, token: str | None) -> _Answer:
+    request = urllib.request.Request(probe, headers={"PRIVATE-TOKEN": token} if token else {})
     try:
-        answer = json.loads(body)
-    except ValueError:
+        with urllib.request.build_opener(_NoRedirects).open(request, timeout=TIMEOUT_SECONDS) as response:
+            return _Answer(response.status, response.read(MOST_BYTES))
+    except urllib.error.HTTPError as error:
+        with error:
+            return _Answer(error.code, error.read(MOST_BYTES), error.headers.get("Location"))
+
+
+def _is_gitlab(answer: _Answer) -> bool:
+    """GitLab's API answers an object with its version, or with a message that repeats the status."""
+    try:
+        content = json.loads(answer.body)
+    except (ValueError, RecursionError):
         return False
-    return isinstance(answer, dict) and bool({"version", "message", "error"} & set(answer))
+    if not isinstance(content, dict):
+        return False
+    if answer.status == 200:
+        return isinstance(content.get("version"), str)
+    return answer.status in (401, 403) and str(content.get("message")).startswith(str(answer.status))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from pydantic import ValidationError
 
@@ -14,6 +14,9 @@ from stacks.settings import Model, SettingsError
 URL = "sandbox"
 PASSPHRASE = "sandbox"
 """The well-known passphrase of stacks that use the sandbox; their secrets open nothing but the sandbox."""
+
+
+REMEDY = "start it and set DINDRUNNER_SANDBOX with: make up, then source .toolchain/env"
 
 
 class Images(Model):
@@ -43,19 +46,31 @@ class Sandbox(Model):
 
 def read(path: str | None) -> Sandbox:
     """The running sandbox. Raises SettingsError where there is none."""
-    remedy = "start it and set DINDRUNNER_SANDBOX with: make up, then source .toolchain/env"
-    if not path or not Path(path).exists():
-        raise SettingsError(
-            f"settings.gitlab.url: 'sandbox' is not running ({path or 'DINDRUNNER_SANDBOX is not set'}): {remedy}"
-        )
+    if not path:
+        raise SettingsError(f"settings.gitlab.url: 'sandbox' is not running (DINDRUNNER_SANDBOX is not set): {REMEDY}")
     try:
-        return Sandbox.model_validate_json(Path(path).read_text())
+        return Sandbox.model_validate_json(Path(path).read_bytes())
+    except OSError as error:
+        raise SettingsError(
+            f"settings.gitlab.url: 'sandbox' is not running ({path}: {error.strerror}): {REMEDY}"
+        ) from None
     except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise SettingsError(f"DINDRUNNER_SANDBOX: {path} is no description of a sandbox ({where}): {remedy}") from None
+        where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "not JSON"
+        raise SettingsError(f"DINDRUNNER_SANDBOX: {path} is no description of a sandbox ({where}): {REMEDY}") from None
 
 
-def uses_sandbox(raw: object) -> bool:
+def read_token(sandbox: Sandbox) -> str:
+    """The sandbox's API token. Raises SettingsError where its file cannot be read."""
+    try:
+        return sandbox.token_file.read_text().strip()
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"settings.gitlab.url: the token of 'sandbox' cannot be read from {sandbox.token_file} "
+            f"({getattr(error, 'strerror', 'no text')}): {REMEDY}"
+        ) from None
+
+
+def uses_sandbox(raw: object) -> TypeGuard[Mapping[str, Any]]:
     """Whether a stack's plain settings name the sandbox as their GitLab."""
     gitlab = raw.get("gitlab") if isinstance(raw, Mapping) else None
     return isinstance(gitlab, Mapping) and gitlab.get("url") == URL
@@ -70,7 +85,9 @@ def resolve(raw: Mapping[str, Any], sandbox: Sandbox) -> dict[str, Any]:
     settings["gitlab"]["url"] = sandbox.url
     daemon = settings.setdefault("daemon", {})
     if sandbox.registry and isinstance(daemon, dict):
-        daemon["insecure_registries"] = [*daemon.get("insecure_registries", []), sandbox.registry]
+        registries = daemon.setdefault("insecure_registries", [])
+        if isinstance(registries, list) and sandbox.registry not in registries:
+            registries.append(sandbox.registry)
     if sandbox.images:
         _fill_images(settings, sandbox.images)
     return settings
