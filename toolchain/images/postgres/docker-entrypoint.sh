@@ -10,8 +10,9 @@ make_database() {
         exit 1
     fi
     local password=()
-    [ -z "${POSTGRES_PASSWORD:-}" ] || password=(--pwfile=<(printf '%s\n' "$POSTGRES_PASSWORD"))
-    initdb --pgdata="$PGDATA" --username="$user" --encoding=UTF8 --auth-local=trust --auth-host="$method" "${password[@]}"
+    [ -z "${POSTGRES_PASSWORD:-}" ] || password=(--pwfile=/dev/stdin)
+    initdb --pgdata="$PGDATA" --username="$user" --encoding=UTF8 --auth-local=trust --auth-host="$method" \
+        "${password[@]}" <<< "${POSTGRES_PASSWORD:-}"
     echo "host all all all $method" >> "$PGDATA/pg_hba.conf"
     # Without a server, so that no health check succeeds before the database is there.
     if [ "$database" != postgres ]; then
