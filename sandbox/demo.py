@@ -179,7 +179,7 @@ def run_pipeline(
     project: Project, label: str, build_flags: str, *, limit: float, say: Callable[[str], None], clock: Clock
 ) -> PipelineRun:
     """Start a pipeline on the default branch and follow it to its end; raises DemoError after `limit` seconds."""
-    variables = [{"key": "BUILD_FLAGS", "value": build_flags}]
+    variables = [{"key": "BUILD_FLAGS", "value": build_flags}] if build_flags else []
     pipeline = project.pipelines.create({"ref": project.default_branch, "variables": variables})
     start = spoken = clock.now()
     say(f"{label}: pipeline {pipeline.id} on {project.default_branch} has started")

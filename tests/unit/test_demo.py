@@ -141,7 +141,7 @@ def test_the_first_pipeline_is_built_without_the_cache_and_the_second_with_it() 
     assert status == 0
     assert project.created == [
         {"ref": "main", "variables": [{"key": "BUILD_FLAGS", "value": "--no-cache"}]},
-        {"ref": "main", "variables": [{"key": "BUILD_FLAGS", "value": ""}]},
+        {"ref": "main", "variables": []},
     ]
 
 
