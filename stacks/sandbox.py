@@ -85,9 +85,11 @@ def resolve(raw: Mapping[str, Any], sandbox: Sandbox) -> dict[str, Any]:
     settings["gitlab"]["url"] = sandbox.url
     daemon = settings.setdefault("daemon", {})
     if sandbox.registry and isinstance(daemon, dict):
+        # With the scheme, because BuildKit in daemons before 23 overlooks a bare IP address.
+        registry = f"http://{sandbox.registry}"
         registries = daemon.setdefault("insecure_registries", [])
-        if isinstance(registries, list) and sandbox.registry not in registries:
-            registries.append(sandbox.registry)
+        if isinstance(registries, list) and registry not in registries:
+            registries.append(registry)
     if sandbox.images:
         _fill_images(settings, sandbox.images)
     return settings

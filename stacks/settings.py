@@ -197,7 +197,8 @@ Name = Annotated[
 Tag = Annotated[str, _matching(r"[^,\s]{1,255}", "is no tag: use up to 255 characters, no spaces, no commas")]
 CertificateName = Annotated[str, AfterValidator(_certificate_name)]
 Registry = Annotated[
-    str, _matching(r"[A-Za-z0-9.:\[\]-]+(/[0-9]{1,3})?", "is no registry: write it as host[:port] or as a subnet")
+    str,
+    _matching(r"(http://)?[A-Za-z0-9.:\[\]-]+(/[0-9]{1,3})?", "is no registry: write it as host[:port] or as a subnet"),
 ]
 Volume = Annotated[
     str, _matching(r"/[^:]*|[^:]+:/[^:]*(:[^:]+)?", "is no volume: write it as /path, or as source:/path[:mode]")
