@@ -2,8 +2,8 @@
 
 import pulumi
 
-from stacks import build
 from stacks.load import load
+from stacks.targets import build
 
 for name, value in build(load()).items():
     pulumi.export(name, value)

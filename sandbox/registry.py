@@ -28,7 +28,7 @@ from toolchain.shared import (
     write_atomic,
 )
 
-SEEDED_ROLES = ("helper", "job", "python", "postgres")
+SEEDED_ROLES = ("dind", "helper", "job", "python", "postgres")
 """The images that daemons of a stack pull: what jobs run in and build on."""
 
 _READY_LIMIT = 20.0
