@@ -1,0 +1,88 @@
+# Every target takes STACK=<name>, which stands for the settings in Pulumi.<name>.yaml. `make` alone lists the targets.
+STACK ?= dev
+PYTHON ?= python3
+ARGS ?=
+
+SETTINGS = Pulumi.$(STACK).yaml
+TOOLCHAIN = $(PYTHON) -m toolchain
+IN_ENV = . .toolchain/env &&
+PULUMI = $(IN_ENV) pulumi --non-interactive
+# For stacks that name the sandbox as their GitLab; to start it for nothing does no harm.
+USES_SANDBOX = grep -Eqs "url['\"]?: *['\"]?sandbox(['\" ,}]|$$)" $(SETTINGS)
+START_SANDBOX = if $(USES_SANDBOX); then echo "== sandbox GitLab"; python -m sandbox up; fi
+SAY = @echo "=="
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help up preview refresh outputs demo doctor down test lint clean stack ready destroy stop
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-10s%s\n", $$1, $$2}' Makefile
+
+up: stack ## set up everything that is missing, then bring the stack up; safe to repeat
+	$(SAY) "pulumi up of stack $(STACK)"
+	@$(PULUMI) up --yes --stack $(STACK)
+
+preview: stack ## show what `make up` would change
+	$(SAY) "pulumi preview of stack $(STACK)"
+	@$(PULUMI) preview --diff --stack $(STACK)
+
+refresh: stack ## compare the stack's state with what is really there, and take that over
+	$(SAY) "pulumi refresh of stack $(STACK)"
+	@$(PULUMI) refresh --yes --stack $(STACK)
+
+outputs: ready ## print the stack's outputs as JSON
+	@$(PULUMI) stack output --json --stack $(STACK)
+
+demo: ready ## run the sample project's pipeline twice, cold and warm
+	@$(IN_ENV) python -m sandbox demo $(ARGS)
+
+doctor: ## show what is there, where it came from, and what is missing
+	@$(TOOLCHAIN) doctor
+
+down: ## destroy the stack; with the last one the sandbox and the engine go, too
+	@if [ -e .toolchain/env ]; then $(MAKE) --no-print-directory destroy stop; else echo "nothing was set up here"; fi
+
+test: ## run the tests; ARGS="-k word" chooses some
+	$(SAY) "toolchain"
+	@$(TOOLCHAIN) up
+	$(SAY) "tests"
+	@$(IN_ENV) python -m pytest $(ARGS)
+
+lint: ## ruff and mypy
+	@$(TOOLCHAIN) install
+	@$(IN_ENV) ruff check . && ruff format --check . && mypy --strict
+
+clean: ready ## remove .toolchain and .venv once all stacks are down; the shared cache stays
+	@left=$$(find .toolchain/state -path '*/stacks/*' -name '*.json' -exec basename {} .json \;); \
+	if [ -n "$$left" ]; then echo "these stacks are still there, run make down STACK=<name> first:" $$left >&2; exit 1; fi
+	rm -rf .toolchain .venv .mypy_cache .pytest_cache .ruff_cache
+
+# What the targets above share.
+
+stack: $(SETTINGS)
+	$(SAY) "toolchain"
+	@$(TOOLCHAIN) up
+	@$(IN_ENV) $(START_SANDBOX)
+	@$(PULUMI) stack select --create $(STACK)
+
+ready:
+	@[ -e .toolchain/env ] || { echo "nothing is set up here yet: run make up" >&2; exit 1; }
+
+# The sandbox has to answer, so that the runners can be taken out of it.
+destroy:
+	$(SAY) "pulumi destroy of stack $(STACK)"
+	@$(IN_ENV) stacks=$$(pulumi stack ls --json) || exit 1; case "$$stacks" in \
+	*'"name": "$(STACK)"'*) $(TOOLCHAIN) engine up && $(START_SANDBOX) && pulumi stack select $(STACK) && \
+		pulumi --non-interactive destroy --yes --stack $(STACK) && \
+		pulumi --non-interactive stack rm --yes --preserve-config $(STACK) && \
+		docker volume ls --filter label=dindrunner.stack=$(STACK) --format 'kept: {{.Name}} (docker volume rm {{.Name}})';; \
+	*) echo "there is no stack $(STACK)";; esac
+
+stop:
+	@$(IN_ENV) left=$$(docker ps --all --filter label=dindrunner.stack --format '{{.Names}}' 2>/dev/null | xargs); \
+	if [ -n "$$left" ]; then echo "sandbox and engine stay, because other stacks use them: $$left"; \
+	else echo "== sandbox GitLab and Docker engine" && python -m sandbox down && $(TOOLCHAIN) engine down; fi
+
+Pulumi.%.yaml:
+	@echo "there is no $@: copy Pulumi.dev.yaml and change its settings (docs/settings.md)" >&2; exit 1
