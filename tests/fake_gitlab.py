@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -34,7 +34,7 @@ class Request:
 class Fault:
     """What happens to the next `times` requests of this method below this path, instead of (or after) the real thing.
 
-    status: None closes the connection without an answer. delay: seconds before the answer.
+    status: None closes the connection without an answer, 0 gives the real one. delay: seconds before the answer.
     """
 
     method: str
@@ -75,6 +75,10 @@ class FakeGitLab:
         """Lets the next requests fail; after_the_work: they have had their effect by then."""
         text = {"message": f"{status} on purpose"} if body is None else body
         self.faults.append(Fault(method, path, status, text, headers or {}, delay, after_the_work, times))
+
+    def be_slow(self, method: str, path: str, seconds: float) -> None:
+        """Lets the next request have its effect at once, but its answer come late."""
+        self.fail(method, path, 0, delay=seconds, after_the_work=True)
 
     def sent(self, method: str, path: str = "/") -> list[Request]:
         """The requests of this method below this path of the API, in their order."""
@@ -166,6 +170,8 @@ def _handler(gitlab: FakeGitLab) -> type[BaseHTTPRequestHandler]:
                 self._answer(status, answer, {})
                 return
             time.sleep(fault.delay)
+            if fault.status == 0:
+                fault = replace(fault, status=status, body=answer)
             if fault.status is None:
                 self.close_connection = True
                 return

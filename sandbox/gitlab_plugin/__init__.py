@@ -10,3 +10,5 @@ parent does. See docs/gitlab-plugin.md.
 
 VERSION = "10.4.0"
 """The version of the official plugin that it stands in for."""
+INSTALL_OFFICIAL = f"pulumi plugin install resource gitlab {VERSION} --reinstall"
+"""How to get the official one: without `--reinstall` Pulumi finds this one in its place and does nothing."""

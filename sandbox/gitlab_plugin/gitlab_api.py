@@ -12,7 +12,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from sandbox.gitlab_plugin import VERSION
+from sandbox.gitlab_plugin import INSTALL_OFFICIAL, VERSION
 from sandbox.gitlab_plugin.config import Settings
 
 CONNECT_SECONDS = 5.0
@@ -24,7 +24,7 @@ LONGEST_PAUSE = 15
 
 OFFICIAL = (
     "This plugin stands in for the official one and serves the sandbox only; for any other GitLab install the official "
-    f"one: pulumi plugin install resource gitlab {VERSION}"
+    f"one: {INSTALL_OFFICIAL}"
 )
 
 

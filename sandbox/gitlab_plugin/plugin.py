@@ -20,7 +20,7 @@ from google.protobuf import empty_pb2, json_format, struct_pb2  # type: ignore[i
 from pulumi.runtime._grpc_settings import _GRPC_CHANNEL_OPTIONS
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc, status_pb2
 
-from sandbox.gitlab_plugin import VERSION, config, lookups, runners, user_runner
+from sandbox.gitlab_plugin import INSTALL_OFFICIAL, VERSION, config, lookups, runners, user_runner
 from sandbox.gitlab_plugin.gitlab_api import GitLab, GitLabError
 from sandbox.gitlab_plugin.values import Failure, present, revealed
 
@@ -35,14 +35,17 @@ def serve() -> None:
     # Its warning of every repetition would be shown to the user; what is left of it in the end is an error with a text.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     engine = os.getppid()
-    server = grpc.server(ThreadPoolExecutor(_THREADS), options=_GRPC_CHANNEL_OPTIONS)
-    provider_pb2_grpc.add_ResourceProviderServicer_to_server(Plugin(), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    print(port, flush=True)
-    # A killed engine kills nobody: without this the process would stay for ever.
-    while os.getppid() == engine and server.wait_for_termination(_PARENT_CHECK_SECONDS):
-        pass
+    # Its end waits for what has begun, so that a runner for an engine that was killed is deleted again.
+    with ThreadPoolExecutor(_THREADS) as pool:
+        server = grpc.server(pool, options=_GRPC_CHANNEL_OPTIONS)
+        provider_pb2_grpc.add_ResourceProviderServicer_to_server(Plugin(), server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        print(port, flush=True)
+        # A killed engine kills nobody: without this the process would stay for ever.
+        while os.getppid() == engine and server.wait_for_termination(_PARENT_CHECK_SECONDS):
+            pass
+        server.stop(grace=None)
 
 
 def _explains_errors(method: Callable[..., Response]) -> Callable[..., Response]:
@@ -122,7 +125,9 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
         try:
             runner_id, state = runners.create(self._configured(), inputs)
         except runners.CreatedIncompletely as error:
+            self._delete_unless_awaited(error.runner_id, context)
             _abort_with_state(context, error)
+        self._delete_unless_awaited(runner_id, context)
         return provider_pb2.CreateResponse(id=runner_id, properties=_struct(state))
 
     @_explains_errors
@@ -152,6 +157,11 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
     def Cancel(self, request: empty_pb2.Empty, context: grpc.ServicerContext) -> empty_pb2.Empty:
         """Every request has its limit: what has begun is let end, so that nothing half-made is forgotten."""
         return empty_pb2.Empty()
+
+    def _delete_unless_awaited(self, runner_id: str, context: grpc.ServicerContext) -> None:
+        """An engine that was killed meanwhile remembers no runner, and would make another one next time."""
+        if not context.is_active():
+            runners.delete(self._configured(), runner_id)
 
     def _configured(self) -> GitLab:
         if self._gitlab is None:
@@ -193,7 +203,7 @@ def _require_user_runner(urn: str) -> None:
 def _not_served(what: str, token: str, served: Iterable[str]) -> GitLabError:
     return GitLabError(
         f"the sandbox's GitLab plugin does not serve the {what} {token}, only {', '.join(served)}. The official plugin "
-        f"serves them all: pulumi plugin install resource gitlab {VERSION}"
+        f"serves them all: {INSTALL_OFFICIAL}"
     )
 
 

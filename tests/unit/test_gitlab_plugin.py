@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +30,7 @@ PROJECT_RUNNER = {
 }
 OFFICIAL = (
     "This plugin stands in for the official one and serves the sandbox only; for any other GitLab install the official "
-    "one: pulumi plugin install resource gitlab 10.4.0"
+    "one: pulumi plugin install resource gitlab 10.4.0 --reinstall"
 )
 
 
@@ -125,6 +126,13 @@ def failures(response: Any) -> dict[str, str]:
 def known(state: dict[str, Any]) -> dict[str, Any]:
     """The outputs as the engine hands them back: without the marks of secrets."""
     return {name: value["value"] if name == "token" else value for name, value in state.items()}
+
+
+def wait_for(what: str, condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < end, f"waited 5 s for {what}"
+        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -382,7 +390,7 @@ def test_other_resources_of_the_official_plugin_are_refused_by_name(unconfigured
     assert str(failed.value) == (
         "the sandbox's GitLab plugin does not serve the resource gitlab:index/project:Project, only "
         "gitlab:index/userRunner:UserRunner. The official plugin serves them all: "
-        "pulumi plugin install resource gitlab 10.4.0"
+        "pulumi plugin install resource gitlab 10.4.0 --reinstall"
     )
 
 
@@ -527,6 +535,14 @@ def test_a_runner_that_cannot_be_read_after_its_creation_goes_into_the_state_wit
     assert incomplete is not None
     assert (incomplete.id, list(incomplete.reasons)) == ("41", [text])
     assert plain(incomplete.properties) == PROJECT_RUNNER | {"token": secret("glrt-secret-41")}
+
+
+def test_a_runner_that_nobody_waits_for_any_more_is_deleted_again(engine: Engine, gitlab: FakeGitLab) -> None:
+    gitlab.be_slow("POST", "/api/v4/user/runners", 0.2)
+    call = engine.stub.Create.future(provider_pb2.CreateRequest(urn=URN, properties=struct(PROJECT_RUNNER)))
+    wait_for("the creation", lambda: 41 in gitlab.runners)
+    call.cancel()
+    wait_for("the deletion", lambda: gitlab.runners == {})
 
 
 # --- Diff
