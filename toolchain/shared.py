@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import hashlib
 import os
@@ -26,6 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 TOOLCHAIN_DIR = ROOT / ".toolchain"
 VENV_DIR = ROOT / ".venv"
 
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+_PR_SET_PDEATHSIG = 1
 _HEARTBEAT_SECONDS = 20.0
 _TAIL_LINES = 15
 
@@ -110,7 +113,7 @@ def run(
 
     `what` names it in messages (default: its first words). `env` is laid over the current environment. `log` gets
     everything that it prints (standard output included, so the result is then the log's whole text). A command that
-    exceeds its limit, or is interrupted, is stopped with all its children.
+    exceeds its limit, or is interrupted, is stopped with all its children; it does not outlive this process.
 
     Raises ToolchainError with the last lines of its output where it fails, LimitReached where it takes too long.
     """
@@ -130,6 +133,7 @@ def run(
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
+                preexec_fn=_end_with_parent,
             )
         except OSError as error:
             raise ToolchainError(f"{name}: cannot run {words[0]}: {error.strerror}") from error
@@ -144,6 +148,12 @@ def run(
             raise ToolchainError(f"{name}: failed with exit code {process.returncode}.{_tail(err, log)}")
         out.seek(0)
         return out.read().decode(errors="replace")
+
+
+def _end_with_parent() -> None:
+    # Else a command would go on under the feet of the next run when this one is killed.
+    if _LIBC:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _scratch(log: Path | None) -> IO[bytes]:

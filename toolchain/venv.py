@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from toolchain.shared import (
@@ -22,22 +24,24 @@ from toolchain.shared import (
 
 _REQUIREMENTS = ("requirements.txt", "requirements-dev.txt")
 _PIP_LIMIT = 1800.0
+_UNFINISHED = "unfinished"
+"""Stands in an environment while pip works on it: pip takes a package that it was interrupted at for installed."""
 MARKER = VENV_DIR / "requirements.sha256"
 """Written when the packages are all in `.venv`; holds what they were installed from."""
 
 
 def make_venv(path: Path, *, say: Say) -> Path:
-    """Makes a virtual environment with pip at `path` unless a working one is there; returns its python.
+    """Makes a virtual environment with pip at `path` unless a whole one is there; returns its python.
 
     Raises ToolchainError where Python's venv module is incomplete (Debian) and we may not install the missing package.
     """
     python = path / "bin" / "python"
-    if _works(python):
+    if python.exists() and not (path / _UNFINISHED).exists():
         return python
     if not _can_make_venv():
         _install_venv_package(say)
     shutil.rmtree(path, ignore_errors=True)
-    with progress(say, f"making the virtual environment {path}"):
+    with progress(say, f"making the virtual environment {path}"), _unfinished(path):
         run([sys.executable, "-m", "venv", path], what=f"python -m venv {path}", limit=300)
     return python
 
@@ -45,7 +49,7 @@ def make_venv(path: Path, *, say: Say) -> Path:
 def ensure_project_venv(*, say: Say) -> bool:
     """Brings `.venv` to what the requirement files say; returns whether anything had to be done.
 
-    The files' hash is written last, so that an installation which was interrupted is taken up again.
+    The files' hash is written last. After an interrupted installation the environment is made anew, from pip's cache.
     """
     wanted = requirements_digest(ROOT)
     if is_current(MARKER, wanted):
@@ -55,7 +59,7 @@ def ensure_project_venv(*, say: Say) -> bool:
             return False
         MARKER.unlink(missing_ok=True)
         python = make_venv(VENV_DIR, say=say)
-        with progress(say, "installing the Python packages into .venv"):
+        with progress(say, "installing the Python packages into .venv"), _unfinished(VENV_DIR):
             files = [word for name in _REQUIREMENTS for word in ("-r", str(ROOT / name))]
             run(
                 [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *files],
@@ -76,12 +80,12 @@ def is_current(marker: Path, wanted: str) -> bool:
     return marker.exists() and marker.read_text().strip() == wanted
 
 
-def _works(python: Path) -> bool:
-    try:
-        run([python, "-m", "pip", "--version"], limit=60)
-    except ToolchainError:
-        return False
-    return True
+@contextlib.contextmanager
+def _unfinished(path: Path) -> Iterator[None]:
+    path.mkdir(parents=True, exist_ok=True)
+    (path / _UNFINISHED).touch()
+    yield
+    (path / _UNFINISHED).unlink()
 
 
 def _can_make_venv() -> bool:

@@ -167,3 +167,46 @@ def test_a_failed_build_leaves_nothing_in_the_cache(module: Path, monkeypatch: p
     with pytest.raises(ToolchainError, match="undefined: undefined"):
         gobuild.build(spec, say=lambda _: None)
     assert [path.suffix for path in gobuild.cached_path(spec).parent.parent.iterdir()] == [".lock"]
+
+
+@pytest.fixture
+def fake_pip(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Replaces the commands that make environments by one that makes an empty python; returns what was run."""
+    ran: list[str] = []
+
+    def run(command: list[str | Path], **_: object) -> str:
+        ran.append(" ".join(map(str, command[1:3])))
+        if command[2] == "venv":
+            python = Path(command[3]) / "bin" / "python"
+            python.parent.mkdir(parents=True)
+            python.touch()
+        return ""
+
+    monkeypatch.setattr(venv, "run", run)
+    return ran
+
+
+def test_an_environment_that_is_whole_is_left_alone(tmp_path: Path, fake_pip: list[str]) -> None:
+    python = venv.make_venv(tmp_path / "venv", say=lambda _: None)
+    (python.parent / "tool").touch()
+    assert venv.make_venv(tmp_path / "venv", say=lambda _: None) == python
+    assert (python.parent / "tool").exists()
+    assert fake_pip.count("-m venv") == 1
+
+
+def test_an_environment_that_was_interrupted_is_made_anew(
+    tmp_path: Path, fake_pip: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(venv, "VENV_DIR", tmp_path / "venv")
+    monkeypatch.setattr(venv, "MARKER", tmp_path / "venv" / "requirements.sha256")
+    monkeypatch.setattr(venv, "TOOLCHAIN_DIR", tmp_path)
+    assert venv.ensure_project_venv(say=lambda _: None)
+    half_installed = tmp_path / "venv" / "half-installed"
+    half_installed.touch()
+    (tmp_path / "venv" / "unfinished").touch()
+    venv.MARKER.unlink()
+    assert venv.ensure_project_venv(say=lambda _: None)
+    assert not half_installed.exists()
+    assert not (tmp_path / "venv" / "unfinished").exists()
+    assert fake_pip.count("-m venv") == 2
+    assert not venv.ensure_project_venv(say=lambda _: None)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -172,3 +173,22 @@ def test_the_cache_is_where_the_environment_says(
 
 def test_a_site_that_nobody_serves_is_not_reachable() -> None:
     assert not shared.reachable("http://127.0.0.1:9/", limit=2)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can tell a child that its parent was killed")
+def test_a_command_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    command = f"['sh', '-c', 'echo $$ > {pid_file}.new; mv {pid_file}.new {pid_file}; exec sleep 60']"
+    code = f"from toolchain.shared import run; run({command}, limit=60)"
+    with subprocess.Popen(_python(code), cwd=shared.ROOT) as parent:
+        _wait_until(pid_file.exists)
+        parent.send_signal(signal.SIGKILL)
+    stat = Path(f"/proc/{pid_file.read_text().strip()}/stat")
+    _wait_until(lambda: not stat.exists() or stat.read_text().split()[2] == "Z")
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
