@@ -23,6 +23,7 @@ from toolchain.shared import (
 )
 
 _REQUIREMENTS = ("requirements.txt", "requirements-dev.txt")
+_CONSTRAINTS = "constraints.txt"
 _PIP_LIMIT = 1800.0
 _UNFINISHED = "unfinished"
 """Stands in an environment while pip works on it: pip takes a package that it was interrupted at for installed."""
@@ -72,7 +73,7 @@ def ensure_project_venv(*, say: Say) -> bool:
 
 def requirements_digest(root: Path) -> str:
     """What `.venv` depends on: the text of the requirement files and the Python that made it."""
-    return digest_of(*(root.joinpath(name).read_bytes() for name in _REQUIREMENTS), sys.version)
+    return digest_of(*(root.joinpath(name).read_bytes() for name in (*_REQUIREMENTS, _CONSTRAINTS)), sys.version)
 
 
 def is_current(marker: Path, wanted: str) -> bool:

@@ -84,15 +84,16 @@ def test_a_docker_host_of_the_users_is_kept(shell: str, checkout: Path) -> None:
     assert source(shell, checkout, DOCKER_HOST="tcp://pi:2376")["DOCKER_HOST"] == "tcp://pi:2376"
 
 
-def test_the_packages_are_installed_again_when_a_requirement_changes(tmp_path: Path) -> None:
-    for name in ("requirements.txt", "requirements-dev.txt"):
+@pytest.mark.parametrize("changed", ["requirements.txt", "requirements-dev.txt", "constraints.txt"])
+def test_the_packages_are_installed_again_when_a_requirement_changes(changed: str, tmp_path: Path) -> None:
+    for name in ("requirements.txt", "requirements-dev.txt", "constraints.txt"):
         (tmp_path / name).write_text("pytest==9.2.0\n")
     marker = tmp_path / "requirements.sha256"
     before = venv.requirements_digest(tmp_path)
     assert not venv.is_current(marker, before)
     marker.write_text(before + "\n")
     assert venv.is_current(marker, before)
-    (tmp_path / "requirements-dev.txt").write_text("pytest==9.2.1\n")
+    (tmp_path / changed).write_text("pytest==9.2.1\n")
     assert not venv.is_current(marker, venv.requirements_digest(tmp_path))
 
 
