@@ -1,0 +1,30 @@
+"""Plain settings to start a test from, as they come out of a stack file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+TOKEN = "glrt-s3cret"
+
+
+def runner(**settings: Any) -> dict[str, Any]:
+    """The least that a runner needs, with `settings` laid over it."""
+    return {"name": "docker", "tags": ["docker"]} | settings
+
+
+def plain(**settings: Any) -> dict[str, Any]:
+    """The least that target docker-host needs, with `settings` laid over it."""
+    gitlab = {"url": "https://gitlab.example.com", "scope": "project", "project": "demo/app"}
+    return {"target": "docker-host", "gitlab": gitlab, "runners": [runner()]} | settings
+
+
+def changed(path: str, value: Any, **settings: Any) -> dict[str, Any]:
+    """`plain` with one value more, at a path such as `runners.0.name`; missing tables are made."""
+    *above, last = (int(part) if part.isdigit() else part for part in path.split("."))
+    result: Any = plain(**settings)
+    place = result
+    for part in above:
+        place = place.setdefault(part, {}) if isinstance(place, dict) else place[part]
+    place[last] = value
+    whole: dict[str, Any] = result
+    return whole
