@@ -72,13 +72,14 @@ def ensure_project_venv(*, say: Say) -> bool:
 
 
 def requirements_digest(root: Path) -> str:
-    """What `.venv` depends on: the text of the requirement files and the Python that made it."""
-    return digest_of(*(root.joinpath(name).read_bytes() for name in (*_REQUIREMENTS, _CONSTRAINTS)), sys.version)
+    """What `.venv` depends on: the text of the requirement files."""
+    return digest_of(*(root.joinpath(name).read_bytes() for name in (*_REQUIREMENTS, _CONSTRAINTS)))
 
 
 def is_current(marker: Path, wanted: str) -> bool:
-    """Whether the environment beside `marker` was completed for the `wanted` digest."""
-    return marker.exists() and marker.read_text().strip() == wanted
+    """Whether the environment that `marker` lies in was completed for the `wanted` digest and its Python still works."""
+    python = marker.parent / "bin" / "python"
+    return marker.exists() and marker.read_text().strip() == wanted and python.exists()
 
 
 @contextlib.contextmanager
