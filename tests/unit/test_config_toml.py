@@ -1,0 +1,252 @@
+"""GitLab Runner's config.toml: parsed again and compared with what each kind, transport and executor needs."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Any
+
+import pytest
+
+from components.config_toml import merge, render
+from stacks.settings import JOB_IMAGE, parse
+from tests.unit.samples import TOKEN, plain, runner
+
+SOCKET = "unix:///var/run/docker.sock"
+TLS_HOST = {"host": "tcp://docker:2376", "tls_verify": True, "tls_cert_path": "/certs/client"}
+TLS_ENVIRONMENT = ["DOCKER_HOST=tcp://docker:2376", "DOCKER_TLS_VERIFY=1", "DOCKER_CERT_PATH=/certs/client"]
+TCP_ENVIRONMENT = ["DOCKER_HOST=tcp://docker:2375", "DOCKER_TLS_CERTDIR="]
+GATEWAY = {"extra_hosts": ["docker:host-gateway"]}
+JOB_DAEMON = {"services": [{"name": "docker:28.5.2-dind", "alias": "docker"}], "services_privileged": True}
+HOSTS: dict[str, dict[str, Any]] = {
+    "tls": TLS_HOST,
+    "tcp": {"host": "tcp://docker:2375"},
+    "socket": {"host": "unix:///run/dind/docker.sock"},
+}
+
+
+def rendered(**settings: Any) -> dict[str, Any]:
+    """The parsed config.toml of a stack with these settings."""
+    parsed = parse(plain(**settings))
+    return tomllib.loads(render(parsed, {runner.name: f"glrt-{runner.name}" for runner in parsed.runners}))
+
+
+def entry(**settings: Any) -> dict[str, Any]:
+    """The one `[[runners]]` entry of a stack with this runner; `daemon` is the stack's."""
+    daemon = settings.pop("daemon", {})
+    (only,) = rendered(daemon=daemon, runners=[runner(**settings)])["runners"]
+    assert isinstance(only, dict)
+    return only
+
+
+def test_the_whole_file_of_the_smallest_stack_is_as_documented() -> None:
+    assert rendered() == {
+        "concurrent": 4,
+        "check_interval": 3,
+        "log_level": "info",
+        "runners": [
+            {
+                "name": "docker",
+                "url": "https://gitlab.example.com",
+                "token": "glrt-docker",
+                "executor": "docker",
+                "limit": 0,
+                "request_concurrency": 1,
+                "environment": TLS_ENVIRONMENT,
+                "feature_flags": {"FF_DISABLE_AUTOMATIC_TOKEN_ROTATION": True},
+                "docker": {
+                    **TLS_HOST,
+                    **GATEWAY,
+                    "image": JOB_IMAGE,
+                    "privileged": False,
+                    "pull_policy": "always",
+                    "volumes": ["/cache", "/certs/client:/certs/client:ro"],
+                },
+            }
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "transport", "environment", "volumes", "others"),
+    [
+        ("dind", "tls", TLS_ENVIRONMENT, ["/certs/client:/certs/client:ro"], GATEWAY),
+        ("dind", "tcp", TCP_ENVIRONMENT, [], GATEWAY),
+        ("dind", "socket", [f"DOCKER_HOST={SOCKET}"], ["/run/dind/docker.sock:/var/run/docker.sock"], {}),
+        *(
+            ("job-dind", transport, ["DOCKER_TLS_CERTDIR=/certs", *TLS_ENVIRONMENT], ["/certs/client"], JOB_DAEMON)
+            for transport in HOSTS
+        ),
+        *(("plain", transport, [], [], {}) for transport in HOSTS),
+    ],
+)
+def test_jobs_of_each_kind_find_their_daemon_over_each_transport(
+    kind: str, transport: str, environment: list[str], volumes: list[str], others: dict[str, Any]
+) -> None:
+    only = entry(kind=kind, daemon={"transport": transport})
+    assert only["environment"] == environment
+    assert only["docker"] == {
+        **HOSTS[transport],
+        **others,
+        "image": JOB_IMAGE,
+        "privileged": False,
+        "pull_policy": "always",
+        "volumes": ["/cache", *volumes],
+    }
+
+
+@pytest.mark.parametrize("transport", HOSTS)
+def test_host_docker_jobs_get_the_hosts_socket_whatever_the_transport(transport: str) -> None:
+    settings = parse(plain(daemon={"transport": transport}, runners=[runner(kind="host-docker")]))
+    (only,) = tomllib.loads(render(settings, {"docker": TOKEN}, "/run/podman.sock"))["runners"]
+    assert only["environment"] == [f"DOCKER_HOST={SOCKET}"]
+    assert only["docker"]["host"] == SOCKET
+    assert only["docker"]["volumes"] == ["/cache", "/run/podman.sock:/var/run/docker.sock"]
+    assert not {"tls_verify", "tls_cert_path", "extra_hosts", "services"} & set(only["docker"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "transport", "environment"),
+    [
+        ("plain", "tls", []),
+        ("plain", "tcp", []),
+        ("plain", "socket", []),
+        ("dind", "tls", TLS_ENVIRONMENT),
+        ("dind", "tcp", TCP_ENVIRONMENT),
+    ],
+)
+def test_the_shell_has_no_docker_table_and_builds_with_the_daemon_by_variables(
+    kind: str, transport: str, environment: list[str]
+) -> None:
+    only = entry(kind=kind, executor="shell", daemon={"transport": transport})
+    assert only["executor"] == "shell"
+    assert only["environment"] == environment
+    assert "docker" not in only
+
+
+@pytest.mark.parametrize("transport", HOSTS)
+@pytest.mark.parametrize("executor", ["docker", "shell"])
+def test_nothing_of_a_daemon_leaks_into_plain_jobs(transport: str, executor: str) -> None:
+    only = entry(kind="plain", executor=executor, daemon={"transport": transport})
+    # Which daemon runs the containers is the runner's own business; everything else is the job's.
+    seen = {key: value for key, value in only.get("docker", {}).items() if not key.startswith(("host", "tls_"))}
+    told = str([only["environment"], seen])
+    assert not [word for word in ("DOCKER", "certs", "sock", "dind", "2375", "2376", "gateway") if word in told]
+
+
+def test_the_daemons_other_name_is_used_everywhere() -> None:
+    only = entry(daemon={"endpoint": "tcp://builder:2376"})
+    assert only["environment"][0] == "DOCKER_HOST=tcp://builder:2376"
+    assert only["docker"]["host"] == "tcp://builder:2376"
+    assert only["docker"]["extra_hosts"] == ["builder:host-gateway"]
+    # The daemon of a job is a service with a name of its own.
+    assert (
+        "DOCKER_HOST=tcp://docker:2376"
+        in entry(kind="job-dind", daemon={"endpoint": "tcp://builder:2376"})["environment"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "key", "expected"),
+    [
+        ("image", "alpine:3.22", "image", "alpine:3.22"),
+        ("helper_image", "helper:1", "helper_image", "helper:1"),
+        ("privileged", True, "privileged", True),
+        ("pull_policy", "never", "pull_policy", "never"),
+        ("pull_policy", ["always", "if-not-present"], "pull_policy", ["always", "if-not-present"]),
+        ("shm_size_mib", 64, "shm_size", 67108864),
+        ("network_mode", "host", "network_mode", "host"),
+        ("volumes", ["/a:/b:ro"], "volumes", ["/cache", "/certs/client:/certs/client:ro", "/a:/b:ro"]),
+    ],
+)
+def test_a_setting_of_job_containers_arrives_in_the_docker_table(
+    setting: str, value: object, key: str, expected: object
+) -> None:
+    assert entry(**{setting: value})["docker"][key] == expected
+
+
+@pytest.mark.parametrize("key", ["helper_image", "shm_size", "network_mode", "services", "services_privileged"])
+def test_what_is_not_set_is_left_to_the_runner(key: str) -> None:
+    assert key not in entry()["docker"]
+
+
+def test_the_job_daemon_is_the_only_privileged_container_of_its_job() -> None:
+    table = entry(kind="job-dind", job_daemon_image="mine/dind:1")["docker"]
+    assert table["services"] == [{"name": "mine/dind:1", "alias": "docker"}]
+    assert (table["privileged"], table["services_privileged"]) == (False, True)
+
+
+def test_limits_cache_and_variables_arrive_in_the_runners_entry() -> None:
+    only = entry(
+        limit=2, request_concurrency=3, cache={"Type": "s3", "s3": {"BucketName": "b"}}, environment={"A": "ü="}
+    )
+    assert (only["limit"], only["request_concurrency"]) == (2, 3)
+    assert only["cache"] == {"Type": "s3", "s3": {"BucketName": "b"}}
+    assert only["environment"] == [*TLS_ENVIRONMENT, "A=ü="]
+
+
+def test_a_runners_own_variable_wins_over_the_injected_one() -> None:
+    assert entry(environment={"DOCKER_HOST": "tcp://else:1"})["environment"] == [
+        "DOCKER_HOST=tcp://else:1",
+        *TLS_ENVIRONMENT[1:],
+    ]
+
+
+def test_global_settings_arrive_at_the_top() -> None:
+    config = rendered(concurrent=7, check_interval=9, log_level="warn", metrics_address=":9252")
+    config.pop("runners")
+    assert config == {"concurrent": 7, "check_interval": 9, "log_level": "warn", "listen_address": ":9252"}
+
+
+def test_every_runner_keeps_its_own_token_and_its_place() -> None:
+    config = rendered(runners=[runner(name="b"), runner(name="a", kind="plain"), runner(name="c", executor="shell")])
+    assert [(each["name"], each["token"]) for each in config["runners"]] == [
+        ("b", "glrt-b"),
+        ("a", "glrt-a"),
+        ("c", "glrt-c"),
+    ]
+
+
+def test_extra_is_laid_over_the_file_and_over_a_runner_last() -> None:
+    config = rendered(
+        extra={"session_server": {"listen_address": ":8093"}, "log_level": "debug"},
+        runners=[runner(extra={"docker": {"dns": ["9.9.9.9"], "image": "mine:1"}, "output_limit": 8192})],
+    )
+    (only,) = config["runners"]
+    assert config["session_server"] == {"listen_address": ":8093"}
+    assert config["log_level"] == "debug"
+    assert only["output_limit"] == 8192
+    assert only["docker"]["dns"] == ["9.9.9.9"]
+    assert only["docker"]["image"] == "mine:1"
+    assert only["docker"]["host"] == "tcp://docker:2376"
+
+
+@pytest.mark.parametrize(
+    ("base", "extra", "merged"),
+    [
+        ({}, {}, {}),
+        ({"a": 1}, {"b": 2}, {"a": 1, "b": 2}),
+        ({"a": 1}, {"a": 2}, {"a": 2}),
+        ({"a": {"b": 1, "c": {"d": 1}}}, {"a": {"c": {"e": 2}}}, {"a": {"b": 1, "c": {"d": 1, "e": 2}}}),
+        ({"a": [1, 2]}, {"a": [3]}, {"a": [3]}),
+        ({"a": {"b": 1}}, {"a": 2}, {"a": 2}),
+        ({"a": 1}, {"a": {"b": 2}}, {"a": {"b": 2}}),
+    ],
+)
+def test_tables_are_merged_and_anything_else_is_replaced(
+    base: dict[str, Any], extra: dict[str, Any], merged: dict[str, Any]
+) -> None:
+    before = repr((base, extra))
+    assert merge(base, extra) == merged
+    assert repr((base, extra)) == before
+
+
+def test_a_runner_without_a_token_is_a_mistake_of_the_caller() -> None:
+    with pytest.raises(KeyError, match="docker"):
+        render(parse(plain()), {})
+
+
+@pytest.mark.parametrize("value", ['quote " and \\', "line\nend", "größe 🏃", "'''", '"""', "#", "\x7f"])
+def test_any_text_survives_the_way_through_toml(value: str) -> None:
+    only = entry(environment={"A": value}, extra={"pre_build_script": value})
+    assert only["environment"][-1] == f"A={value}"
+    assert only["pre_build_script"] == value
