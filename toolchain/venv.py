@@ -77,7 +77,7 @@ def requirements_digest(root: Path) -> str:
 
 
 def is_current(marker: Path, wanted: str) -> bool:
-    """Whether the environment that `marker` lies in was completed for the `wanted` digest and its Python still works."""
+    """Whether the environment that `marker` lies in was completed for `wanted` and its Python is still there."""
     python = marker.parent / "bin" / "python"
     return marker.exists() and marker.read_text().strip() == wanted and python.exists()
 
