@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from typing import Any
 import pulumi
 import pulumi_gitlab
 import pytest
+from gitlab import Gitlab
 from pulumi import automation
 from pulumi.automation._stack import ImportResource
 
@@ -40,12 +43,14 @@ pytestmark = [
 ]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class World:
     """One stack of its own with at most one runner; `arguments` is what its program asks for."""
 
-    gitlab: FakeGitLab
     directory: Path
+    base_url: str
+    token: str = TOKEN
+    project: str = "demo/app"
     arguments: dict[str, Any] = field(
         default_factory=lambda: {
             "runner_type": "project_type",
@@ -55,7 +60,6 @@ class World:
             "maintenance_note": "app/dev",
         }
     )
-    suffix: str = "/api/v4/"
     options: pulumi.ResourceOptions = field(default_factory=pulumi.ResourceOptions)
 
     def __post_init__(self) -> None:
@@ -65,7 +69,7 @@ class World:
         self.plugin.write_text(f"#!/bin/sh\nexport PYTHONPATH={ROOT}\n{command}\n")
         self.plugin.chmod(self.plugin.stat().st_mode | stat.S_IXUSR)
         for name in ("state", "work"):
-            (self.directory / name).mkdir()
+            (self.directory / name).mkdir(parents=True)
         backend = automation.ProjectBackend(url=f"file://{self.directory}/state")
         self.stack = automation.create_stack(
             "test",
@@ -85,11 +89,11 @@ class World:
         )
 
     def program(self) -> None:
-        provider = pulumi_gitlab.Provider("gitlab", base_url=self.gitlab.url + self.suffix, token=self.gitlab.token)
+        provider = pulumi_gitlab.Provider("gitlab", base_url=self.base_url, token=self.token)
         options = pulumi.ResourceOptions.merge(pulumi.ResourceOptions(provider=provider), self.options)
         runner = pulumi_gitlab.UserRunner("runner", **self.arguments, opts=options)
         lookup = pulumi.InvokeOptions(provider=provider)
-        project = pulumi_gitlab.get_project_output(path_with_namespace="demo/app", opts=lookup)
+        project = pulumi_gitlab.get_project_output(path_with_namespace=self.project, opts=lookup)
         group = pulumi_gitlab.get_group_output(full_path="demo", opts=lookup)
         for name, value in {"id": runner.id, "token": runner.token, "tags": runner.tag_lists}.items():
             pulumi.export(name, value)
@@ -121,6 +125,13 @@ class World:
         """Everything that lies in the state's files."""
         files = (self.directory / "state").rglob("*.json*")
         return "\n".join(path.read_text() for path in files if path.is_file())
+
+
+@dataclass(kw_only=True)
+class FakeWorld(World):
+    """One whose GitLab is a fake."""
+
+    gitlab: FakeGitLab
 
 
 def changes(found: Any) -> dict[str, int]:
@@ -160,17 +171,40 @@ def pulumi_directory() -> Path:
     return Path(found).parent
 
 
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+@pytest.fixture(autouse=True)
+def _settings_of_the_user_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("GITLAB_TOKEN", "GITLAB_BASE_URL", "GITLAB_EARLY_AUTH_CHECK", "PULUMI_CONFIG_PASSPHRASE_FILE"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[FakeWorld]:
     with running() as gitlab:
-        yield World(gitlab, tmp_path)
+        yield FakeWorld(directory=tmp_path, base_url=f"{gitlab.url}/api/v4/", gitlab=gitlab)
     # The SDK's coroutines of failed programs complain when they are collected: let it be here, where it is filtered.
     gc.collect()
 
 
-def test_a_runner_is_made_left_alone_updated_in_place_and_destroyed(world: World) -> None:
+@pytest.fixture
+def sandbox_world(tmp_path: Path) -> Iterator[World]:
+    """A stack whose GitLab is the sandbox, on a free port of 127.0.0.1, without a registry."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    info, state = tmp_path / "sandbox.json", tmp_path / "sandbox"
+    command = [sys.executable, "-m", "sandbox"]
+    places = ["--state", str(state), "--info", str(info)]
+    options = ["--host", "127.0.0.1", "--port", port, "--registry-port", "0"]
+    subprocess.run([*command, "up", *places, *options], cwd=ROOT, check=True, timeout=120)
+    try:
+        described = json.loads(info.read_text())
+        token = Path(described["token_file"]).read_text().strip()
+        yield World(directory=tmp_path / "stack", base_url=described["url"], token=token, project=described["project"])
+    finally:
+        subprocess.run([*command, "down", *places], cwd=ROOT, check=True, timeout=60)
+
+
+def test_a_runner_is_made_left_alone_updated_in_place_and_destroyed(world: FakeWorld) -> None:
     assert world.up() == {"create": 3}
     assert world.outputs == {
         "id": "41",
@@ -200,7 +234,7 @@ def test_a_runner_is_made_left_alone_updated_in_place_and_destroyed(world: World
     assert world.gitlab.runners == {}
 
 
-def test_a_runner_for_another_project_is_made_before_the_old_one_is_deleted(world: World) -> None:
+def test_a_runner_for_another_project_is_made_before_the_old_one_is_deleted(world: FakeWorld) -> None:
     world.up()
     world.arguments["project_id"] = 8
     assert world.up() == {"replace": 1}
@@ -210,7 +244,7 @@ def test_a_runner_for_another_project_is_made_before_the_old_one_is_deleted(worl
     assert world.outputs["token"] == "glrt-secret-42"
 
 
-def test_a_runner_that_was_deleted_outside_is_found_by_refresh_and_made_anew(world: World) -> None:
+def test_a_runner_that_was_deleted_outside_is_found_by_refresh_and_made_anew(world: FakeWorld) -> None:
     world.up()
     world.gitlab.runners.clear()
     world.stack.refresh(color="never")
@@ -218,7 +252,7 @@ def test_a_runner_that_was_deleted_outside_is_found_by_refresh_and_made_anew(wor
     assert world.outputs["token"] == "glrt-secret-42"
 
 
-def test_what_was_edited_outside_is_found_by_refresh_and_put_right(world: World) -> None:
+def test_what_was_edited_outside_is_found_by_refresh_and_put_right(world: FakeWorld) -> None:
     world.up()
     world.gitlab.runners[41] |= {"description": "by hand", "tag_list": ["other"]}
     assert changes(world.stack.refresh(color="never").summary.resource_changes) == {"update": 1}
@@ -229,7 +263,7 @@ def test_what_was_edited_outside_is_found_by_refresh_and_put_right(world: World)
     assert world.outputs["token"] == "glrt-secret-41"
 
 
-def test_a_runner_is_imported_by_its_id_and_then_managed_without_a_replacement(world: World) -> None:
+def test_a_runner_is_imported_by_its_id_and_then_managed_without_a_replacement(world: FakeWorld) -> None:
     world.gitlab.work(Request("POST", "/api/v4/user/runners", f"Bearer {TOKEN}", IN_THE_WEB_PAGE))
     world.options = pulumi.ResourceOptions(import_="41")
     assert world.up() == {"create": 2, "import": 1}
@@ -242,7 +276,7 @@ def test_a_runner_is_imported_by_its_id_and_then_managed_without_a_replacement(w
     assert world.gitlab.runners[41]["paused"] is True
 
 
-def test_a_runner_is_imported_from_the_command_line_with_all_its_inputs(world: World) -> None:
+def test_a_runner_is_imported_from_the_command_line_with_all_its_inputs(world: FakeWorld) -> None:
     world.gitlab.work(Request("POST", "/api/v4/user/runners", f"Bearer {TOKEN}", IN_THE_WEB_PAGE))
     world.stack.set_config("gitlab:baseUrl", automation.ConfigValue(world.gitlab.url))
     world.stack.set_config("gitlab:token", automation.ConfigValue(TOKEN, secret=True))
@@ -261,7 +295,7 @@ def test_a_runner_is_imported_from_the_command_line_with_all_its_inputs(world: W
     }
 
 
-def test_the_token_is_secret_in_the_preview_and_in_the_state(world: World) -> None:
+def test_the_token_is_secret_in_the_preview_and_in_the_state(world: FakeWorld) -> None:
     preview = world.stack.preview(color="never", diff=True).stdout
     up = world.stack.up(color="never", show_secrets=False).stdout
     assert "[secret]" in preview
@@ -274,7 +308,7 @@ def test_the_token_is_secret_in_the_preview_and_in_the_state(world: World) -> No
     assert world.stack.outputs()["token"].secret
 
 
-def test_no_second_runner_is_made_when_the_first_one_could_not_be_read_after_its_creation(world: World) -> None:
+def test_no_second_runner_is_made_when_the_first_one_could_not_be_read_after_its_creation(world: FakeWorld) -> None:
     world.gitlab.fail("GET", "/api/v4/runners/41", 400)
     assert (
         "the runner 'build' of project 7 has been created (id 41), but could not read runner 41" in world.failing_up()
@@ -285,14 +319,14 @@ def test_no_second_runner_is_made_when_the_first_one_could_not_be_read_after_its
     assert world.outputs["token"] == "glrt-secret-41"
 
 
-def test_an_up_is_repeated_after_a_refused_creation_and_makes_one_runner(world: World) -> None:
+def test_an_up_is_repeated_after_a_refused_creation_and_makes_one_runner(world: FakeWorld) -> None:
     world.gitlab.fail("POST", "/api/v4/user/runners", 403, body={"error": "insufficient_scope"})
     assert "answered 403: insufficient_scope. Give the token the scope create_runner (or api)" in world.failing_up()
     assert world.up() == {"create": 1}
     assert list(world.gitlab.runners) == [41]
 
 
-def test_an_up_with_an_unknown_outcome_names_the_runner_to_look_for(world: World) -> None:
+def test_an_up_with_an_unknown_outcome_names_the_runner_to_look_for(world: FakeWorld) -> None:
     world.gitlab.fail("POST", "/api/v4/user/runners", None, after_the_work=True)
     text = world.failing_up()
     assert (
@@ -302,7 +336,7 @@ def test_an_up_with_an_unknown_outcome_names_the_runner_to_look_for(world: World
     assert "Traceback" not in text.split("gitlab:index:UserRunner (runner):")[1]
 
 
-def test_an_engine_that_is_killed_during_a_creation_leaves_neither_runner_nor_plugin(world: World) -> None:
+def test_an_engine_that_is_killed_during_a_creation_leaves_neither_runner_nor_plugin(world: FakeWorld) -> None:
     world.gitlab.be_slow("POST", "/api/v4/user/runners", 2.0)
     with ThreadPoolExecutor(1) as pool:
         up = pool.submit(world.failing_up)
@@ -320,7 +354,7 @@ def test_an_engine_that_is_killed_during_a_creation_leaves_neither_runner_nor_pl
     assert list(world.gitlab.runners) == [42]
 
 
-def test_an_up_is_repeated_after_a_failed_update_and_changes_the_same_runner(world: World) -> None:
+def test_an_up_is_repeated_after_a_failed_update_and_changes_the_same_runner(world: FakeWorld) -> None:
     world.up()
     world.arguments["description"] = "other"
     world.gitlab.fail("PUT", "/api/v4/runners/41", 400, body={"message": {"description": ["is not nice"]}})
@@ -330,17 +364,17 @@ def test_an_up_is_repeated_after_a_failed_update_and_changes_the_same_runner(wor
     assert world.gitlab.runners[41]["description"] == "other"
 
 
-def test_a_new_token_or_another_spelling_of_the_address_leaves_the_runner_alone(world: World) -> None:
+def test_a_new_token_or_another_spelling_of_the_address_leaves_the_runner_alone(world: FakeWorld) -> None:
     world.up()
-    world.gitlab.token = "glpat-another-secret"
+    world.token = world.gitlab.token = "glpat-another-secret"
     assert world.up() == {"update": 1}
-    world.suffix = ""
+    world.base_url = world.gitlab.url
     assert world.up() == {"update": 1}
     assert len(world.gitlab.sent("POST")) == 1
     assert world.gitlab.sent("PUT") + world.gitlab.sent("DELETE") == []
 
 
-def test_wrong_inputs_are_refused_in_the_preview(world: World) -> None:
+def test_wrong_inputs_are_refused_in_the_preview(world: FakeWorld) -> None:
     world.arguments |= {"maximum_timeout": 60, "access_level": "everyone"}
     with pytest.raises(automation.CommandError) as failed:
         world.stack.preview(color="never")
@@ -349,7 +383,7 @@ def test_wrong_inputs_are_refused_in_the_preview(world: World) -> None:
     assert world.gitlab.sent("POST") == []
 
 
-def test_a_gitlab_that_is_not_the_sandbox_is_refused_without_the_token(world: World) -> None:
+def test_a_gitlab_that_is_not_the_sandbox_is_refused_without_the_token(world: FakeWorld) -> None:
     world.gitlab.sandbox = False
     text = world.failing_up()
     assert f"refused to work with GitLab at {world.gitlab.url}: it does not say that it is the sandbox" in text
@@ -359,7 +393,39 @@ def test_a_gitlab_that_is_not_the_sandbox_is_refused_without_the_token(world: Wo
     assert {each.authorization for each in world.gitlab.requests} == {None}
 
 
-def test_the_plugin_is_ready_in_less_than_a_second_and_ends_with_its_engine(world: World) -> None:
+def test_the_sandbox_serves_a_runner_from_its_creation_to_its_end(sandbox_world: World) -> None:
+    world = sandbox_world
+    client = Gitlab(world.base_url, private_token=world.token)
+    world.arguments["project_id"] = client.projects.get(world.project).id
+    assert world.up() == {"create": 3}
+    runner = client.runners.get(world.outputs["id"])
+    assert world.outputs["project"] == runner.projects[0]["id"]
+    client.http_post("/runners/verify", post_data={"token": world.outputs["token"]})
+
+    assert world.up() == {}
+    assert changes(world.stack.refresh(color="never").summary.resource_changes) == {}
+
+    runner.description = "by hand"
+    runner.save()
+    assert changes(world.stack.refresh(color="never").summary.resource_changes) == {"update": 1}
+    world.arguments |= {"paused": True, "maximum_timeout": 900, "access_level": "ref_protected"}
+    assert world.up() == {"update": 1}
+    runner = client.runners.get(runner.id)
+    assert (runner.description, runner.paused, runner.maximum_timeout) == ("build", True, 900)
+
+    world.arguments |= {"runner_type": "group_type", "group_id": world.outputs["group"]}
+    del world.arguments["project_id"]
+    assert world.up() == {"replace": 1}
+    assert [each.id for each in client.runners_all.list()] == [int(world.outputs["id"])] != [runner.id]
+
+    client.runners.get(world.outputs["id"]).delete()
+    world.stack.refresh(color="never")
+    assert world.up() == {"create": 1}
+    world.stack.destroy(color="never")
+    assert client.runners_all.list() == []
+
+
+def test_the_plugin_is_ready_in_less_than_a_second_and_ends_with_its_engine(world: FakeWorld) -> None:
     began = time.monotonic()
     # The shell plays the engine: it starts the plugin and is killed.
     shell = subprocess.Popen(
