@@ -1,0 +1,1 @@
+"""The embedded default: a small GitLab for real runners and API clients. docs/sandbox.md says what it does."""

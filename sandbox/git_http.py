@@ -1,0 +1,151 @@
+"""git over HTTP, through `git http-backend`: clone with a job's token, clone and push with a personal one."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator
+
+from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
+
+from sandbox import pipelines
+from sandbox.auth import Box, owns, user_of_token
+from sandbox.core import NULL_SHA, ApiError, Sandbox
+from sandbox.repository import Repository, plain_environment
+from sandbox.runner_api import job_of_token
+from sandbox.store import Row
+from sandbox.variables import JOB_USER
+
+router = APIRouter()
+
+_CHUNK = 64 * 1024
+_PASSED = {"content-type": "CONTENT_TYPE", "content-encoding": "HTTP_CONTENT_ENCODING", "git-protocol": "GIT_PROTOCOL"}
+
+
+@router.api_route("/{path:path}.git/{service:path}", methods=["GET", "POST"])
+async def serve(path: str, service: str, request: Request, sandbox: Box) -> Response:
+    """One request of a git client."""
+    if service not in ("info/refs", "git-upload-pack", "git-receive-pack"):
+        raise ApiError(404, {"message": "404 Not found"})
+    pushing = "git-receive-pack" in (service, request.query_params.get("service"))
+    project, user = await run_in_threadpool(_authorize, sandbox, path, request, pushing)
+    repository = Repository(sandbox.repository(project["id"]))
+    before = await run_in_threadpool(repository.branches) if service == "git-receive-pack" else {}
+    environment = {
+        **plain_environment(),
+        "GIT_PROJECT_ROOT": str(repository.path),
+        "GIT_HTTP_EXPORT_ALL": "1",
+        "PATH_INFO": f"/{service}",
+        "REQUEST_METHOD": request.method,
+        "QUERY_STRING": request.url.query,
+        "REMOTE_USER": user["username"] if user else JOB_USER,
+        **{variable: request.headers[name] for name, variable in _PASSED.items() if name in request.headers},
+    }
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec("git", "http-backend", stdin=pipe, stdout=pipe, env=environment)
+    feeding = asyncio.create_task(_feed(process, request))
+    try:
+        status, headers = await _head(process)
+    except BaseException:
+        await _stop(process, feeding)
+        raise
+
+    async def body() -> AsyncIterator[bytes]:
+        try:
+            while chunk := await process.stdout.read(_CHUNK) if process.stdout else b"":
+                yield chunk
+            if service == "git-receive-pack" and user:
+                # Before the answer ends: whoever pushed can ask for the pipeline at once.
+                await run_in_threadpool(_pushed, sandbox, project, user, before)
+        finally:
+            await _stop(process, feeding)
+
+    return StreamingResponse(body(), status, headers)
+
+
+def _authorize(sandbox: Sandbox, path: str, request: Request, pushing: bool) -> tuple[Row, Row | None]:
+    """The project and, unless a job asks, the user. ApiError 401, 403 or 404 as GitLab has them."""
+    name, password = _basic(request.headers.get("authorization", ""))
+    project = sandbox.store.one("SELECT * FROM projects WHERE full_path = ?", path.strip("/"))
+    if name == JOB_USER:
+        job = job_of_token(sandbox, password)
+        if job is None:
+            raise _unauthorized()
+        if project is None or job["project_id"] != project["id"]:
+            raise ApiError(404, {"message": "404 Project Not Found"})
+        if pushing:
+            raise ApiError(403, {"message": "403 Forbidden - a job's token cannot push"})
+        return project, None
+    try:
+        user = user_of_token(
+            sandbox.store, password, "api", "write_repository", *([] if pushing else ["read_repository"])
+        )
+    except ApiError as error:
+        if error.status == 401:
+            raise _unauthorized() from None
+        raise
+    if project is None or not owns(user, project):
+        raise ApiError(404, {"message": "404 Project Not Found"})
+    return project, user
+
+
+def _basic(header: str) -> tuple[str, str]:
+    kind, _, encoded = header.partition(" ")
+    try:
+        name, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        raise _unauthorized() from None
+    if kind.lower() != "basic" or not password:
+        raise _unauthorized()
+    return name, password
+
+
+def _unauthorized() -> ApiError:
+    return ApiError(401, {"message": "HTTP Basic: Access denied"}, {"WWW-Authenticate": 'Basic realm="GitLab"'})
+
+
+async def _feed(process: asyncio.subprocess.Process, request: Request) -> None:
+    if process.stdin is None:
+        return
+    # A backend that has heard enough closes its end first.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        async for chunk in request.stream():
+            process.stdin.write(chunk)
+            await process.stdin.drain()
+    process.stdin.close()
+
+
+async def _head(process: asyncio.subprocess.Process) -> tuple[int, dict[str, str]]:
+    """The status and headers that a CGI program prints before its body."""
+    status, headers = 200, {}
+    while process.stdout and (line := (await process.stdout.readline()).decode("latin-1").strip()):
+        name, _, value = line.partition(": ")
+        if name.lower() == "status":
+            status = int(value.split()[0])
+        else:
+            headers[name] = value
+    if not headers:
+        raise ApiError(500, {"message": "500 git http-backend did not answer"})
+    return status, headers
+
+
+async def _stop(process: asyncio.subprocess.Process, feeding: asyncio.Task[None]) -> None:
+    """Leaves neither the program nor its feeder behind, also where the client went away."""
+    feeding.cancel()
+    if process.stdout is None or not process.stdout.at_eof():
+        # Not process.terminate(): that would take the exit status away from asyncio, which complains.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGTERM)
+    await process.wait()
+
+
+def _pushed(sandbox: Sandbox, project: Row, user: Row, before: dict[str, str]) -> None:
+    for branch, sha in Repository(sandbox.repository(project["id"])).branches().items():
+        if before.get(branch) != sha:
+            pipelines.create_for_push(sandbox, project, user, branch, before.get(branch, NULL_SHA))

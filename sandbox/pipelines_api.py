@@ -1,0 +1,191 @@
+"""Pipelines, jobs and the linter in GitLab's REST API.
+
+https://docs.gitlab.com/api/pipelines/ and https://docs.gitlab.com/api/jobs/
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from sandbox import ci_yaml, pipelines
+from sandbox.auth import Box, Project, User
+from sandbox.core import ApiError, Sandbox, not_found
+from sandbox.params import Given
+from sandbox.repository import Repository
+from sandbox.runner_api import artifacts_file
+from sandbox.store import Row
+from sandbox.views import as_job, as_pipeline, paginate
+
+router = APIRouter()
+
+
+@router.post("/projects/{id}/pipeline", status_code=201)
+def create_pipeline(sandbox: Box, project: Project, user: User, given: Given) -> Row:
+    """Starts a pipeline for a branch or tag, with `variables` [{key, value}] if wanted."""
+    ref = given.string("ref", required=True) or ""
+    given.check()
+    wanted = _pipeline_variables(given.values.get("variables", []))
+    return as_pipeline(sandbox, pipelines.create(sandbox, project, user, ref, source="api", given=wanted))
+
+
+def _pipeline_variables(value: Any) -> list[Row]:
+    items = [{"key": key, "value": text} for key, text in value.items()] if isinstance(value, dict) else value
+    try:
+        items = [json.loads(item) if isinstance(item, str) else item for item in items]
+        return [
+            {
+                "key": str(item["key"]),
+                "value": str(item["value"]),
+                "variable_type": item.get("variable_type", "env_var"),
+            }
+            for item in items
+        ]
+    except (TypeError, KeyError, ValueError, AttributeError):
+        raise ApiError(400, {"error": "variables is invalid"}) from None
+
+
+@router.get("/projects/{id}/pipelines")
+def list_pipelines(request: Request, sandbox: Box, project: Project) -> Response:
+    """The pipelines, newest first; `status`, `ref`, `sha`, `source` choose."""
+    rows = sandbox.store.all("SELECT * FROM pipelines WHERE project_id = ? ORDER BY id DESC", project["id"])
+    wanted = {
+        key: request.query_params[key] for key in ("status", "ref", "sha", "source") if key in request.query_params
+    }
+    chosen = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+    return paginate(request, chosen, lambda row: as_pipeline(sandbox, row))
+
+
+@router.get("/projects/{id}/pipelines/{pipeline_id}")
+def get_pipeline(pipeline_id: str, sandbox: Box, project: Project) -> Row:
+    """A pipeline; `latest` is the newest of the default branch."""
+    if pipeline_id != "latest":
+        return as_pipeline(sandbox, _pipeline(sandbox, project, pipeline_id))
+    sql = "SELECT * FROM pipelines WHERE project_id = ? AND ref = ? ORDER BY id DESC"
+    row = sandbox.store.one(sql, project["id"], project["default_branch"])
+    if row is None:
+        raise not_found("Pipeline")
+    return as_pipeline(sandbox, row)
+
+
+@router.get("/projects/{id}/pipelines/{pipeline_id}/jobs")
+def list_pipeline_jobs(pipeline_id: str, request: Request, sandbox: Box, project: Project, given: Given) -> Response:
+    """The jobs of a pipeline, newest first; `scope` chooses statuses, `include_retried` adds those that were."""
+    pipeline = _pipeline(sandbox, project, pipeline_id)
+    retried = given.boolean("include_retried")
+    given.check()
+    rows = sandbox.store.all("SELECT * FROM jobs WHERE pipeline_id = ? ORDER BY id DESC", pipeline["id"])
+    return _listed_jobs(request, sandbox, given, [row for row in rows if retried or not row["retried"]])
+
+
+@router.get("/projects/{id}/pipelines/{pipeline_id}/variables")
+def pipeline_variables(pipeline_id: str, sandbox: Box, project: Project) -> list[Row]:
+    """The variables that a pipeline was started with."""
+    variables: list[Row] = _pipeline(sandbox, project, pipeline_id)["variables"]
+    return variables
+
+
+@router.post("/projects/{id}/pipelines/{pipeline_id}/{action}", status_code=201)
+def change_pipeline(pipeline_id: str, action: str, sandbox: Box, project: Project) -> Row:
+    """`retry` or `cancel`."""
+    known = {"retry": pipelines.retry_pipeline, "cancel": pipelines.cancel_pipeline}
+    if action not in known:
+        raise not_found()
+    return as_pipeline(sandbox, known[action](sandbox, _pipeline(sandbox, project, pipeline_id)["id"]))
+
+
+def _pipeline(sandbox: Sandbox, project: Row, pipeline_id: str) -> Row:
+    sql = "SELECT * FROM pipelines WHERE id = ? AND project_id = ?"
+    row = sandbox.store.one(sql, pipeline_id, project["id"])
+    if row is None:
+        raise not_found("Pipeline")
+    return row
+
+
+@router.get("/projects/{id}/jobs")
+def list_jobs(request: Request, sandbox: Box, project: Project, given: Given) -> Response:
+    """The jobs of a project, newest first."""
+    rows = sandbox.store.all("SELECT * FROM jobs WHERE project_id = ? ORDER BY id DESC", project["id"])
+    return _listed_jobs(request, sandbox, given, rows)
+
+
+def _listed_jobs(request: Request, sandbox: Box, given: Given, rows: list[Row]) -> Response:
+    scope = given.strings("scope")
+    given.check()
+    return paginate(
+        request, [row for row in rows if not scope or row["status"] in scope], lambda row: as_job(sandbox, row)
+    )
+
+
+@router.get("/projects/{id}/jobs/{job_id}")
+def get_job(job_id: int, sandbox: Box, project: Project) -> Row:
+    """A job."""
+    return as_job(sandbox, _job(sandbox, project, job_id))
+
+
+@router.get("/projects/{id}/jobs/{job_id}/trace")
+def get_trace(job_id: int, sandbox: Box, project: Project) -> Response:
+    """What a job printed, so far."""
+    path = sandbox.trace(_job(sandbox, project, job_id)["id"])
+    return Response(path.read_bytes() if path.exists() else b"", media_type="text/plain")
+
+
+@router.get("/projects/{id}/jobs/{job_id}/artifacts")
+def get_artifacts(job_id: int, sandbox: Box, project: Project) -> Response:
+    """A job's artifacts, a zip archive."""
+    return artifacts_file(sandbox, _job(sandbox, project, job_id))
+
+
+@router.get("/projects/{id}/jobs/{job_id}/artifacts/{file:path}")
+def get_artifact(job_id: int, file: str, sandbox: Box, project: Project) -> Response:
+    """One file of a job's artifacts."""
+    job = _job(sandbox, project, job_id)
+    artifacts_file(sandbox, job)
+    with zipfile.ZipFile(sandbox.artifacts(job["id"])) as archive:
+        try:
+            return Response(archive.read(file.replace("%2F", "/")), media_type="application/octet-stream")
+        except KeyError:
+            raise not_found() from None
+
+
+@router.post("/projects/{id}/jobs/{job_id}/{action}", status_code=201)
+def change_job(job_id: int, action: str, sandbox: Box, project: Project) -> Row:
+    """`retry` or `cancel`."""
+    known = {"retry": pipelines.retry_job, "cancel": pipelines.cancel_job}
+    if action not in known:
+        raise not_found()
+    return as_job(sandbox, known[action](sandbox, _job(sandbox, project, job_id)))
+
+
+def _job(sandbox: Sandbox, project: Row, job_id: int) -> Row:
+    row = sandbox.store.one("SELECT * FROM jobs WHERE id = ? AND project_id = ?", job_id, project["id"])
+    if row is None:
+        raise not_found()
+    return row
+
+
+@router.post("/projects/{id}/ci/lint")
+def lint(project: Project, given: Given) -> Row:
+    """Whether a `.gitlab-ci.yml` (`content`) is one that the sandbox can run."""
+    content = given.string("content", required=True)
+    given.check()
+    return _lint(content or "", project)
+
+
+@router.get("/projects/{id}/ci/lint")
+def lint_repository(request: Request, sandbox: Box, project: Project) -> Row:
+    """The same for the file in the repository."""
+    revision = request.query_params.get("content_ref") or project["default_branch"]
+    content = Repository(sandbox.repository(project["id"])).read(revision, pipelines.CONFIG_FILE)
+    return _lint(content or b"", project)
+
+
+def _lint(content: str | bytes, _: Row) -> Row:
+    try:
+        config = ci_yaml.parse(content)
+    except ci_yaml.CiYamlError as error:
+        return {"valid": False, "errors": error.errors, "warnings": [], "merged_yaml": None, "includes": []}
+    return {"valid": True, "errors": [], "warnings": config.warnings, "merged_yaml": config.merged, "includes": []}

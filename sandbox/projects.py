@@ -1,0 +1,401 @@
+"""Users, tokens, groups, projects, their variables and commits in GitLab's REST API.
+
+https://docs.gitlab.com/api/rest/
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import shutil
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request, Response
+
+from sandbox import pipelines
+from sandbox.auth import SCOPES, Box, Group, Project, User, find, make_token, owns, require_admin, scoped
+from sandbox.core import NULL_SHA, VERSION, ApiError, Sandbox, bad_request, not_found
+from sandbox.params import Given, Params
+from sandbox.repository import GitError, Repository
+from sandbox.store import Row, now
+from sandbox.views import as_group, as_project, as_user, as_variable, paginate
+
+router = APIRouter()
+
+DEFAULT_BRANCH = "main"
+DEFAULT_TIMEOUT = 3600
+_PATH = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_.\-]*")
+_KEY = re.compile(r"[a-zA-Z0-9_]{1,255}")
+_SECRET = re.compile(r"[\w+/=@:.~\-]{8,}")  # what GitLab can mask: one line, no spaces, 8 characters at least
+
+
+@router.get("/version")
+def version(_: User) -> Row:
+    """GitLab's version."""
+    return {"version": VERSION, "revision": "sandbox"}
+
+
+@router.get("/metadata")
+def metadata(_: User) -> Row:
+    """GitLab's version and features."""
+    kas = {"enabled": False, "externalUrl": None, "externalK8sProxyUrl": None, "version": None}
+    return {"version": VERSION, "revision": "sandbox", "kas": kas, "enterprise": False}
+
+
+@router.get("/user")
+def current_user(sandbox: Box, user: Annotated[Row, scoped("read_user")]) -> Row:
+    """Whose token this is."""
+    return as_user(sandbox, user) | {"is_admin": user["admin"], "created_at": user["created_at"]}
+
+
+@router.post("/users", status_code=201)
+def create_user(sandbox: Box, user: User, given: Given) -> Row:
+    """Makes a user who is no administrator and owns what they make, for trying out permissions."""
+    require_admin(user)
+    username, name = given.string("username", required=True), given.string("name", required=True)
+    given.check()
+    if sandbox.store.one("SELECT 1 FROM users WHERE username = ?", username):
+        raise ApiError(409, {"message": "Username has already been taken"})
+    return as_user(sandbox, sandbox.store.insert("users", username=username, name=name, admin=False, created_at=now()))
+
+
+@router.post("/users/{user_id}/personal_access_tokens", status_code=201)
+def create_token(user_id: int, sandbox: Box, user: User, given: Given) -> Row:
+    """Makes a personal access token with some scopes; the answer is the only place where it ever stands."""
+    require_admin(user)
+    name, scopes = given.string("name", required=True), given.strings("scopes")
+    expires_at = given.string("expires_at")
+    given.check()
+    if not scopes or not set(scopes) <= set(SCOPES):
+        raise ApiError(400, {"error": "scopes does not have a valid value"})
+    owner = sandbox.store.one("SELECT * FROM users WHERE id = ?", user_id)
+    if owner is None:
+        raise not_found("User")
+    row, token = make_token(sandbox.store, owner, name or "", scopes, expires_at)
+    shown = {key: row[key] for key in ("id", "name", "revoked", "created_at", "scopes", "user_id", "expires_at")}
+    return shown | {"active": True, "token": token}
+
+
+@router.delete("/personal_access_tokens/{token_id}", status_code=204)
+def revoke_token(token_id: int, sandbox: Box, user: User) -> None:
+    """Revokes a personal access token."""
+    require_admin(user)
+    if not sandbox.store.execute("UPDATE tokens SET revoked = 1 WHERE id = ?", token_id):
+        raise not_found()
+
+
+@router.get("/groups")
+def list_groups(request: Request, sandbox: Box, user: User) -> Response:
+    """Groups that the user may see; `search` looks into their paths."""
+    rows = _visible(sandbox, "groups", user, request.query_params.get("search"))
+    return paginate(request, rows, lambda row: as_group(sandbox, row))
+
+
+@router.post("/groups", status_code=201)
+def create_group(sandbox: Box, user: User, given: Given) -> Row:
+    """Makes a group, or with `parent_id` a subgroup."""
+    name, path = given.string("name", required=True), _path(given, required=True)
+    parent_id = given.integer("parent_id")
+    given.check()
+    parent = find(sandbox.store, "groups", str(parent_id), user) if parent_id else None
+    return as_group(sandbox, make_group(sandbox, user, name or path, path, parent))
+
+
+def make_group(sandbox: Sandbox, user: Row, name: str, path: str, parent: Row | None = None) -> Row:
+    """Makes a group. Raises ApiError 400 where its path is taken."""
+    full_path = f"{parent['full_path']}/{path}" if parent else path
+    _require_free(sandbox, full_path, 'Failed to save group {:path=>["has already been taken"]}')
+    values = {"name": name, "path": path, "full_path": full_path, "parent_id": parent["id"] if parent else None}
+    return sandbox.store.insert("groups", **values, creator_id=user["id"], created_at=now())
+
+
+@router.get("/groups/{id}")
+def get_group(sandbox: Box, group: Group) -> Row:
+    """A group."""
+    return as_group(sandbox, group)
+
+
+@router.delete("/groups/{id}", status_code=202)
+def delete_group(sandbox: Box, group: Group) -> Row:
+    """Deletes a group with its projects."""
+    below = f"{group['full_path']}/"
+    for project in sandbox.store.all("SELECT * FROM projects"):
+        if project["full_path"].startswith(below):
+            _remove_project(sandbox, project)
+    for row in sandbox.store.all("SELECT * FROM groups ORDER BY id DESC"):
+        if row["id"] == group["id"] or row["full_path"].startswith(below):
+            sandbox.store.execute("DELETE FROM groups WHERE id = ?", row["id"])
+    return {"message": "202 Accepted"}
+
+
+@router.get("/projects")
+def list_projects(request: Request, sandbox: Box, user: User) -> Response:
+    """Projects that the user may see; `search` looks into their paths."""
+    rows = _visible(sandbox, "projects", user, request.query_params.get("search"))
+    return paginate(request, rows, lambda row: as_project(sandbox, row))
+
+
+@router.get("/groups/{id}/projects")
+def list_group_projects(request: Request, sandbox: Box, group: Group) -> Response:
+    """The projects of a group."""
+    rows = sandbox.store.all("SELECT * FROM projects WHERE group_id = ? ORDER BY id DESC", group["id"])
+    return paginate(request, rows, lambda row: as_project(sandbox, row))
+
+
+@router.post("/projects", status_code=201)
+def create_project(sandbox: Box, user: User, given: Given) -> Row:
+    """Makes an empty project in a group (there are no personal namespaces here)."""
+    path, name = _path(given, fallback="name"), given.string("name")
+    namespace_id = given.integer("namespace_id", required=True)
+    values: Row = {"description": given.string("description"), "default_branch": given.string("default_branch")}
+    values["build_timeout"] = given.integer("build_timeout")
+    given.check()
+    group = find(sandbox.store, "groups", str(namespace_id), user)
+    return as_project(sandbox, make_project(sandbox, user, group, name or path, path, **values))
+
+
+def make_project(
+    sandbox: Sandbox,
+    user: Row,
+    group: Row,
+    name: str,
+    path: str,
+    *,
+    description: str | None = None,
+    default_branch: str | None = None,
+    build_timeout: int | None = None,
+) -> Row:
+    """Makes a project with an empty repository. Raises ApiError 400 where its path is taken."""
+    full_path = f"{group['full_path']}/{path}"
+    _require_free(sandbox, full_path, {"name": ["has already been taken"], "path": ["has already been taken"]})
+    project = sandbox.store.insert(
+        "projects",
+        name=name,
+        path=path,
+        full_path=full_path,
+        group_id=group["id"],
+        description=description,
+        default_branch=default_branch or DEFAULT_BRANCH,
+        build_timeout=build_timeout or DEFAULT_TIMEOUT,
+        creator_id=user["id"],
+        created_at=now(),
+    )
+    Repository(sandbox.repository(project["id"])).create(project["default_branch"])
+    return project
+
+
+@router.get("/projects/{id}")
+def get_project(sandbox: Box, project: Project) -> Row:
+    """A project."""
+    return as_project(sandbox, project)
+
+
+@router.put("/projects/{id}")
+def update_project(sandbox: Box, project: Project, given: Given) -> Row:
+    """Changes the job timeout, the default branch or the description."""
+    settable = {
+        "build_timeout": given.integer("build_timeout"),
+        "default_branch": given.string("default_branch"),
+        "description": given.string("description"),
+    }
+    given.check()
+    if changes := {key: value for key, value in settable.items() if value is not None}:
+        sandbox.store.update("projects", project["id"], **changes)
+    return as_project(sandbox, project | changes)
+
+
+@router.delete("/projects/{id}", status_code=202)
+def delete_project(sandbox: Box, project: Project) -> Row:
+    """Deletes a project with everything in it."""
+    _remove_project(sandbox, project)
+    return {"message": "202 Accepted"}
+
+
+def _remove_project(sandbox: Sandbox, project: Row) -> None:
+    for job in sandbox.store.all("SELECT * FROM jobs WHERE project_id = ?", project["id"]):
+        sandbox.trace(job["id"]).unlink(missing_ok=True)
+        sandbox.artifacts(job["id"]).unlink(missing_ok=True)
+    sandbox.store.execute("DELETE FROM projects WHERE id = ?", project["id"])
+    shutil.rmtree(sandbox.repository(project["id"]), ignore_errors=True)
+
+
+def _visible(sandbox: Sandbox, table: str, user: Row, search: str | None) -> list[Row]:
+    rows = sandbox.store.all(f"SELECT * FROM {table} ORDER BY id DESC")
+    return [row for row in rows if owns(user, row) and (search or "").lower() in row["full_path"].lower()]
+
+
+def _path(given: Params, *, required: bool = False, fallback: str = "") -> str:
+    path = given.string("path", required=required)
+    if path is None and fallback:
+        path = re.sub(r"[^a-z0-9_.\-]+", "-", (given.string(fallback, required=True) or "").lower()).strip("-")
+    if path and (not _PATH.fullmatch(path) or path.endswith((".git", "."))):
+        raise ApiError(400, {"message": {"path": ["can contain only letters, digits, '_', '-' and '.'"]}})
+    return path or ""
+
+
+def _require_free(sandbox: Sandbox, full_path: str, message: Any) -> None:
+    for table in ("groups", "projects"):
+        if sandbox.store.one(f"SELECT 1 FROM {table} WHERE lower(full_path) = ?", full_path.lower()):
+            raise ApiError(400, {"message": message})
+
+
+@router.get("/projects/{id}/variables")
+def list_variables(request: Request, sandbox: Box, project: Project) -> Response:
+    """The project's CI/CD variables."""
+    rows = sandbox.store.all("SELECT * FROM variables WHERE project_id = ? ORDER BY id", project["id"])
+    return paginate(request, rows, as_variable)
+
+
+@router.post("/projects/{id}/variables", status_code=201)
+def create_variable(sandbox: Box, project: Project, given: Given) -> Row:
+    """Makes a CI/CD variable."""
+    key = given.string("key", required=True) or ""
+    values = _variable_values(given)
+    given.check()
+    if not _KEY.fullmatch(key):
+        raise ApiError(400, {"message": {"key": ["can contain only letters, digits and '_'."]}})
+    if sandbox.store.one("SELECT 1 FROM variables WHERE project_id = ? AND key = ?", project["id"], key):
+        raise ApiError(400, {"message": {"key": [f"({key}) has already been taken"]}})
+    defaults = {"value": "", "variable_type": "env_var", "masked": False, "protected": False, "raw": False}
+    return as_variable(sandbox.store.insert("variables", project_id=project["id"], key=key, **(defaults | values)))
+
+
+@router.get("/projects/{id}/variables/{key}")
+def get_variable(key: str, sandbox: Box, project: Project) -> Row:
+    """A CI/CD variable."""
+    return as_variable(_variable(sandbox, project, key))
+
+
+@router.put("/projects/{id}/variables/{key}")
+def update_variable(key: str, sandbox: Box, project: Project, given: Given) -> Row:
+    """Changes a CI/CD variable."""
+    row = _variable(sandbox, project, key)
+    values = _variable_values(given, row)
+    given.check()
+    if values:
+        sandbox.store.update("variables", row["id"], **values)
+    return as_variable(row | values)
+
+
+@router.delete("/projects/{id}/variables/{key}", status_code=204)
+def delete_variable(key: str, sandbox: Box, project: Project) -> None:
+    """Deletes a CI/CD variable."""
+    sandbox.store.execute("DELETE FROM variables WHERE id = ?", _variable(sandbox, project, key)["id"])
+
+
+def _variable(sandbox: Sandbox, project: Row, key: str) -> Row:
+    row = sandbox.store.one("SELECT * FROM variables WHERE project_id = ? AND key = ?", project["id"], key)
+    if row is None:
+        raise not_found("Variable")
+    return row
+
+
+def _variable_values(given: Params, old: Row | None = None) -> Row:
+    values = {
+        "value": given.string("value"),
+        "variable_type": given.string("variable_type", allowed=("env_var", "file")),
+        **{name: given.boolean(name) for name in ("masked", "protected", "raw")},
+    }
+    if given.string("environment_scope") not in (None, "*"):
+        raise bad_request("environment_scope other than * is not supported by the sandbox GitLab")
+    named = {key: value for key, value in values.items() if value is not None}
+    merged = (old or {}) | named
+    if merged.get("masked") and not _SECRET.fullmatch(merged.get("value", "")):
+        raise ApiError(400, {"message": {"value": ["is invalid"]}})
+    return named
+
+
+@router.get("/projects/{id}/repository/branches")
+def list_branches(request: Request, sandbox: Box, project: Project) -> Response:
+    """The branches."""
+    repository = Repository(sandbox.repository(project["id"]))
+    return paginate(
+        request, [{"name": name} for name in repository.branches()], lambda row: _branch(sandbox, project, row["name"])
+    )
+
+
+@router.get("/projects/{id}/repository/branches/{branch}")
+def get_branch(branch: str, sandbox: Box, project: Project) -> Row:
+    """A branch and its commit."""
+    return _branch(sandbox, project, branch.replace("%2F", "/"))
+
+
+@router.post("/projects/{id}/repository/branches", status_code=201)
+def create_branch(sandbox: Box, project: Project, given: Given) -> Row:
+    """Makes a branch at a commit, a tag or another branch."""
+    branch, ref = given.string("branch", required=True) or "", given.string("ref", required=True) or ""
+    given.check()
+    repository = Repository(sandbox.repository(project["id"]))
+    sha = repository.sha(ref)
+    if branch in repository.branches():
+        raise ApiError(400, {"message": "Branch already exists"})
+    if sha is None:
+        raise ApiError(400, {"message": f"Failed to create branch '{branch}': invalid reference name '{ref}'"})
+    try:
+        repository.set_ref(f"refs/heads/{branch}", sha)
+    except GitError:
+        raise ApiError(400, {"message": "Branch name is invalid"}) from None
+    return _branch(sandbox, project, branch)
+
+
+def _branch(sandbox: Sandbox, project: Row, name: str) -> Row:
+    repository = Repository(sandbox.repository(project["id"]))
+    if name not in repository.branches():
+        raise not_found("Branch")
+    default = name == project["default_branch"]
+    return {"name": name, "commit": repository.commit(name), "default": default, "protected": default, "merged": False}
+
+
+@router.get("/projects/{id}/repository/commits")
+def list_commits(request: Request, sandbox: Box, project: Project) -> Response:
+    """The newest commits of `ref_name`, by default of the default branch."""
+    repository = Repository(sandbox.repository(project["id"]))
+    sha = repository.sha(request.query_params.get("ref_name") or project["default_branch"])
+    return paginate(request, repository.commits(sha, limit=1000) if sha else [], dict)
+
+
+@router.get("/projects/{id}/repository/commits/{sha}")
+def get_commit(sha: str, sandbox: Box, project: Project) -> Row:
+    """A commit."""
+    commit = Repository(sandbox.repository(project["id"])).commit(sha.replace("%2F", "/"))
+    if commit is None:
+        raise not_found("Commit")
+    return commit
+
+
+@router.post("/projects/{id}/repository/commits", status_code=201)
+def create_commit(sandbox: Box, project: Project, user: User, given: Given) -> Row:
+    """Commits files on a branch: actions `create`, `update`, `delete`. Starts a pipeline, as a push does."""
+    branch = given.string("branch", required=True) or ""
+    message = given.string("commit_message", required=True) or ""
+    actions = given.values.get("actions")
+    given.check()
+    if not isinstance(actions, list) or not all(isinstance(action, dict) for action in actions):
+        raise ApiError(400, {"error": "actions is invalid"})
+    files: dict[str, bytes | None] = {}
+    for action in actions:
+        kind, content = action.get("action"), str(action.get("content", ""))
+        if kind not in ("create", "update", "delete"):
+            raise bad_request(f"action {kind} is not supported by the sandbox GitLab (create, update, delete are)")
+        plain = base64.b64decode(content) if action.get("encoding") == "base64" else content.encode()
+        files[str(action.get("file_path"))] = None if kind == "delete" else plain
+    repository = Repository(sandbox.repository(project["id"]))
+    before = repository.branches().get(branch)
+    try:
+        sha = repository.commit_files(branch, files, message, user)
+    except GitError as error:
+        raise bad_request(str(error)) from None
+    if sha is None:
+        raise bad_request("A commit needs a change")
+    pipelines.create_for_push(sandbox, project, user, branch, before or NULL_SHA)
+    return repository.commit(sha) or {}
+
+
+@router.get("/projects/{id}/repository/files/{file}/raw")
+def get_file(file: str, request: Request, sandbox: Box, project: Project) -> Response:
+    """A file's content at `ref`."""
+    revision = request.query_params.get("ref", project["default_branch"])
+    content = Repository(sandbox.repository(project["id"])).read(revision, file.replace("%2F", "/"))
+    if content is None:
+        raise not_found("File")
+    return Response(content, media_type="text/plain")

@@ -1,0 +1,364 @@
+"""Runners in GitLab's REST API: create, read, update, delete, list.
+
+https://docs.gitlab.com/api/runners/ and https://docs.gitlab.com/api/users/#create-a-runner-linked-to-a-user
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request, Response
+
+from sandbox.auth import Box, Group, Project, User, owns, require_admin, scoped
+from sandbox.core import ApiError, Sandbox, bad_request, digest, forbidden, new_token, not_found
+from sandbox.params import Given, Params
+from sandbox.runner_api import as_manager, serves
+from sandbox.store import Row, now, seconds_between
+from sandbox.views import as_job, as_user, paginate
+
+router = APIRouter()
+
+RunnerUser = Annotated[Row, scoped("manage_runner")]
+
+RUNNER_TYPES = ("instance_type", "group_type", "project_type")
+ACCESS_LEVELS = ("not_protected", "ref_protected")
+STATUSES = ("online", "offline", "stale", "never_contacted", "active", "paused")
+ONLINE_SECONDS = 2 * 3600
+"""A runner that was seen this lately is online, as in GitLab."""
+STALE_SECONDS = 7 * 86400
+"""One that was not seen this long is stale."""
+SHORTEST_TIMEOUT = 600
+LONGEST_NOTE = 1024
+
+
+@router.post("/user/runners", status_code=201)
+def create_runner(sandbox: Box, given: Given, user: Annotated[Row, scoped("create_runner")]) -> Row:
+    """Makes a runner; the answer is the only place where its token ever stands."""
+    runner_type = given.string("runner_type", required=True, allowed=RUNNER_TYPES)
+    group_id = given.integer("group_id", required=runner_type == "group_type")
+    project_id = given.integer("project_id", required=runner_type == "project_type")
+    settings = _settings(given)
+    given.check()
+    scope = None
+    if runner_type == "group_type":
+        scope = sandbox.store.one("SELECT * FROM groups WHERE id = ?", group_id)
+    elif runner_type == "project_type":
+        scope = sandbox.store.one("SELECT * FROM projects WHERE id = ?", project_id)
+    if runner_type != "instance_type" and scope is None:
+        raise bad_request("Missing/invalid scope")
+    if not (user["admin"] or (scope and owns(user, scope))):
+        raise forbidden("Insufficient permissions")
+    defaults: Row = {
+        "paused": False,
+        "locked": False,
+        "run_untagged": True,
+        "tags": [],
+        "access_level": ACCESS_LEVELS[0],
+    }
+    values = defaults | settings
+    if errors := _invalid(values):
+        raise bad_request(
+            " and ".join(f"{field.replace('_', ' ').capitalize()} {error}" for field, error in errors.items())
+        )
+    token = new_token("glrt")
+    with sandbox.store.transaction():
+        runner = sandbox.store.insert(
+            "runners",
+            digest=digest(token),
+            runner_type=runner_type,
+            group_id=group_id if runner_type == "group_type" else None,
+            creator_id=user["id"],
+            created_at=now(),
+            info={},
+            **values,
+        )
+        if runner_type == "project_type":
+            _assign(sandbox, runner["id"], scope["id"] if scope else 0)
+    return {"id": runner["id"], "token": token, "token_expires_at": None}
+
+
+def _settings(given: Params) -> Row:
+    """Only what a request names."""
+    values = {
+        "description": given.string("description"),
+        "maintenance_note": given.string("maintenance_note"),
+        "paused": given.boolean("paused"),
+        "locked": given.boolean("locked"),
+        "run_untagged": given.boolean("run_untagged"),
+        "tag_list": given.strings("tag_list"),
+        "access_level": given.string("access_level", allowed=ACCESS_LEVELS),
+        "maximum_timeout": given.integer("maximum_timeout"),
+    }
+    # These can be emptied; for the others GitLab takes null as not given.
+    nullable = {"description", "maintenance_note", "maximum_timeout"}
+    named = {key: value for key, value in values.items() if key in given and (value is not None or key in nullable)}
+    return {"tags" if key == "tag_list" else key: value for key, value in named.items()}
+
+
+def _invalid(values: Row) -> dict[str, str]:
+    errors = {}
+    if not values["tags"] and not values["run_untagged"]:
+        errors["tags_list"] = "can not be empty when runner is not allowed to pick untagged jobs"
+    if values.get("maximum_timeout") is not None and values["maximum_timeout"] < SHORTEST_TIMEOUT:
+        errors["maximum_timeout"] = "needs to be at least 10 minutes"
+    if len(values.get("maintenance_note") or "") > LONGEST_NOTE:
+        errors["maintenance_note"] = f"is too long (maximum is {LONGEST_NOTE} characters)"
+    return errors
+
+
+@router.get("/runners")
+def list_own(request: Request, sandbox: Box, user: User, given: Given) -> Response:
+    """Group and project runners that the user owns."""
+    runners = [
+        runner for runner in _all(sandbox) if runner["runner_type"] != "instance_type" and _may(sandbox, user, runner)
+    ]
+    return _listed(request, runners, given)
+
+
+@router.get("/runners/all")
+def list_all(request: Request, sandbox: Box, user: User, given: Given) -> Response:
+    """Every runner, for administrators."""
+    require_admin(user)
+    return _listed(request, _all(sandbox), given)
+
+
+@router.get("/groups/{id}/runners")
+def list_of_group(request: Request, sandbox: Box, group: Group, given: Given) -> Response:
+    """Runners of a group and of those above it, and everybody's."""
+    above = _ancestors(group["full_path"])
+    groups = {row["id"] for row in sandbox.store.all("SELECT * FROM groups") if row["full_path"] in above}
+    runners = [row for row in _all(sandbox) if row["runner_type"] == "instance_type" or row["group_id"] in groups]
+    return _listed(request, runners, given)
+
+
+@router.get("/projects/{id}/runners")
+def list_of_project(request: Request, sandbox: Box, project: Project, given: Given) -> Response:
+    """Runners that are there for a project."""
+    return _listed(request, [row for row in _all(sandbox) if serves(sandbox, row, project)], given)
+
+
+@router.post("/projects/{id}/runners", status_code=201)
+def assign(sandbox: Box, project: Project, user: User, given: Given) -> Row:
+    """Lets another project use a project runner that is not locked."""
+    runner_id = given.integer("runner_id", required=True)
+    given.check()
+    runner = _get(sandbox, runner_id or 0)
+    if runner["runner_type"] == "group_type":
+        raise forbidden("Runner is a group runner")
+    if runner["locked"] and not user["admin"]:
+        raise forbidden("Runner is locked")
+    if runner["runner_type"] != "project_type" or not _may(sandbox, user, runner):
+        raise forbidden("No access granted")
+    if serves(sandbox, runner, project):
+        raise ApiError(400, {"message": {"runner_projects": ["is invalid"]}})
+    _assign(sandbox, runner["id"], project["id"])
+    return as_runner(runner)
+
+
+def _assign(sandbox: Sandbox, runner_id: int, project_id: int) -> None:
+    # INSERT of its own: the table has no ID of its own to give back.
+    sandbox.store.execute("INSERT INTO runner_projects VALUES (?, ?)", runner_id, project_id)
+
+
+@router.delete("/projects/{id}/runners/{runner_id}", status_code=204)
+def unassign(runner_id: int, sandbox: Box, project: Project) -> None:
+    """Takes a project runner away from a project, unless it is its last one."""
+    runner = _get(sandbox, runner_id)
+    if not serves(sandbox, runner, project) or runner["runner_type"] != "project_type":
+        raise not_found("Runner")
+    if len(_projects(sandbox, runner)) == 1:
+        raise forbidden("Only one project associated with the runner. Please remove the runner instead")
+    sql = "DELETE FROM runner_projects WHERE runner_id = ? AND project_id = ?"
+    sandbox.store.execute(sql, runner_id, project["id"])
+
+
+@router.get("/runners/{runner_id}")
+def get_runner(runner_id: int, sandbox: Box, user: RunnerUser) -> Row:
+    """A runner with everything but its token."""
+    runner = _get(sandbox, runner_id)
+    if runner["runner_type"] != "instance_type":
+        _require(sandbox, user, runner)
+    return as_runner_details(sandbox, runner)
+
+
+@router.put("/runners/{runner_id}")
+def update_runner(runner_id: int, sandbox: Box, given: Given, user: RunnerUser) -> Row:
+    """Changes what the request names."""
+    runner = _get(sandbox, runner_id)
+    _require(sandbox, user, runner)
+    settings = _settings(given)
+    active = given.boolean("active")
+    given.check()
+    if active is not None:
+        if "paused" in settings:
+            raise ApiError(400, {"error": "active, paused are mutually exclusive"})
+        settings["paused"] = not active
+    if not settings:
+        names = "description, active, paused, tag_list, run_untagged, locked, access_level, maximum_timeout, "
+        names += "maintenance_note"
+        raise ApiError(400, {"error": f"{names} are missing, at least one parameter must be provided"})
+    if errors := _invalid(runner | settings):
+        raise ApiError(400, {"message": {field: [error] for field, error in errors.items()}})
+    sandbox.store.update("runners", runner_id, **settings)
+    return as_runner_details(sandbox, _get(sandbox, runner_id))
+
+
+@router.delete("/runners/{runner_id}", status_code=204)
+def delete_runner(runner_id: int, sandbox: Box, user: RunnerUser) -> None:
+    """Deletes a runner; its process gets 403 from then on."""
+    runner = _get(sandbox, runner_id)
+    if not user["admin"] and len(_projects(sandbox, runner)) > 1:
+        raise forbidden("Runner associated with more than one project")
+    _require(sandbox, user, runner)
+    sandbox.store.execute("DELETE FROM runners WHERE id = ?", runner_id)
+
+
+@router.post("/runners/{runner_id}/reset_authentication_token", status_code=201)
+def reset_token(runner_id: int, sandbox: Box, user: RunnerUser) -> Row:
+    """A new token; the old one is dead at once."""
+    runner = _get(sandbox, runner_id)
+    _require(sandbox, user, runner)
+    token = new_token("glrt")
+    sandbox.store.update("runners", runner_id, digest=digest(token))
+    return {"token": token, "token_expires_at": None}
+
+
+@router.get("/runners/{runner_id}/jobs")
+def runner_jobs(runner_id: int, request: Request, sandbox: Box, given: Given, user: RunnerUser) -> Response:
+    """Jobs that a runner runs or ran, the newest first."""
+    _require(sandbox, user, _get(sandbox, runner_id))
+    status, system_id = given.string("status"), given.string("system_id")
+    ascending = given.string("sort", allowed=("asc", "desc")) == "asc"
+    given.check()
+    if system_id is not None:
+        raise bad_request("system_id is not supported by the sandbox GitLab")
+    jobs = sandbox.store.all("SELECT * FROM jobs WHERE runner_id = ? ORDER BY id DESC", runner_id)
+    chosen = [job for job in jobs if status in (None, job["status"])]
+    return paginate(request, chosen[::-1] if ascending else chosen, lambda job: as_job(sandbox, job))
+
+
+@router.get("/runners/{runner_id}/managers")
+def runner_managers(runner_id: int, sandbox: Box, user: RunnerUser) -> list[dict[str, Any]]:
+    """The processes that use a runner's token."""
+    runner = _get(sandbox, runner_id)
+    _require(sandbox, user, runner)
+    managers = sandbox.store.all("SELECT * FROM managers WHERE runner_id = ? ORDER BY id DESC", runner_id)
+    busy = _is_busy(sandbox, runner)
+    return [as_manager(manager, busy) | {"status": _contact(manager)} for manager in managers]
+
+
+def _get(sandbox: Sandbox, runner_id: int) -> Row:
+    runner = sandbox.store.one("SELECT * FROM runners WHERE id = ?", runner_id)
+    if runner is None:
+        raise not_found("Runner")
+    return runner
+
+
+def _all(sandbox: Sandbox) -> list[Row]:
+    return sandbox.store.all("SELECT * FROM runners ORDER BY id DESC")
+
+
+def _projects(sandbox: Sandbox, runner: Row) -> list[Row]:
+    sql = "SELECT p.* FROM projects p JOIN runner_projects r ON r.project_id = p.id WHERE r.runner_id = ?"
+    return sandbox.store.all(sql, runner["id"])
+
+
+def _ancestors(full_path: str) -> set[str]:
+    parts = full_path.split("/")
+    return {"/".join(parts[: length + 1]) for length in range(len(parts))}
+
+
+def _may(sandbox: Sandbox, user: Row, runner: Row) -> bool:
+    """Whether a user may change a runner: its maker, or who owns its group or one of its projects."""
+    groups = [sandbox.store.get("groups", runner["group_id"])] if runner["group_id"] else []
+    return any(owns(user, thing) for thing in (runner, *groups, *_projects(sandbox, runner)))
+
+
+def _require(sandbox: Sandbox, user: Row, runner: Row) -> None:
+    if not _may(sandbox, user, runner):
+        raise forbidden("No access granted")
+
+
+def _listed(request: Request, runners: Sequence[Row], given: Params) -> Response:
+    runner_type = given.string("type", allowed=RUNNER_TYPES)
+    status = given.string("status", allowed=STATUSES)
+    scope = given.string("scope", allowed=(*STATUSES, "specific", "shared"))
+    paused, tags = given.boolean("paused"), given.strings("tag_list")
+    given.check()
+    shared = {"shared": True, "specific": False}
+    chosen = [
+        runner
+        for runner in runners
+        if runner_type in (None, runner["runner_type"])
+        and paused in (None, runner["paused"])
+        and set(tags or ()) <= set(runner["tags"])
+        and all(_has_status(runner, wanted) for wanted in (status, scope) if wanted and wanted not in shared)
+        and (scope not in shared or (runner["runner_type"] == "instance_type") is shared[scope])
+    ]
+    return paginate(request, chosen, as_runner)
+
+
+def _has_status(runner: Row, wanted: str) -> bool:
+    if wanted in ("active", "paused"):
+        return bool(runner["paused"] is (wanted == "paused"))
+    return _contact(runner) == wanted
+
+
+def _contact(thing: Row) -> str:
+    silent = seconds_between(thing["contacted_at"], now())
+    if silent is None:
+        return "never_contacted"
+    return "online" if silent < ONLINE_SECONDS else "offline" if silent < STALE_SECONDS else "stale"
+
+
+def _is_busy(sandbox: Sandbox, runner: Row) -> bool:
+    sql = "SELECT 1 FROM jobs WHERE runner_id = ? AND status = 'running'"
+    return sandbox.store.one(sql, runner["id"]) is not None
+
+
+def as_runner(runner: Row) -> dict[str, Any]:
+    """A runner as GitLab's lists show it."""
+    contact = _contact(runner)
+    return {
+        "id": runner["id"],
+        "description": runner["description"],
+        "ip_address": runner["ip_address"],
+        "active": not runner["paused"],
+        "paused": runner["paused"],
+        "is_shared": runner["runner_type"] == "instance_type",
+        "runner_type": runner["runner_type"],
+        "name": runner["info"].get("name"),
+        "online": None if contact == "never_contacted" else contact == "online",
+        "created_at": runner["created_at"],
+        "status": contact,
+    }
+
+
+def as_runner_details(sandbox: Sandbox, runner: Row) -> dict[str, Any]:
+    """A runner as GitLab shows it alone."""
+    groups = [sandbox.store.get("groups", runner["group_id"])] if runner["group_id"] else []
+    brief = ("id", "name", "path")
+    return as_runner(runner) | {
+        "created_by": as_user(sandbox, sandbox.store.get("users", runner["creator_id"])),
+        "job_execution_status": "active" if _is_busy(sandbox, runner) else "idle",
+        "tag_list": sorted(runner["tags"]),
+        "run_untagged": runner["run_untagged"],
+        "locked": runner["locked"],
+        "maximum_timeout": runner["maximum_timeout"],
+        "access_level": runner["access_level"],
+        "version": runner["info"].get("version"),
+        "revision": runner["info"].get("revision"),
+        "platform": runner["info"].get("platform"),
+        "architecture": runner["info"].get("architecture"),
+        "contacted_at": runner["contacted_at"],
+        "maintenance_note": runner["maintenance_note"],
+        "projects": [
+            {key: row[key] for key in brief} | {"path_with_namespace": row["full_path"]}
+            for row in _projects(sandbox, runner)
+        ],
+        "groups": [
+            {"id": row["id"], "name": row["name"], "web_url": f"{sandbox.url}/groups/{row['full_path']}"}
+            for row in groups
+        ],
+    }

@@ -1,0 +1,177 @@
+"""The sandbox's state: one SQLite file, rows in and out as dictionaries."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+"""One row: JSON and boolean columns are decoded, times are ISO 8601 in UTC, as GitLab's API shows them."""
+
+_JSON = {"scopes", "tags", "spec", "variables", "info"}
+_BOOLEAN = {
+    *("admin", "revoked", "masked", "protected", "raw", "paused", "locked"),
+    *("run_untagged", "tag", "allow_failure", "retried"),
+}
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS users (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, username TEXT NOT NULL UNIQUE, name TEXT NOT NULL, admin INTEGER NOT NULL,
+    created_at TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS tokens (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, user_id INTEGER NOT NULL REFERENCES users ON DELETE CASCADE,
+    name TEXT NOT NULL, scopes TEXT NOT NULL, digest TEXT NOT NULL UNIQUE, revoked INTEGER NOT NULL DEFAULT 0,
+    expires_at TEXT, created_at TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS groups (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, path TEXT NOT NULL, full_path TEXT NOT NULL UNIQUE,
+    parent_id INTEGER REFERENCES groups ON DELETE CASCADE, creator_id INTEGER NOT NULL, created_at TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS projects (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, path TEXT NOT NULL, full_path TEXT NOT NULL UNIQUE,
+    group_id INTEGER NOT NULL REFERENCES groups ON DELETE CASCADE, description TEXT, default_branch TEXT NOT NULL,
+    build_timeout INTEGER NOT NULL, creator_id INTEGER NOT NULL, created_at TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS variables (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, project_id INTEGER NOT NULL REFERENCES projects ON DELETE CASCADE,
+    key TEXT NOT NULL, value TEXT NOT NULL, variable_type TEXT NOT NULL, masked INTEGER NOT NULL,
+    protected INTEGER NOT NULL, raw INTEGER NOT NULL, UNIQUE (project_id, key));
+CREATE TABLE IF NOT EXISTS runners (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, digest TEXT NOT NULL UNIQUE, runner_type TEXT NOT NULL,
+    group_id INTEGER REFERENCES groups ON DELETE CASCADE, description TEXT, paused INTEGER NOT NULL,
+    locked INTEGER NOT NULL, run_untagged INTEGER NOT NULL, tags TEXT NOT NULL, access_level TEXT NOT NULL,
+    maximum_timeout INTEGER, maintenance_note TEXT, creator_id INTEGER NOT NULL, created_at TEXT NOT NULL,
+    contacted_at TEXT, ip_address TEXT, info TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS runner_projects (
+    runner_id INTEGER NOT NULL REFERENCES runners ON DELETE CASCADE,
+    project_id INTEGER NOT NULL REFERENCES projects ON DELETE CASCADE, PRIMARY KEY (runner_id, project_id));
+CREATE TABLE IF NOT EXISTS managers (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, runner_id INTEGER NOT NULL REFERENCES runners ON DELETE CASCADE,
+    system_id TEXT NOT NULL, created_at TEXT NOT NULL, contacted_at TEXT NOT NULL, ip_address TEXT,
+    info TEXT NOT NULL, UNIQUE (runner_id, system_id));
+CREATE TABLE IF NOT EXISTS pipelines (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, iid INTEGER NOT NULL,
+    project_id INTEGER NOT NULL REFERENCES projects ON DELETE CASCADE, ref TEXT NOT NULL, tag INTEGER NOT NULL,
+    sha TEXT NOT NULL, before_sha TEXT NOT NULL, source TEXT NOT NULL, status TEXT NOT NULL, variables TEXT NOT NULL,
+    user_id INTEGER NOT NULL, created_at TEXT NOT NULL, updated_at TEXT NOT NULL, started_at TEXT, finished_at TEXT);
+CREATE TABLE IF NOT EXISTS jobs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, pipeline_id INTEGER NOT NULL REFERENCES pipelines ON DELETE CASCADE,
+    project_id INTEGER NOT NULL, name TEXT NOT NULL, stage TEXT NOT NULL, stage_index INTEGER NOT NULL,
+    status TEXT NOT NULL, spec TEXT NOT NULL, tags TEXT NOT NULL, allow_failure INTEGER NOT NULL,
+    attempt INTEGER NOT NULL DEFAULT 0, retried INTEGER NOT NULL DEFAULT 0, token_digest TEXT UNIQUE,
+    runner_id INTEGER REFERENCES runners ON DELETE SET NULL, timeout INTEGER, failure_reason TEXT, exit_code INTEGER,
+    artifacts_name TEXT, artifacts_size INTEGER, artifacts_expire_at TEXT, created_at TEXT NOT NULL, queued_at TEXT,
+    started_at TEXT, finished_at TEXT);
+CREATE INDEX IF NOT EXISTS jobs_by_status ON jobs (status);
+CREATE INDEX IF NOT EXISTS jobs_by_pipeline ON jobs (pipeline_id);
+"""
+
+
+def now(*, after: float = 0.0) -> str:
+    """The time as GitLab's API writes it, `after` seconds from now. Such texts sort by time."""
+    return (datetime.now(UTC) + timedelta(seconds=after)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def seconds_between(start: str | None, end: str | None) -> float | None:
+    """Seconds from one time to another, None where either is missing."""
+    if not (start and end):
+        return None
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+
+
+class Store:
+    """The SQLite file. Threads and processes may share it: whoever changes more than one row does so in `with store:`.
+
+    Raises sqlite3.Error where the file cannot be opened or is no SQLite file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Made before SQLite does: it holds the values of CI/CD variables.
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        self._connection = sqlite3.connect(path, timeout=20, isolation_level=None, check_same_thread=False)
+        self._connection.row_factory = sqlite3.Row
+        self._lock = threading.RLock()
+        self._depth = 0
+        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+            self._connection.execute(f"PRAGMA {pragma}")
+        self._connection.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        """Closes the file; what was committed stays."""
+        with self._lock:
+            self._connection.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All changes of the block or none; blocks may be nested, the outermost one counts."""
+        with self._lock:
+            if self._depth:
+                yield
+                return
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._depth += 1
+            try:
+                yield
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            else:
+                self._connection.execute("COMMIT")
+            finally:
+                self._depth -= 1
+
+    def all(self, sql: str, *values: Any) -> list[Row]:
+        """Every row of a query."""
+        with self._lock:
+            return [_decode(row) for row in self._connection.execute(sql, values)]
+
+    def one(self, sql: str, *values: Any) -> Row | None:
+        """The first row of a query."""
+        rows = self.all(sql, *values)
+        return rows[0] if rows else None
+
+    def get(self, table: str, row_id: int) -> Row:
+        """The row with this ID; KeyError where there is none."""
+        row = self.one(f"SELECT * FROM {table} WHERE id = ?", row_id)
+        if row is None:
+            raise KeyError(f"{table} {row_id}")
+        return row
+
+    def execute(self, sql: str, *values: Any) -> int:
+        """Runs a statement; returns how many rows it changed."""
+        with self._lock:
+            return self._connection.execute(sql, values).rowcount
+
+    def insert(self, table: str, **values: Any) -> Row:
+        """Adds a row and returns it with its ID."""
+        names = ", ".join(values)
+        marks = ", ".join("?" * len(values))
+        with self._lock:
+            cursor = self._connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", _encode(values))
+            return self.all(f"SELECT * FROM {table} WHERE rowid = ?", cursor.lastrowid)[0]
+
+    def update(self, table: str, row_id: int, **values: Any) -> None:
+        """Changes columns of the row with this ID."""
+        names = ", ".join(f"{name} = ?" for name in values)
+        self.execute(f"UPDATE {table} SET {names} WHERE id = ?", *_encode(values), row_id)
+
+
+def _encode(values: Row) -> list[Any]:
+    return [json.dumps(value) if name in _JSON else value for name, value in values.items()]
+
+
+def _decode(row: sqlite3.Row) -> Row:
+    decoded: Row = {}
+    for name in row.keys():  # noqa: SIM118 (iterating over a Row gives its values)
+        value = row[name]
+        if name in _JSON and value is not None:
+            value = json.loads(value)
+        elif name in _BOOLEAN and value is not None:
+            value = bool(value)
+        decoded[name] = value
+    return decoded

@@ -1,0 +1,166 @@
+"""CI/CD variables of a job: the predefined ones, the file's, the project's and the pipeline's.
+
+What they mean: https://docs.gitlab.com/ci/variables/predefined_variables/
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from sandbox.core import VERSION, Sandbox
+from sandbox.repository import Repository
+from sandbox.store import Row
+
+Variable = dict[str, Any]
+"""As a runner gets it: key, value, public, masked, file, raw."""
+
+JOB_USER = "gitlab-ci-token"
+"""The user name that goes with a job's token, for git and for the container registry."""
+
+
+def is_protected(project: Row, pipeline: Row) -> bool:
+    """Whether a pipeline runs for a protected reference: the default branch, as GitLab has it for a new project."""
+    return bool(pipeline["ref"] == project["default_branch"] and not pipeline["tag"])
+
+
+def of_pipeline(sandbox: Sandbox, project: Row, pipeline: Row) -> dict[str, str]:
+    """Predefined variables that are known before there are jobs, none of them secret."""
+    url = urlsplit(sandbox.url)
+    commit = Repository(sandbox.repository(project["id"])).commit(pipeline["sha"]) or {}
+    namespace = project["full_path"].rpartition("/")[0]
+    message = commit.get("message", "")
+    result = {
+        "CI": "true",
+        "GITLAB_CI": "true",
+        "CI_SERVER": "yes",
+        "CI_SERVER_NAME": "GitLab",
+        "CI_SERVER_URL": sandbox.url,
+        "CI_SERVER_HOST": url.hostname or "",
+        "CI_SERVER_PORT": str(url.port or {"http": 80, "https": 443}[url.scheme]),
+        "CI_SERVER_PROTOCOL": url.scheme,
+        "CI_SERVER_VERSION": VERSION,
+        "CI_SERVER_VERSION_MAJOR": VERSION.split(".")[0],
+        "CI_SERVER_VERSION_MINOR": VERSION.split(".")[1],
+        "CI_API_V4_URL": f"{sandbox.url}/api/v4",
+        "CI_PROJECT_ID": str(project["id"]),
+        "CI_PROJECT_NAME": project["path"],
+        "CI_PROJECT_TITLE": project["name"],
+        "CI_PROJECT_PATH": project["full_path"],
+        "CI_PROJECT_PATH_SLUG": slug(project["full_path"]),
+        "CI_PROJECT_NAMESPACE": namespace,
+        "CI_PROJECT_ROOT_NAMESPACE": namespace.partition("/")[0],
+        "CI_PROJECT_URL": f"{sandbox.url}/{project['full_path']}",
+        "CI_PROJECT_VISIBILITY": "private",
+        "CI_DEFAULT_BRANCH": project["default_branch"],
+        "CI_PIPELINE_ID": str(pipeline["id"]),
+        "CI_PIPELINE_IID": str(pipeline["iid"]),
+        "CI_PIPELINE_SOURCE": pipeline["source"],
+        "CI_PIPELINE_URL": f"{sandbox.url}/{project['full_path']}/-/pipelines/{pipeline['id']}",
+        "CI_PIPELINE_CREATED_AT": pipeline["created_at"],
+        "CI_CONFIG_PATH": ".gitlab-ci.yml",
+        "CI_COMMIT_SHA": pipeline["sha"],
+        "CI_COMMIT_SHORT_SHA": pipeline["sha"][:8],
+        "CI_COMMIT_BEFORE_SHA": pipeline["before_sha"],
+        "CI_COMMIT_REF_NAME": pipeline["ref"],
+        "CI_COMMIT_REF_SLUG": slug(pipeline["ref"]),
+        "CI_COMMIT_REF_PROTECTED": str(is_protected(project, pipeline)).lower(),
+        "CI_COMMIT_MESSAGE": message,
+        "CI_COMMIT_TITLE": message.partition("\n")[0],
+        "CI_COMMIT_DESCRIPTION": message.partition("\n")[2].strip(),
+        "CI_COMMIT_AUTHOR": f"{commit.get('author_name')} <{commit.get('author_email')}>",
+        "CI_COMMIT_TIMESTAMP": commit.get("committed_date", ""),
+        "CI_COMMIT_TAG" if pipeline["tag"] else "CI_COMMIT_BRANCH": pipeline["ref"],
+    }
+    if sandbox.registry:
+        result["CI_REGISTRY"] = sandbox.registry
+        result["CI_REGISTRY_IMAGE"] = f"{sandbox.registry}/{project['full_path'].lower()}"
+    return result
+
+
+def for_rules(sandbox: Sandbox, project: Row, pipeline: Row, file_variables: Mapping[str, str]) -> dict[str, str]:
+    """What `rules` can ask for."""
+    own = {row["key"]: row["value"] for row in of_project(sandbox, project, pipeline)}
+    given = {row["key"]: row["value"] for row in pipeline["variables"]}
+    return of_pipeline(sandbox, project, pipeline) | dict(file_variables) | own | given
+
+
+def of_project(sandbox: Sandbox, project: Row, pipeline: Row) -> list[Row]:
+    """The project's CI/CD variables; the protected ones only for a protected reference."""
+    rows = sandbox.store.all("SELECT * FROM variables WHERE project_id = ?", project["id"])
+    protected = is_protected(project, pipeline)
+    return [row for row in rows if protected or not row["protected"]]
+
+
+def of_job(
+    sandbox: Sandbox, project: Row, pipeline: Row, job: Row, runner: Row, user: Row, timeout: int, token: str
+) -> list[Variable]:
+    """Everything that a runner gets with a job; of equal names, GitLab's precedence leaves one."""
+    spec = job["spec"]
+    url = f"{sandbox.url}/{project['full_path']}"
+    plain = of_pipeline(sandbox, project, pipeline) | {
+        "CI_JOB_ID": str(job["id"]),
+        "CI_JOB_NAME": job["name"],
+        "CI_JOB_NAME_SLUG": slug(job["name"]),
+        "CI_JOB_STAGE": job["stage"],
+        "CI_JOB_STATUS": "running",
+        "CI_JOB_STARTED_AT": job["started_at"],
+        "CI_JOB_TIMEOUT": str(timeout),
+        "CI_JOB_URL": f"{url}/-/jobs/{job['id']}",
+        "CI_NODE_TOTAL": "1",
+        "CI_RUNNER_ID": str(runner["id"]),
+        "CI_RUNNER_DESCRIPTION": runner["description"] or "",
+        "CI_RUNNER_TAGS": str(runner["tags"]),
+        "GITLAB_USER_ID": str(user["id"]),
+        "GITLAB_USER_LOGIN": user["username"],
+        "GITLAB_USER_NAME": user["name"],
+        "GITLAB_USER_EMAIL": f"{user['username']}@sandbox.invalid",
+    }
+    if spec["image"]:
+        plain["CI_JOB_IMAGE"] = spec["image"]["name"]
+    secret = {
+        "CI_JOB_TOKEN": token,
+        "CI_REPOSITORY_URL": repository_url(sandbox, project, token),
+    }
+    if sandbox.registry:
+        plain["CI_REGISTRY_USER"] = JOB_USER
+        secret["CI_REGISTRY_PASSWORD"] = token
+    found = [
+        *(_variable(key, value) for key, value in plain.items()),
+        *(_variable(key, value, public=False, masked=True) for key, value in secret.items()),
+        *(_variable(key, value) for key, value in spec["variables"].items()),
+        *(
+            _variable(row["key"], row["value"], public=False, masked=row["masked"], raw=row["raw"])
+            | {"file": row["variable_type"] == "file"}
+            for row in of_project(sandbox, project, pipeline)
+        ),
+        *(
+            _variable(row["key"], row["value"], public=False) | {"file": row["variable_type"] == "file"}
+            for row in pipeline["variables"]
+        ),
+    ]
+    # One of a name: a later one replaces an earlier one, and stands where it stood.
+    return list({variable["key"]: variable for variable in found}.values())
+
+
+def repository_url(sandbox: Sandbox, project: Row, token: str) -> str:
+    """Where a job clones from, its token included."""
+    url = urlsplit(sandbox.url)
+    return f"{url.scheme}://{JOB_USER}:{token}@{url.netloc}/{project['full_path']}.git"
+
+
+def expand(text: str, variables: Sequence[tuple[str, str]] | Mapping[str, str]) -> str:
+    """`$NAME` and `${NAME}` replaced, unknown ones by nothing; `$$` is a dollar."""
+    known = dict(variables)
+    return re.sub(r"\$(?:(\$)|(\w+)|\{(\w+)\})", lambda found: found[1] or known.get(found[2] or found[3], ""), text)
+
+
+def slug(text: str) -> str:
+    """Lower case, at most 63 characters, everything but 0-9 and a-z replaced by `-`, none at the ends."""
+    return re.sub(r"[^a-z0-9]", "-", text.lower())[:63].strip("-")
+
+
+def _variable(key: str, value: str, *, public: bool = True, masked: bool = False, raw: bool = False) -> Variable:
+    return {"key": key, "value": value, "public": public, "masked": masked, "file": False, "raw": raw}
