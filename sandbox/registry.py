@@ -107,6 +107,13 @@ def seed(images: Mapping[str, str], storage: Path, log: Path, *, say: Say | None
     return names
 
 
+def free_port(address: str) -> int:
+    """A TCP port that nobody listens on at `address` at the moment."""
+    with socket.socket() as probe:
+        probe.bind((address, 0))
+        return int(probe.getsockname()[1])
+
+
 def _config(address: str, port: int, storage: Path) -> dict[str, object]:
     return {
         "version": 0.1,
@@ -157,9 +164,7 @@ def _is_stored(storage: Path, name: str) -> bool:
 
 @contextlib.contextmanager
 def _temporary_registry(storage: Path, log: Path) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port("127.0.0.1")
     pid = start("127.0.0.1", port, storage, log)
     try:
         yield f"127.0.0.1:{port}"

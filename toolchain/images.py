@@ -112,7 +112,7 @@ def ensure(say: Say) -> dict[str, str]:
                 _build_missing(names, say)
             say(f"images built: {', '.join(missing)}")
         images = {role.name: names[role.name] for role in _ROLES if role.exported}
-    build(REGISTRY, say=say)
+        build(REGISTRY, say=say)
     content = json.dumps(images, indent=2) + "\n"
     if not IMAGES_FILE.exists() or IMAGES_FILE.read_text() != content:
         write_atomic(IMAGES_FILE, content)
