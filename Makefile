@@ -53,8 +53,8 @@ lint: ## ruff and mypy
 	@$(TOOLCHAIN) install
 	@$(IN_ENV) ruff check . && ruff format --check . && mypy --strict
 
-clean: ready ## remove .toolchain and .venv once all stacks are down; the shared cache stays
-	@left=$$(find .toolchain/state -path '*/stacks/*' -name '*.json' -exec basename {} .json \;); \
+clean: ## remove .toolchain and .venv once all stacks are down; the shared cache stays
+	@left=$$(find .toolchain/state -path '*/stacks/*.json' -exec basename {} .json \; 2>/dev/null); \
 	if [ -n "$$left" ]; then echo "these stacks are still there, run make down STACK=<name> first:" $$left >&2; exit 1; fi
 	rm -rf .toolchain .venv .mypy_cache .pytest_cache .ruff_cache
 
@@ -80,8 +80,8 @@ destroy:
 	*) echo "there is no stack $(STACK)";; esac
 
 stop:
-	@$(IN_ENV) left=$$(docker ps --all --filter label=dindrunner.stack --format '{{.Names}}' 2>/dev/null | xargs); \
-	if [ -n "$$left" ]; then echo "sandbox and engine stay, because other stacks use them: $$left"; \
+	@$(IN_ENV) if pulumi stack ls --json | grep -q '"resourceCount": [1-9]'; then \
+	echo "the sandbox and the engine stay, because another stack is still up (pulumi stack ls)"; \
 	else echo "== sandbox GitLab and Docker engine" && python -m sandbox down && $(TOOLCHAIN) engine down; fi
 
 Pulumi.%.yaml:
