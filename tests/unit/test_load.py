@@ -1,0 +1,195 @@
+"""From a stack's configuration and the environment to checked settings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+from pulumi.runtime import config as runtime_config
+
+from stacks import load as loading
+from stacks.load import Stack, load
+from stacks.settings import SettingsError, parse
+from tests.unit.recording import Secret, run
+from tests.unit.samples import TOKEN, plain, runner
+
+PROJECT = "gitlab-dind-runners"
+SANDBOX_GITLAB = {"url": "sandbox", "scope": "project", "project": "demo/app"}
+WRONG = "the settings of stack dev are wrong:\n"
+
+
+@pytest.fixture(name="asked", autouse=True)
+def _asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
+    """What GitLabs are asked, with which token; the environment has nothing that matters."""
+    for name in ("GITLAB_TOKEN", "DINDRUNNER_SANDBOX", "PULUMI_CONFIG_PASSPHRASE"):
+        monkeypatch.delenv(name, raising=False)
+    asked: list[tuple[str, str | None]] = []
+    monkeypatch.setattr(loading, "check_gitlab", lambda url, token: asked.append((url, token)))
+    return asked
+
+
+def loaded(settings: object, **config: str) -> tuple[Stack, Any]:
+    """The stack of this configuration, and its GitLab token as the engine would see it."""
+    text = settings if isinstance(settings, str) else json.dumps(settings)
+    values = {f"{PROJECT}:settings": text} if settings is not None else {}
+    stacks: list[Stack] = []
+
+    def program() -> dict[str, Any]:
+        runtime_config.set_all_config(values | {key.replace("_", ":"): value for key, value in config.items()})
+        stacks.append(load())
+        return {"token": stacks[0].gitlab_token}
+
+    recording = run(program, project=PROJECT)
+    return stacks[0], recording.outputs["token"]
+
+
+def refusal(settings: object, **config: str) -> str:
+    with pytest.raises(pulumi.RunError) as caught:
+        loaded(settings, **config)
+    return str(caught.value)
+
+
+@pytest.fixture(name="sandbox")
+def _sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of a running sandbox."""
+    (tmp_path / "root-token").write_text("glpat-sandbox\n")
+    info = {
+        "url": "http://172.17.0.1:8929",
+        "token_file": str(tmp_path / "root-token"),
+        "registry": None,
+        "images": None,
+        "group": "demo",
+        "project": "demo/app",
+    }
+    (tmp_path / "sandbox.json").write_text(json.dumps(info))
+    monkeypatch.setenv("DINDRUNNER_SANDBOX", str(tmp_path / "sandbox.json"))
+    return tmp_path / "sandbox.json"
+
+
+def test_missing_settings_are_explained() -> None:
+    assert refusal(None) == (
+        WRONG + "settings: is missing in Pulumi.dev.yaml: copy those of Pulumi.dev.yaml and change them"
+    )
+
+
+def test_settings_that_are_a_bare_text_are_no_table() -> None:
+    assert refusal("glpat-s3cret") == (WRONG + "settings: is no table: write target, gitlab and runners below it")
+
+
+def test_settings_that_are_a_list_are_no_table() -> None:
+    assert refusal([]) == WRONG + "settings: [] is no table: write target, gitlab and runners below it"
+
+
+def test_all_mistakes_are_in_the_one_error() -> None:
+    assert refusal(plain(concurrent=0, log_level="loud")) == (
+        f"{WRONG}settings.concurrent: 0 is not accepted: should be greater than or equal to 1\n"
+        "settings.log_level: 'loud' is not accepted: should be 'debug', 'info', 'warn', 'error', 'fatal' or 'panic'"
+    )
+
+
+def test_a_mistake_is_found_before_any_gitlab_is_asked(asked: list[tuple[str, str | None]]) -> None:
+    refusal(plain(concurrent=0), gitlab_token="glpat-x")
+    assert asked == []
+
+
+@pytest.mark.parametrize("token", [None, "", "  \n"])
+def test_a_missing_token_is_explained(token: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    if token is not None:
+        monkeypatch.setenv("GITLAB_TOKEN", token)
+    assert refusal(plain()) == (
+        f"{WRONG}gitlab:token: is missing: export GITLAB_TOKEN, or run: pulumi config set --secret gitlab:token "
+        "(a token with scope create_runner), or give every runner a token of its own"
+    )
+
+
+def test_the_token_of_the_environment_is_used_and_secret(
+    monkeypatch: pytest.MonkeyPatch, asked: list[tuple[str, str | None]]
+) -> None:
+    monkeypatch.setenv("GITLAB_TOKEN", "glpat-environment\n")
+    stack, token = loaded(plain())
+    assert token == Secret("glpat-environment")
+    assert asked == [("https://gitlab.example.com", "glpat-environment")]
+    assert stack.settings == parse(plain())
+
+
+def test_the_token_of_the_configuration_goes_before_that_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITLAB_TOKEN", "glpat-environment")
+    assert loaded(plain(), gitlab_token="glpat-configuration")[1] == Secret("glpat-configuration")
+
+
+def test_no_token_is_needed_or_sent_where_every_runner_brings_its_own(
+    monkeypatch: pytest.MonkeyPatch, asked: list[tuple[str, str | None]]
+) -> None:
+    monkeypatch.setenv("GITLAB_TOKEN", "glpat-environment")
+    stack, _ = loaded(plain(runners=[runner(token=TOKEN)]))
+    assert stack.gitlab_token is None
+    assert asked == [("https://gitlab.example.com", None)]
+
+
+def test_what_gitlab_says_is_part_of_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(url: str, _: str | None) -> None:
+        raise SettingsError(f"{url} said no")
+
+    monkeypatch.setattr(loading, "check_gitlab", refuse)
+    assert refusal(plain(), gitlab_token="glpat-x") == f"{WRONG}https://gitlab.example.com said no"
+
+
+@pytest.mark.parametrize(("name", "prefix"), [(None, "gitlab-dind-runners-dev"), ("builders", "builders")])
+def test_names_begin_with_project_and_stack_unless_the_settings_choose(name: str | None, prefix: str) -> None:
+    stack, _ = loaded(plain(name=name), gitlab_token="glpat-x")
+    assert (stack.prefix, stack.name, stack.project) == (prefix, "dev", PROJECT)
+
+
+def test_the_known_passphrase_is_refused_for_a_real_gitlab(
+    monkeypatch: pytest.MonkeyPatch, asked: list[tuple[str, str | None]]
+) -> None:
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "sandbox")
+    assert refusal(plain(), gitlab_token="glpat-x") == (
+        f"{WRONG}PULUMI_CONFIG_PASSPHRASE: is the sandbox's, which everybody knows, and this stack's GitLab is not the "
+        "sandbox: remove encryptionsalt from the stack's file, export a passphrase of your own "
+        "(or PULUMI_CONFIG_PASSPHRASE_FILE) and run: pulumi stack change-secrets-provider passphrase"
+    )
+    assert asked == []
+
+
+def test_a_passphrase_of_ones_own_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "sandbox2")
+    assert loaded(plain(), gitlab_token="glpat-x")[1] == Secret("glpat-x")
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_the_sandbox_gives_its_url_and_its_own_token_and_takes_the_known_passphrase(
+    monkeypatch: pytest.MonkeyPatch, asked: list[tuple[str, str | None]]
+) -> None:
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "sandbox")
+    monkeypatch.setenv("GITLAB_TOKEN", "glpat-real")
+    stack, token = loaded(plain(gitlab=SANDBOX_GITLAB), gitlab_token="glpat-real")
+    assert token == Secret("glpat-sandbox")
+    assert stack.settings.gitlab.url == "http://172.17.0.1:8929"
+    assert asked == [("http://172.17.0.1:8929", "glpat-sandbox")]
+
+
+def test_a_sandbox_that_does_not_run_is_explained() -> None:
+    assert refusal(plain(gitlab=SANDBOX_GITLAB)) == (
+        f"{WRONG}settings.gitlab.url: 'sandbox' is not running (DINDRUNNER_SANDBOX is not set): start it and set "
+        "DINDRUNNER_SANDBOX with: make up, then source .toolchain/env"
+    )
+
+
+def test_a_sandbox_whose_token_is_gone_is_explained(sandbox: Path) -> None:
+    token = sandbox.with_name("root-token")
+    token.unlink()
+    assert refusal(plain(gitlab=SANDBOX_GITLAB)) == (
+        f"{WRONG}settings.gitlab.url: the token of 'sandbox' cannot be read from {token} (No such file or directory): "
+        "start it and set DINDRUNNER_SANDBOX with: make up, then source .toolchain/env"
+    )
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_mistakes_in_a_stack_of_the_sandbox_are_explained_too() -> None:
+    assert refusal(plain(gitlab=SANDBOX_GITLAB, runners=None, daemon=[])) == (
+        f"{WRONG}settings.daemon: [] must be a table\nsettings.runners: none must be a list"
+    )
