@@ -351,7 +351,7 @@ def built_docker_plugin(say: Say) -> Origin | None:
     """The upstream Terraform provider behind Pulumi's bridge; its schema is made here, once."""
     program = build(_DOCKER, say=say)
     generator = build(_DOCKER_SCHEMA, say=say)
-    schema = run([generator], what="making the docker plugin's schema", limit=120)
+    schema = run([generator], what="making the docker plugin's schema", limit=120, cwd=generator.parent)
     with whole_directory(plugin_directory("docker", _DOCKER.version)) as folder:
         link_or_copy(program, folder / _DOCKER.name)
         write_atomic(folder / "schema.json", schema)
