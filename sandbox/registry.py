@@ -41,10 +41,11 @@ def start(address: str, port: int, storage: Path, log: Path) -> int:
 
     address, port: where it listens, plain HTTP, no credentials: give an address that only the stack's containers reach.
     storage: a folder, made if missing; it may outlive the process. log: a file, written anew.
-    Raises ToolchainError where it ends at once (the port is taken), LimitReached where it does not answer in 20 s.
+    Raises ToolchainError where the port is taken or it ends at once, LimitReached where it does not answer in 20 s.
     """
     storage.mkdir(parents=True, exist_ok=True)
     log.parent.mkdir(parents=True, exist_ok=True)
+    _check_free(address, port)
     binary = build(REGISTRY, say=make_say())
     config = log.with_suffix(".yml")
     write_atomic(config, json.dumps(_config(address, port, storage)), mode=0o600)  # JSON is YAML
@@ -133,8 +134,17 @@ def _wait_ready(process: subprocess.Popen[bytes], address: str, port: int, log: 
         if time.monotonic() > give_up:
             raise LimitReached(f"waited {elapsed(_READY_LIMIT)} for the registry at {address}:{port}; its log is {log}")
         time.sleep(0.05)
-    if process.poll() is not None:
-        raise ToolchainError(f"{address}:{port} is taken by another program: choose another registry port")
+
+
+def _check_free(address: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the registry itself; a closed one lingers
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            raise ToolchainError(
+                f"the registry cannot listen on {address}:{port} ({error.strerror}): choose another registry port"
+            ) from error
 
 
 def _answers(address: str, port: int) -> bool:

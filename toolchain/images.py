@@ -66,7 +66,7 @@ COMPOSE = GoBinary(
 )
 REGISTRY = GoBinary(
     name="registry",
-    package="github.com/distribution/distribution/v3/cmd/registry",
+    package=".",
     version="v3.1.2",
     ldflags="-X github.com/distribution/distribution/v3/version.version=v3.1.2",
 )
