@@ -10,6 +10,7 @@ import pulumi
 import pytest
 import yaml
 
+from components.docker import RunnerContainer, RunnerContainerArgs
 from components.docker.log_tail import log_tail_on_failure
 from stacks.docker_host import build
 from stacks.load import Stack
@@ -336,6 +337,17 @@ def test_config_toml_is_a_secret_for_its_owner_only_and_no_other_container_sees_
         if "gitlab-dind-runners-dev-runner-config" in [volume.get("volumeName") for volume in each.inputs["volumes"]]
     ]
     assert sorted(with_config) == ["runner-config", "runner-container"]
+
+
+def test_a_config_toml_that_a_stack_gives_in_the_clear_becomes_a_secret() -> None:
+    def program() -> dict[str, Any]:
+        args = RunnerContainerArgs(
+            prefix="p", stack="dev", network_name="p", image="runner:1", config_toml="concurrent = 1", drain_seconds=1
+        )
+        return {"container": RunnerContainer("runner", args).container.name}
+
+    (upload,) = inputs(run(program), "runner-config")["uploads"]
+    assert upload["content"] == Secret("concurrent = 1")
 
 
 def test_the_runners_container_depends_on_no_content_of_config_toml(dev: Recording) -> None:
