@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import io
 import os
+import tarfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -189,6 +194,71 @@ def test_a_download_without_a_published_checksum_is_refused(tmp_path: Path) -> N
     with pytest.raises(ToolchainError) as caught:
         pulumi.verify_sha256(file, "")
     assert str(caught.value) == "pulumi.tar.gz is not among the published checksums; it is not used"
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A site with the official release on it, and the toolchain's own bin in the test's directory; gives the folder."""
+    folder = tmp_path / "site" / f"v{pulumi.OFFICIAL_CLI}"
+    folder.mkdir(parents=True)
+    archive = folder / f"pulumi-v{pulumi.OFFICIAL_CLI}-{pulumi.release_platform()}.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        for name in ("pulumi", "pulumi-language-python"):
+            entry = tarfile.TarInfo(f"pulumi/{name}")
+            entry.size, entry.mode = len(name), 0o755
+            tar.addfile(entry, io.BytesIO(name.encode()))
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    (folder / f"pulumi-{pulumi.OFFICIAL_CLI}-checksums.txt").write_text(f"{digest}  {archive.name}\n")
+    handler = functools.partial(_Quiet, directory=str(tmp_path / "site"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(pulumi, "_RELEASES", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setattr(pulumi, "_reachable", lambda _: True)
+        monkeypatch.setattr(pulumi, "BIN_DIR", tmp_path / "bin")
+        yield folder
+        server.shutdown()
+
+
+def test_the_official_release_is_unpacked_after_its_checksum_was_compared(
+    release: Path, tmp_path: Path, said: list[str]
+) -> None:
+    assert pulumi.official_cli(said.append) == Origin(pulumi.OFFICIAL, pulumi.OFFICIAL_CLI)
+    programs = {path.name: path.read_text() for path in (tmp_path / "bin").iterdir()}
+    assert programs == {"pulumi": "pulumi", "pulumi-language-python": "pulumi-language-python"}
+    assert os.access(tmp_path / "bin" / "pulumi", os.X_OK)
+    assert said[0] == f"downloading Pulumi {pulumi.OFFICIAL_CLI} …"
+    assert release.is_dir()
+
+
+def test_a_tampered_release_is_not_unpacked(release: Path, tmp_path: Path) -> None:
+    next(release.glob("*.tar.gz")).write_bytes(b"something else")
+    with pytest.raises(ToolchainError, match="it is not used"):
+        pulumi.official_cli(lambda _: None)
+    assert not (tmp_path / "bin").exists()
+
+
+def test_a_release_that_is_not_there_is_reported_with_its_address(release: Path) -> None:
+    next(release.glob("*.tar.gz")).unlink()
+    with pytest.raises(ToolchainError, match=r"http://127\.0\.0\.1:\d+/v.*\.tar\.gz: HTTP Error 404: File not found"):
+        pulumi.official_cli(lambda _: None)
+
+
+def test_a_site_that_does_not_answer_is_not_downloaded_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulumi, "_reachable", lambda _: False)
+    assert pulumi.official_cli(print) is None
+    assert pulumi.official_plugin("docker", "5.2.0", print) is None
+
+
+def test_a_download_over_its_limit_is_given_up(release: Path, tmp_path: Path) -> None:
+    url = f"{pulumi._RELEASES}/{release.name}/pulumi-{pulumi.OFFICIAL_CLI}-checksums.txt"
+    with pytest.raises(ToolchainError) as caught:
+        pulumi.download(url, tmp_path / "file", limit=-1)
+    assert str(caught.value) == f"{url}: not downloaded after -1.0 s"
 
 
 def test_a_plugin_in_the_users_pulumi_home_is_copied_and_left_alone(

@@ -1,0 +1,114 @@
+"""The toolchain's command line: what runs in which order, exit codes, last words."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from toolchain import __main__ as command_line
+from toolchain import doctor, engine, images
+from toolchain.doctor import Row
+from toolchain.engine import Status
+from toolchain.pulumi import release_platform
+from toolchain.shared import ToolchainError
+
+
+@pytest.fixture(autouse=True)
+def keep_signals() -> Iterator[None]:
+    """`main` turns SIGTERM into an interrupt; other tests get what was there before."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was done, by name; nothing is done in earnest."""
+    names: list[str] = []
+    monkeypatch.setattr(command_line, "install", lambda _: names.append("install"))
+    monkeypatch.setattr(engine, "up", lambda _: names.append("engine up"))
+    monkeypatch.setattr(engine, "down", lambda _: names.append("engine down"))
+    monkeypatch.setattr(images, "ensure", lambda _: names.append("images"))
+    return names
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["up"], ["install", "engine up", "images"]),
+        (["install"], ["install"]),
+        (["images"], ["images"]),
+        (["engine", "up"], ["engine up"]),
+        (["engine", "down"], ["engine down"]),
+    ],
+)
+def test_a_command_does_its_parts_in_order(arguments: list[str], expected: list[str], done: list[str]) -> None:
+    assert command_line.main(arguments) == 0
+    assert done == expected
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (ToolchainError("Docker cannot be installed"), 1, "error: Docker cannot be installed\n"),
+        (KeyboardInterrupt(), 130, "interrupted; the same command goes on from here\n"),
+    ],
+)
+def test_what_goes_wrong_is_said_without_a_traceback(
+    error: BaseException, code: int, text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(command_line, "install", fail)
+    assert command_line.main(["up"]) == code
+    assert capsys.readouterr().err == text
+
+
+def test_a_termination_is_handled_as_an_interrupt(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command_line, "install", lambda _: signal.raise_signal(signal.SIGTERM))
+    assert command_line.main(["install"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("version", "code", "text"), [("20.10.24", 0, "Docker 20.10.24"), (None, 1, "nothing answers")]
+)
+def test_the_engines_status_is_told_in_words_and_by_the_exit_code(
+    version: str | None, code: int, text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(engine, "status", lambda: Status("unix:///run/docker.sock", version, ours=False))
+    assert command_line.main(["engine", "status"]) == code
+    assert capsys.readouterr().out == f"unix:///run/docker.sock: {text}\n"
+
+
+@pytest.mark.parametrize(("needed", "code"), [(True, 1), (False, 0)])
+def test_the_doctor_fails_where_something_needed_is_missing(
+    needed: bool, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "examine", lambda: [Row("it", "", "missing", "get it", needed=needed)])
+    assert command_line.main(["doctor"]) == code
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "name"),
+    [("linux", "x86_64", "linux-x64"), ("linux", "aarch64", "linux-arm64"), ("darwin", "arm64", "darwin-arm64")],
+)
+def test_a_machine_is_named_as_the_releases_name_it(
+    system: str, machine: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.platform", system)
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    assert release_platform() == name
+
+
+def test_a_machine_without_a_release_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr("platform.machine", lambda: "armv7l")
+    with pytest.raises(ToolchainError) as caught:
+        release_platform()
+    assert str(caught.value) == "there is no Pulumi release for linux on armv7l"
