@@ -10,6 +10,8 @@ PULUMI = $(IN_ENV) pulumi --non-interactive
 # For stacks that name the sandbox as their GitLab; to start it for nothing does no harm.
 USES_SANDBOX = grep -Eqs "url['\"]?: *['\"]?sandbox(['\" ,}]|$$)" $(SETTINGS)
 START_SANDBOX = if $(USES_SANDBOX); then echo "== sandbox GitLab"; python -m sandbox up; fi
+# What an update that was killed left would be in the way of the next one.
+RECOVER = python -m stacks.recover $(STACK)
 SAY = @echo "=="
 
 .DEFAULT_GOAL := help
@@ -65,6 +67,7 @@ stack: $(SETTINGS)
 	@$(TOOLCHAIN) up
 	@$(IN_ENV) $(START_SANDBOX)
 	@$(PULUMI) stack select --create $(STACK)
+	@$(IN_ENV) $(RECOVER)
 
 ready:
 	@[ -e .toolchain/env ] || { echo "nothing is set up here yet: run make up" >&2; exit 1; }
@@ -73,7 +76,7 @@ ready:
 destroy:
 	$(SAY) "pulumi destroy of stack $(STACK)"
 	@$(IN_ENV) stacks=$$(pulumi stack ls --json) || exit 1; case "$$stacks" in \
-	*'"name": "$(STACK)"'*) $(TOOLCHAIN) engine up && $(START_SANDBOX) && pulumi stack select $(STACK) && \
+	*'"name": "$(STACK)"'*) $(TOOLCHAIN) engine up && $(START_SANDBOX) && pulumi stack select $(STACK) && $(RECOVER) && \
 		pulumi --non-interactive destroy --yes --stack $(STACK) && \
 		pulumi --non-interactive stack rm --yes --preserve-config $(STACK) && \
 		docker volume ls --filter label=dindrunner.stack=$(STACK) --format 'kept: {{.Name}} (docker volume rm {{.Name}})';; \
