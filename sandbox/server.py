@@ -148,18 +148,23 @@ def serve(*, state: Path, host: str, port: int, registry_address: str | None) ->
     sandbox = Sandbox(state.resolve(), f"http://{address}:{port}", store, registry_address)
     seed.ensure_token(sandbox)
     try:
-        uvicorn.run(
-            create_app(sandbox),
-            host=address,
-            port=port,
-            log_level="warning",
-            access_log=False,  # addresses may carry tokens as a parameter
-            proxy_headers=False,  # a header must not say who connects
-            server_header=False,
-            timeout_graceful_shutdown=_GRACE_SECONDS,
-        )
+        uvicorn.Server(web_server(sandbox, address, port)).run()
     finally:
         store.close()
+
+
+def web_server(sandbox: Sandbox, host: str = "127.0.0.1", port: int = 0) -> uvicorn.Config:
+    """How the sandbox is served."""
+    return uvicorn.Config(
+        create_app(sandbox),
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,  # addresses may carry tokens as a parameter
+        proxy_headers=False,  # a header must not say who connects
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
 
 
 def checked_host(host: str) -> str:

@@ -12,6 +12,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from toolchain.shared import ToolchainError
+
 Row = dict[str, Any]
 """One row: JSON and boolean columns are decoded, times are ISO 8601 in UTC, as GitLab's API shows them."""
 
@@ -21,6 +23,7 @@ _BOOLEAN = {
     *("run_untagged", "tag", "allow_failure", "retried"),
 }
 
+_SCHEMA_VERSION = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS users (
     id INTEGER PRIMARY KEY AUTOINCREMENT, username TEXT NOT NULL UNIQUE, name TEXT NOT NULL, admin INTEGER NOT NULL,
@@ -86,7 +89,7 @@ def seconds_between(start: str | None, end: str | None) -> float | None:
 class Store:
     """The SQLite file. Threads and processes may share it: whoever changes more than one row does so in `with store:`.
 
-    Raises sqlite3.Error where the file cannot be opened or is no SQLite file.
+    Raises ToolchainError where the file is something else, or was made by a version with other tables.
     """
 
     def __init__(self, path: Path) -> None:
@@ -97,9 +100,16 @@ class Store:
         self._connection.row_factory = sqlite3.Row
         self._lock = threading.RLock()
         self._depth = 0
-        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
-            self._connection.execute(f"PRAGMA {pragma}")
-        self._connection.executescript(_SCHEMA)
+        try:
+            for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+                self._connection.execute(f"PRAGMA {pragma}")
+            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+            if version not in (0, _SCHEMA_VERSION):
+                raise sqlite3.DatabaseError(f"its tables are of version {version}, not {_SCHEMA_VERSION}")
+            self._connection.executescript(f"{_SCHEMA}; PRAGMA user_version = {_SCHEMA_VERSION}")
+        except sqlite3.DatabaseError as error:
+            self._connection.close()
+            raise ToolchainError(f"{path} is no state of this sandbox ({error}): delete {path.parent}") from None
 
     def close(self) -> None:
         """Closes the file; what was committed stays."""

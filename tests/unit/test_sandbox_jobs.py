@@ -1,0 +1,517 @@
+"""The sandbox's pipelines and what it says to a runner: scheduling, traces, results, artifacts."""
+
+from __future__ import annotations
+
+import io
+import time
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import gitlab
+import pytest
+from gitlab.v4.objects import Project, ProjectPipeline
+
+from sandbox import pipelines
+from sandbox.store import now
+from tests.unit.live_sandbox import Live, running
+
+ONE = "job: {script: [echo hello]}"
+STAGES = """
+stages: [build, test, deploy]
+compile: {stage: build, script: [make]}
+unit: {stage: test, script: [make test]}
+lint: {stage: test, script: [make lint], allow_failure: true}
+ship: {stage: deploy, script: [make ship]}
+mourn: {stage: deploy, script: [echo], when: on_failure}
+"""
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    with running(tmp_path_factory.mktemp("sandbox"), registry="172.17.0.1:5005") as found:
+        yield found
+
+
+def start(project: Project, **variables: str) -> ProjectPipeline:
+    given = [{"key": key, "value": value} for key, value in variables.items()]
+    return project.pipelines.create({"ref": "main", "variables": given})
+
+
+def statuses(pipeline: ProjectPipeline) -> dict[str, str]:
+    return {job.name: job.status for job in pipeline.jobs.list(get_all=True)}
+
+
+def variables_of(job: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {variable["key"]: variable for variable in job["variables"]}
+
+
+def test_a_runner_without_a_job_gets_204(live: Live) -> None:
+    answer = live.runner(live.project()).ask()
+    assert (answer.status_code, answer.content) == (204, b"")
+
+
+def test_a_job_carries_everything_that_a_runner_needs(live: Live) -> None:
+    text = """
+image: {name: "alpine:$VERSION", entrypoint: [""]}
+variables: {VERSION: "3"}
+job:
+  services: [{name: "postgres:15", alias: db}]
+  before_script: [one]
+  script: [two]
+  after_script: [three]
+  timeout: 30 minutes
+  artifacts: {paths: [out/], expire_in: 1 week, when: always}
+  cache: {key: k, paths: [.cache]}
+"""
+    project = live.project(text)
+    pipeline = start(project)
+    answer = live.runner(project).ask()
+    assert (answer.status_code, answer.headers["Content-Type"]) == (201, "application/json")
+    job = answer.json()
+    assert job["image"] == {"name": "alpine:3", "entrypoint": [""]}
+    assert job["services"] == [{"name": "postgres:15", "alias": "db"}]
+    assert job["steps"] == [
+        {"name": "script", "script": ["one", "two"], "timeout": 1800, "when": "on_success", "allow_failure": False},
+        {"name": "after_script", "script": ["three"], "timeout": 1800, "when": "always", "allow_failure": True},
+    ]
+    assert job["runner_info"] == {"timeout": 1800}
+    git_info = {key: job["git_info"][key] for key in ("ref", "sha", "ref_type", "depth", "refspecs")}
+    reference = f"refs/pipelines/{pipeline.id}"
+    assert git_info == {
+        "ref": "main",
+        "sha": pipeline.sha,
+        "ref_type": "branch",
+        "depth": 20,
+        "refspecs": [f"+{reference}:{reference}", "+refs/heads/main:refs/remotes/origin/main"],
+    }
+    assert job["git_info"]["repo_url"].endswith(
+        f"@{live.url.removeprefix('http://')}/{project.path_with_namespace}.git"
+    )
+    (artifacts,) = job["artifacts"]
+    assert (artifacts["paths"], artifacts["expire_in"], artifacts["when"]) == (["out/"], "1 week", "always")
+    assert job["cache"][0]["key"] == "k"
+    assert job["credentials"] == [
+        {"type": "registry", "url": "172.17.0.1:5005", "username": "gitlab-ci-token", "password": job["token"]}
+    ]
+
+
+def test_predefined_variables_are_those_of_gitlab(live: Live) -> None:
+    project = live.project(ONE)
+    pipeline = start(project)
+    job = live.runner(project, tag_list=["x"]).job()
+    found = variables_of(job)
+    expected = {
+        "CI": "true",
+        "GITLAB_CI": "true",
+        "CI_JOB_ID": str(job["id"]),
+        "CI_JOB_NAME": "job",
+        "CI_JOB_STAGE": "test",
+        "CI_PROJECT_ID": str(project.id),
+        "CI_PROJECT_PATH": project.path_with_namespace,
+        "CI_PROJECT_PATH_SLUG": project.path_with_namespace.replace("/", "-"),
+        "CI_PIPELINE_ID": str(pipeline.id),
+        "CI_PIPELINE_SOURCE": "api",
+        "CI_COMMIT_SHA": pipeline.sha,
+        "CI_COMMIT_SHORT_SHA": pipeline.sha[:8],
+        "CI_COMMIT_BRANCH": "main",
+        "CI_COMMIT_REF_NAME": "main",
+        "CI_COMMIT_REF_SLUG": "main",
+        "CI_DEFAULT_BRANCH": "main",
+        "CI_SERVER_URL": live.url,
+        "CI_SERVER_HOST": "127.0.0.1",
+        "CI_API_V4_URL": f"{live.url}/api/v4",
+        "CI_REGISTRY": "172.17.0.1:5005",
+        "CI_REGISTRY_IMAGE": f"172.17.0.1:5005/{project.path_with_namespace}",
+        "CI_REGISTRY_USER": "gitlab-ci-token",
+        "CI_REGISTRY_PASSWORD": job["token"],
+        "CI_JOB_TOKEN": job["token"],
+    }
+    assert {key: found[key]["value"] for key in expected} == expected
+    secret = [key for key, variable in found.items() if variable["masked"] and not variable["public"]]
+    assert sorted(secret) == ["CI_JOB_TOKEN", "CI_REGISTRY_PASSWORD", "CI_REPOSITORY_URL"]
+
+
+def test_the_pipelines_variables_win_over_the_projects_and_those_over_the_files(live: Live) -> None:
+    project = live.project("variables: {A: file, B: file, C: file}\njob: {script: [x], variables: {C: job}}")
+    project.variables.create({"key": "A", "value": "project"})
+    project.variables.create({"key": "B", "value": "project-secret", "masked": True})
+    start(project, A="pipeline")
+    found = variables_of(live.runner(project).job())
+    assert [found[key]["value"] for key in "ABC"] == ["pipeline", "project-secret", "job"]
+    assert [found[key]["masked"] for key in "ABC"] == [False, True, False]
+
+
+def test_protected_variables_stay_on_the_default_branch(live: Live) -> None:
+    project = live.project(ONE)
+    project.variables.create({"key": "SECRET", "value": "x", "protected": True})
+    project.branches.create({"branch": "other", "ref": "main"})
+    project.pipelines.create({"ref": "other"})
+    start(project)
+    runner = live.runner(project)
+    assert ["SECRET" in variables_of(runner.job()) for _ in range(2)] == [False, True]
+
+
+def test_stages_run_one_after_the_other(live: Live) -> None:
+    project = live.project(STAGES)
+    pipeline = start(project)
+    runner = live.runner(project)
+    assert pipeline.status == "pending"
+    compile_job = runner.job()
+    assert (compile_job["job_info"]["name"], runner.next_name()) == ("compile", None)
+    runner.end(compile_job)
+    unit, lint = runner.job(), runner.job()
+    assert (unit["job_info"]["name"], lint["job_info"]["name"], runner.next_name()) == ("unit", "lint", None)
+    runner.end(lint, "failed", failure_reason="script_failure", exit_code=2)
+    runner.end(unit)
+    ship = runner.job()
+    runner.end(ship)
+    pipeline.refresh()
+    assert pipeline.status == "success"
+    expected = {"compile": "success", "unit": "success", "lint": "failed", "ship": "success", "mourn": "skipped"}
+    assert statuses(pipeline) == expected
+    assert pipeline.duration is not None
+
+
+def test_a_failed_stage_skips_the_later_ones_but_for_on_failure(live: Live) -> None:
+    project = live.project(STAGES)
+    pipeline = start(project)
+    runner = live.runner(project)
+    runner.end(runner.job(), "failed", failure_reason="script_failure", exit_code=1)
+    assert runner.next_name() == "mourn"
+    assert statuses(pipeline) == {
+        "compile": "failed",
+        "unit": "skipped",
+        "lint": "skipped",
+        "ship": "skipped",
+        "mourn": "running",
+    }
+    failed = next(job for job in pipeline.jobs.list(get_all=True) if job.name == "compile")
+    assert (failed.failure_reason, failed.exit_code) == ("script_failure", 1)
+
+
+def test_needs_lets_a_job_start_before_its_stage(live: Live) -> None:
+    text = """
+stages: [one, two, three]
+fast: {stage: one, script: [x]}
+slow: {stage: one, script: [x]}
+last: {stage: three, script: [x], needs: [fast]}
+now: {stage: three, script: [x], needs: []}
+"""
+    project = live.project(text)
+    start(project)
+    runner = live.runner(project)
+    fast = runner.job()
+    assert [runner.next_name() for _ in range(3)] == ["slow", "now", None]
+    runner.end(fast)
+    assert runner.next_name() == "last"
+
+
+def test_retry_runs_a_failed_job_again_as_often_as_it_says(live: Live) -> None:
+    project = live.project("job: {script: [x], retry: {max: 2, when: runner_system_failure}}")
+    pipeline = start(project)
+    runner = live.runner(project)
+    runner.end(runner.job(), "failed", failure_reason="runner_system_failure")
+    runner.end(runner.job(), "failed", failure_reason="runner_system_failure")
+    assert pipeline.jobs.list(get_all=True)[0].status == "pending"
+    runner.end(runner.job(), "failed", failure_reason="script_failure")
+    assert runner.ask().status_code == 204
+    assert len(pipeline.jobs.list(include_retried=True, get_all=True)) == 3
+    pipeline.refresh()
+    assert pipeline.status == "failed"
+
+
+def test_an_exit_code_that_is_allowed_does_not_fail_the_pipeline(live: Live) -> None:
+    project = live.project("job: {script: [x], allow_failure: {exit_codes: [42]}}")
+    pipelines_run = []
+    runner = live.runner(project)
+    for code in (42, 1):
+        pipelines_run.append(start(project))
+        runner.end(runner.job(), "failed", failure_reason="script_failure", exit_code=code)
+        pipelines_run[-1].refresh()
+    assert [pipeline.status for pipeline in pipelines_run] == ["success", "failed"]
+
+
+def test_rules_choose_jobs_by_branch_source_and_variables(live: Live) -> None:
+    text = """
+main-only: {script: [x], rules: [{if: '$CI_COMMIT_BRANCH == "main"'}]}
+pushed: {script: [x], rules: [{if: '$CI_PIPELINE_SOURCE == "push"'}]}
+asked: {script: [x], rules: [{if: '$FULL', variables: {DEPTH: all}}]}
+tagged: {script: [x], only: [tags]}
+"""
+    project = live.project(text)
+    assert set(statuses(start(project))) == {"main-only"}
+    assert set(statuses(start(project, FULL="1"))) == {"main-only", "asked"}
+
+
+@pytest.mark.parametrize(
+    ("ci_yaml", "ref", "message"),
+    [
+        (ONE, "nowhere", "Reference not found"),
+        (None, "main", "Missing CI config file"),
+        (
+            "job: {script: [x], parallel: 2}",
+            "main",
+            "jobs:job:parallel is not supported by the sandbox GitLab: leave it out",
+        ),
+        (
+            "job: {script: [x], rules: [{when: never}]}",
+            "main",
+            "Pipeline will not run for the selected trigger. "
+            "The rules configuration prevented any jobs from being added to the pipeline.",
+        ),
+    ],
+)
+def test_a_pipeline_that_cannot_be_is_refused_in_gitlabs_words(
+    live: Live, ci_yaml: str | None, ref: str, message: str
+) -> None:
+    project = live.project(ci_yaml, {"README.md": "x"})
+    with pytest.raises(gitlab.GitlabCreateError) as caught:
+        project.pipelines.create({"ref": ref})
+    assert (caught.value.response_code, str(caught.value.error_message)) == (400, str({"base": [message]}))
+    assert project.pipelines.list(get_all=True) == []
+
+
+@pytest.mark.parametrize(
+    ("job_tags", "runner_settings", "runs"),
+    [
+        ([], {}, True),
+        ([], {"run_untagged": False, "tag_list": ["a"]}, False),
+        (["a"], {"tag_list": ["a", "b"]}, True),
+        (["a", "c"], {"tag_list": ["a", "b"]}, False),
+        ([], {"paused": True}, False),
+        ([], {"access_level": "ref_protected"}, True),
+    ],
+)
+def test_a_runner_gets_the_jobs_that_its_settings_allow(
+    live: Live, job_tags: list[str], runner_settings: dict[str, Any], runs: bool
+) -> None:
+    project = live.project(f"job: {{script: [x], tags: {job_tags}}}")
+    start(project)
+    assert live.runner(project, **runner_settings).ask().status_code == (201 if runs else 204)
+
+
+def test_a_runner_for_protected_references_leaves_other_branches_alone(live: Live) -> None:
+    project = live.project(ONE)
+    project.branches.create({"branch": "other", "ref": "main"})
+    project.pipelines.create({"ref": "other"})
+    assert live.runner(project, access_level="ref_protected").ask().status_code == 204
+    assert live.runner(project).ask().status_code == 201
+
+
+def test_a_runner_of_another_project_gets_nothing(live: Live) -> None:
+    start(live.project(ONE))
+    assert live.runner(live.project()).ask().status_code == 204
+
+
+def test_the_shorter_of_the_jobs_and_the_runners_timeout_counts(live: Live) -> None:
+    project = live.project("a: {script: [x]}\nb: {script: [x], timeout: 11 minutes}")
+    start(project)
+    runner = live.runner(project, maximum_timeout=900)
+    assert [runner.job()["runner_info"]["timeout"] for _ in range(2)] == [900, 660]
+
+
+def test_a_runner_that_asks_is_seen(live: Live) -> None:
+    project = live.project(ONE)
+    start(project)
+    runner = live.runner(project)
+    runner.job()
+    shown = live.client.runners.get(runner.id)
+    assert (shown.status, shown.online, shown.version, shown.architecture) == ("online", True, "18.0.0", "arm64")
+    assert (shown.ip_address, shown.job_execution_status) == ("127.0.0.1", "active")
+    (manager,) = live.call("GET", f"runners/{runner.id}/managers").json()
+    assert (manager["system_id"], manager["status"], manager["job_execution_status"]) == ("s_1", "online", "active")
+    assert [job.name for job in shown.jobs.list(get_all=True)] == ["job"]
+    assert shown.jobs.list(status="success", get_all=True) == []
+
+
+def test_a_trace_grows_piece_by_piece(live: Live) -> None:
+    project = live.project(ONE)
+    pipeline = start(project)
+    runner = live.runner(project)
+    job = runner.job()
+    first = runner.trace(job, b"hello ", 0)
+    assert (first.status_code, first.headers["Range"], first.headers["Job-Status"]) == (202, "0-6", "running")
+    assert runner.trace(job, b"world", 6).headers["Range"] == "0-11"
+    hole = runner.trace(job, b"!", 20)
+    assert (hole.status_code, hole.headers["Range"]) == (416, "0-11")
+    # A piece that is sent again replaces what it overlaps.
+    assert runner.trace(job, b"there", 6).headers["Range"] == "0-11"
+    assert project.jobs.get(pipeline.jobs.list()[0].id).trace() == b"hello there"
+    missing = live.call("PATCH", f"jobs/{job['id']}/trace", headers={"JOB-TOKEN": job["token"]}, data=b"x")
+    assert (missing.status_code, missing.json()) == (400, {"error": "400 Missing header Content-Range"})
+
+
+def test_a_foreign_token_changes_no_job(live: Live) -> None:
+    project = live.project(ONE)
+    start(project)
+    runner = live.runner(project)
+    job = runner.job()
+    assert runner.end(job | {"token": "glcbt-wrong"}).status_code == 403
+    assert runner.trace(job | {"token": runner.token}, b"x", 0).status_code == 403
+
+
+def test_a_runner_learns_that_its_job_was_cancelled(live: Live) -> None:
+    project = live.project(ONE)
+    pipeline = start(project)
+    runner = live.runner(project)
+    job = runner.job()
+    pipeline.cancel()
+    for answer in (runner.trace(job, b"x", 0), runner.end(job, "running")):
+        assert (answer.status_code, answer.headers["Job-Status"]) == (403, "canceled")
+        assert answer.json() == {"message": "403 Forbidden - Job is not running"}
+    pipeline.refresh()
+    assert pipeline.status == "canceled"
+
+
+def test_a_job_says_that_it_still_runs(live: Live) -> None:
+    project = live.project(ONE)
+    start(project)
+    runner = live.runner(project)
+    job = runner.job()
+    answer = runner.end(job, "running")
+    assert (answer.status_code, answer.json()) == (200, "200")
+    assert runner.end(job, "odd").status_code == 400
+    assert project.jobs.get(job["id"]).status == "running"
+
+
+def test_a_failed_pipeline_is_retried_from_where_it_failed(live: Live) -> None:
+    project = live.project(
+        "stages: [a, b, c]\na: {stage: a, script: [x]}\nb: {stage: b, script: [x]}\nc: {stage: c, script: [x]}"
+    )
+    pipeline = start(project)
+    runner = live.runner(project)
+    runner.end(runner.job())
+    runner.end(runner.job(), "failed", failure_reason="script_failure")
+    pipeline.refresh()
+    assert pipeline.status == "failed"
+    pipeline.retry()
+    for _ in range(2):
+        runner.end(runner.job())
+    pipeline.refresh()
+    assert (pipeline.status, statuses(pipeline)) == ("success", {"a": "success", "b": "success", "c": "success"})
+
+
+def test_a_job_is_retried_alone_once(live: Live) -> None:
+    project = live.project(ONE)
+    start(project)
+    runner = live.runner(project)
+    ended = runner.job()
+    runner.end(ended)
+    job = project.jobs.get(ended["id"])
+    job.retry()
+    assert runner.next_name() == "job"
+    with pytest.raises(gitlab.GitlabJobRetryError, match="Job is not retryable"):
+        job.retry()
+
+
+def test_a_job_whose_runner_is_lost_fails_a_minute_after_its_timeout(live: Live) -> None:
+    project = live.project("job: {script: [x], timeout: 10 minutes}")
+    pipeline = start(project)
+    live.runner(project).job()
+    pipelines.sweep(live.sandbox, clock=lambda: now(after=659))
+    assert statuses(pipeline) == {"job": "running"}
+    pipelines.sweep(live.sandbox, clock=lambda: now(after=661))
+    assert pipeline.jobs.list()[0].failure_reason == "stuck_or_timeout_failure"
+
+
+def test_later_stages_get_the_artifacts_of_earlier_ones(live: Live) -> None:
+    text = """
+stages: [build, test]
+one: {stage: build, script: [x], artifacts: {paths: [out]}}
+two: {stage: build, script: [x], artifacts: {paths: [out]}}
+all: {stage: test, script: [x]}
+some: {stage: test, script: [x], dependencies: [two]}
+none: {stage: test, script: [x], dependencies: []}
+needs: {stage: test, script: [x], needs: [one, {job: two, artifacts: false}]}
+"""
+    project = live.project(text)
+    start(project)
+    runner = live.runner(project)
+    for _ in range(2):
+        job = runner.job()
+        name = job["job_info"]["name"]
+        assert runner.upload(job, {"out/name": name}, expire_in="1 week").status_code == 201
+        runner.end(job)
+    jobs = [runner.job() for _ in range(4)]
+    found = {job["job_info"]["name"]: [other["name"] for other in job["dependencies"]] for job in jobs}
+    assert found == {"all": ["one", "two"], "some": ["two"], "none": [], "needs": ["one"]}
+    asking = jobs[0]
+    dependency = asking["dependencies"][0]
+    assert dependency["artifacts_file"]["filename"] == "artifacts.zip"
+    download = f"jobs/{dependency['id']}/artifacts"
+    answer = live.call("GET", download, token="", headers={"JOB-TOKEN": dependency["token"]})
+    assert len(answer.content) == dependency["artifacts_file"]["size"]
+    assert zipfile.ZipFile(io.BytesIO(answer.content)).read("out/name") == b"one"
+    runner.end(asking)
+    # A job's token dies with its job.
+    assert live.call("GET", download, token="", headers={"JOB-TOKEN": asking["token"]}).status_code == 403
+
+
+def test_artifacts_are_read_by_users_until_they_expire(live: Live) -> None:
+    project = live.project("job: {script: [x], artifacts: {paths: [out]}}")
+    start(project)
+    runner = live.runner(project)
+    job = runner.job()
+    runner.upload(job, {"out/a": "A"}, expire_in="10 minutes")
+    runner.end(job)
+    shown = project.jobs.get(job["id"])
+    assert shown.artifact("out/a") == b"A"
+    expires = datetime.fromisoformat(shown.artifacts_expire_at) - datetime.now(UTC)
+    assert timedelta(minutes=9) < expires <= timedelta(minutes=10)
+    with pytest.raises(gitlab.GitlabGetError, match="404 Not found"):
+        shown.artifact("out/b")
+    pipelines.sweep(live.sandbox, clock=lambda: now(after=601))
+    with pytest.raises(gitlab.GitlabGetError, match="404 Not found"):
+        project.jobs.get(job["id"]).artifacts()
+    assert not live.sandbox.artifacts(job["id"]).exists()
+
+
+def test_artifacts_of_a_job_that_ended_are_refused(live: Live) -> None:
+    project = live.project(ONE)
+    start(project)
+    runner = live.runner(project)
+    job = runner.job()
+    runner.end(job)
+    assert runner.upload(job, {"a": "b"}).status_code == 403
+
+
+def test_the_linter_tells_errors_and_warnings(live: Live) -> None:
+    project = live.project(ONE)
+    assert project.ci_lint.get().valid
+    answer = live.call(
+        "POST", f"projects/{project.id}/ci/lint", json={"content": "include: x\njob: {script: y}"}
+    ).json()
+    words = "include is not supported by the sandbox GitLab: put the jobs into .gitlab-ci.yml itself"
+    assert (answer["valid"], answer["errors"]) == (False, [words])
+    good = project.ci_lint.create({"content": "job: {script: y, artifacts: {reports: {junit: x}}}"})
+    assert good.warnings == ["jobs:job:artifacts:reports is ignored by the sandbox GitLab"]
+
+
+def test_project_variables_are_created_read_changed_and_deleted(live: Live) -> None:
+    project = live.project()
+    variable = project.variables.create({"key": "KEY", "value": "value"})
+    variable.value = "other"
+    variable.save()
+    assert project.variables.get("KEY").value == "other"
+    with pytest.raises(gitlab.GitlabCreateError, match="has already been taken"):
+        project.variables.create({"key": "KEY", "value": "x"})
+    with pytest.raises(gitlab.GitlabCreateError, match="is invalid"):
+        project.variables.create({"key": "SHORT", "value": "x y", "masked": True})
+    variable.delete()
+    assert project.variables.list(get_all=True) == []
+
+
+def test_many_runners_never_get_the_same_job(live: Live) -> None:
+    names = [f"j{number}" for number in range(12)]
+    project = live.project("\n".join(f"{name}: {{script: [x]}}" for name in names))
+    start(project)
+    runner = live.runner(project)
+    began = time.monotonic()
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: runner.next_name(), range(14)))
+    assert sorted(name for name in found if name) == sorted(names)
+    assert found.count(None) == 2
+    assert time.monotonic() - began < 10
