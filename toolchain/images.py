@@ -217,6 +217,8 @@ def _make_rootfs(archive: Path) -> None:
             )
         install_packages(["debootstrap", "debian-archive-keyring"], as_root)
     archive.parent.mkdir(parents=True, exist_ok=True)
+    for killed in archive.parent.glob(".rootfs.*"):  # no other process makes one: we hold the lock
+        run([*as_root, "rm", "-rf", killed], limit=120)
     with tempfile.TemporaryDirectory(dir=archive.parent, prefix=".rootfs.") as folder:
         certificates = Path(folder) / "certificates"
         certificates.mkdir()
@@ -225,7 +227,8 @@ def _make_rootfs(archive: Path) -> None:
         root = Path(folder) / "root"
         try:
             run(
-                [*as_root, _RECIPES / "base" / "rootfs.sh", root, certificates],
+                # What debootstrap mounts has to go with it, interrupted or not.
+                [*as_root, "unshare", "--mount", _RECIPES / "base" / "rootfs.sh", root, certificates],
                 limit=_BUILD_LIMIT,
                 what="debootstrap",
                 log=log_dir() / "image-base.log",
