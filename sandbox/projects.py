@@ -6,6 +6,7 @@ https://docs.gitlab.com/api/rest/
 from __future__ import annotations
 
 import base64
+import binascii
 import re
 import shutil
 from typing import Annotated, Any
@@ -377,7 +378,10 @@ def create_commit(sandbox: Box, project: Project, user: User, given: Given) -> R
         kind, content = action.get("action"), str(action.get("content", ""))
         if kind not in ("create", "update", "delete"):
             raise bad_request(f"action {kind} is not supported by the sandbox GitLab (create, update, delete are)")
-        plain = base64.b64decode(content) if action.get("encoding") == "base64" else content.encode()
+        try:
+            plain = base64.b64decode(content) if action.get("encoding") == "base64" else content.encode()
+        except binascii.Error:
+            raise bad_request(f"content of {action.get('file_path')} is not base64") from None
         files[str(action.get("file_path"))] = None if kind == "delete" else plain
     repository = Repository(sandbox.repository(project["id"]))
     before = repository.branches().get(branch)

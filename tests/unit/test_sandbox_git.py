@@ -135,3 +135,23 @@ def test_the_demo_project_follows_the_samples_files(live: Live, tmp_path: Path) 
     }
     assert [variable.key for variable in project.variables.list(get_all=True)] == ["PYTHON_IMAGE"]
     assert project.ci_lint.get().valid
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        (
+            {"action": "move", "file_path": "a"},
+            "action move is not supported by the sandbox GitLab (create, update, delete are)",
+        ),
+        ({"action": "create", "file_path": "a", "content": "x", "encoding": "base64"}, "content of a is not base64"),
+        ({"action": "create", "file_path": "../a", "content": "x"}, "error: Invalid path '../a'"),
+        ({"action": "create", "file_path": ".gitlab-ci.yml", "content": CI}, "A commit needs a change"),
+    ],
+)
+def test_a_commit_that_cannot_be_is_refused(live: Live, action: dict[str, str], message: str) -> None:
+    project = live.project(CI)
+    wanted = {"branch": "main", "commit_message": "x", "actions": [action]}
+    answer = live.call("POST", f"projects/{project.id}/repository/commits", json=wanted)
+    assert answer.status_code == 400
+    assert answer.json()["message"].startswith(f"400 Bad request - {message}")
