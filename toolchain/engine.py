@@ -104,7 +104,8 @@ def down(say: Say) -> None:
             say(f"engine: left running, because containers use it: {', '.join(running)}")
             return
         with progress(say, "stopping the Docker engine"):
-            run([*root_prefix("the Docker engine has to be stopped"), "kill", "-TERM", str(pid)], limit=10)
+            as_root = root_prefix("the Docker engine has to be stopped")
+            run([*as_root, "sh", "-c", f"kill -TERM {pid}"], limit=10)  # the shell's own: procps may be missing
             give_up = time.monotonic() + _STOP_LIMIT
             while _our_pid() is not None:
                 if time.monotonic() > give_up:
