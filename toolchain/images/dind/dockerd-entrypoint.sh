@@ -52,7 +52,9 @@ make_certificates() {
     fi
     issue "$certs/server" '/CN=docker:dind server' "subjectAltName=$(subject_alt_names)"
     issue "$certs/client" '/CN=docker:dind client' 'extendedKeyUsage=clientAuth'
+    # Whoever has the volume is a client, whichever user it runs as.
     chmod 755 "$certs/client"
+    chmod 644 "$certs/client/key.pem"
 }
 
 # A container has no boot that would clear these, and a number in them may now belong to another process.
