@@ -135,9 +135,11 @@ def test_the_certificate_names_the_alias_the_host_its_addresses_and_what_was_ask
     assert names == wanted | {f"IP Address:{ip}" for ip in ("127.0.0.1", "192.0.2.7", address)}
 
 
-def test_private_keys_are_for_root_alone(daemon: Daemon) -> None:
+def test_the_keys_of_authority_and_server_are_for_root_and_the_clients_for_every_user_of_its_volume(
+    daemon: Daemon,
+) -> None:
     keys = [f"/certs/{part}/key.pem" for part in ("ca", "server", "client")]
-    assert daemon.inside("stat", "--format", "%a %u", *keys).splitlines() == ["600 0"] * 3
+    assert daemon.inside("stat", "--format", "%a %u", *keys).splitlines() == ["600 0", "600 0", "644 0"]
 
 
 def test_a_client_without_a_certificate_is_refused(daemon: Daemon) -> None:
