@@ -129,6 +129,18 @@ def test_relative_links_lead_somewhere(document: Path) -> None:
     assert dead == []
 
 
+def test_documents_that_sources_name_exist() -> None:
+    folders = ("components", "examples", "sandbox", "stacks", "tests", "toolchain")
+    sources = [
+        *ROOT.glob("*.py"),
+        *ROOT.glob("*.yaml"),
+        *(path for name in folders for path in (ROOT / name).rglob("*.py")),
+    ]
+    named = {name for path in sources for name in re.findall(r"docs/[a-z0-9/-]+\.md", path.read_text())}
+    assert "docs/settings.md" in named
+    assert sorted(name for name in named if not (ROOT / name).exists()) == []
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)
 def test_make_targets_that_are_named_exist(document: Path) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
