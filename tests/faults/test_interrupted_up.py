@@ -1,0 +1,189 @@
+"""An `up` that is killed at any moment can be repeated, on a real engine that withholds its answer at that moment."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.engine.world import Sandbox, Stack, docker, inspect, run
+
+HELD_SECONDS = 120
+
+
+class WithholdingEngine:
+    """A socket that passes everything on to the engine, but can keep back its answer to one kind of request."""
+
+    def __init__(self, path: Path, engine: str) -> None:
+        self.address = f"unix://{path}"
+        self._engine = engine.removeprefix("unix://")
+        self._request: re.Pattern[bytes] | None = None
+        self._answered = threading.Event()
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @contextmanager
+    def withholding(self, request: str) -> Iterator[Callable[[], None]]:
+        """Keep back answers to requests that fit this expression; yields what waits until the engine gave one."""
+
+        def wait() -> None:
+            assert self._answered.wait(HELD_SECONDS), f"waited {HELD_SECONDS} s for a request like {request}"
+
+        self._answered.clear()
+        self._request = re.compile(request.encode())
+        try:
+            yield wait
+        finally:
+            self._request = None
+
+    def close(self) -> None:
+        """Take no more connections."""
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            engine = socket.socket(socket.AF_UNIX)
+            engine.connect(self._engine)
+            withheld = threading.Event()
+            threading.Thread(target=self._pass_requests, args=(client, engine, withheld), daemon=True).start()
+            threading.Thread(target=self._pass_answers, args=(engine, client, withheld), daemon=True).start()
+
+    def _pass_requests(self, client: socket.socket, engine: socket.socket, withheld: threading.Event) -> None:
+        with suppress(OSError):
+            for chunk in _chunks(client):
+                if self._request and self._request.search(chunk):
+                    withheld.set()
+                engine.sendall(chunk)
+            engine.shutdown(socket.SHUT_WR)
+
+    def _pass_answers(self, engine: socket.socket, client: socket.socket, withheld: threading.Event) -> None:
+        # The killed side closes its end at any time.
+        with suppress(OSError):
+            for chunk in _chunks(engine):
+                if withheld.is_set():
+                    self._answered.set()
+                else:
+                    client.sendall(chunk)
+        if not withheld.is_set():
+            client.close()
+
+
+def _chunks(source: socket.socket) -> Iterator[bytes]:
+    while chunk := source.recv(65536):
+        yield chunk
+
+
+@pytest.fixture(scope="module")
+def engine(environment: dict[str, str]) -> Iterator[WithholdingEngine]:
+    """Has to outlive the stacks: ask for it before them."""
+    address = environment.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    if not address.startswith("unix://"):
+        pytest.skip(f"the engine is not at a local socket but at {address}")
+    # The path of a socket has to be short.
+    with tempfile.TemporaryDirectory() as directory:
+        made = WithholdingEngine(Path(directory) / "docker.sock", address)
+        yield made
+        made.close()
+
+
+@contextmanager
+def killed(stack: Stack, engine: WithholdingEngine, request: str) -> Iterator[int]:
+    """An `up` that has been killed as soon as the engine had done what `request` asks; its process's number."""
+    with engine.withholding(request) as wait:
+        update = stack.start("up", "--yes", "--skip-preview")
+        wait()
+        assert recover(stack) == "", "an update that runs has been disturbed"
+        children = _children(update.pid)
+        update.send_signal(signal.SIGKILL)
+        update.wait()
+    try:
+        yield update.pid
+    finally:
+        # Plugins outlive a killed engine for minutes.
+        for child in children:
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+
+
+def _children(pid: int) -> list[int]:
+    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return children + [grandchild for child in children for grandchild in _children(child)]
+
+
+def recover(stack: Stack) -> str:
+    """What the recovery says."""
+    command = ("python", "-m", "stacks.recover", stack.name)
+    return run(*command, cwd=stack.directory, env=dict(stack.environment)).stdout
+
+
+def runners_of(stack: Stack, sandbox: Sandbox) -> int:
+    """How many runners of it GitLab has."""
+    return sum(runner.description == f"{stack.name} docker" for runner in sandbox.client.runners_all.list(get_all=True))
+
+
+@pytest.mark.parametrize(
+    ("request_", "leftover"),
+    [
+        ("/networks/create", "network {prefix}"),
+        (r"/containers/create\?name=[\w-]+-dind[& ]", "container {prefix}-dind"),
+        ("/containers/[0-9a-f]+/start", "container {prefix}-dind"),
+        (r"/containers/create\?name=[\w-]+-runner-config[& ]", "container {prefix}-runner-config"),
+    ],
+    ids=["network", "daemon-made", "daemon-started", "registered"],
+)
+def test_an_up_that_is_killed_can_be_repeated(
+    engine: WithholdingEngine, new_stack: Callable[[], Stack], sandbox: Sandbox, request_: str, leftover: str
+) -> None:
+    stack = new_stack()
+    stack.configure(docker_host=engine.address)
+    with killed(stack, engine, request_) as pid:
+        said = recover(stack)
+        assert f"removed the lock of process {pid}" in said
+        assert f"removing {leftover.format(prefix=stack.prefix)} (" in said
+        assert recover(stack) == ""
+        assert "pending operations" not in stack.up()
+    stack.pulumi("preview", "--expect-no-changes")
+    assert runners_of(stack, sandbox) == 1
+    networks = docker("network", "ls", "--filter", f"label=dindrunner.stack={stack.name}", "--quiet").split()
+    assert len(networks) == 1
+    assert inspect(f"{stack.prefix}-dind")["State"]["Health"]["Status"] == "healthy"
+
+
+@pytest.mark.parametrize(
+    ("request_", "leftover"),
+    [
+        ("^DELETE /[^/]+/containers/", ""),
+        (r"/containers/create\?name=[\w-]+-dind[& ]", "removing container {prefix}-dind ("),
+    ],
+    ids=["runner-removed", "daemon-made"],
+)
+def test_the_layer_cache_outlives_an_up_that_is_killed_while_it_replaces_the_daemon(
+    engine: WithholdingEngine, new_stack: Callable[[], Stack], sandbox: Sandbox, request_: str, leftover: str
+) -> None:
+    stack = new_stack()
+    stack.configure(docker_host=engine.address)
+    stack.up()
+    docker("exec", f"{stack.prefix}-dind", "touch", "/var/lib/docker/cached")
+    stack.configure(docker_host=engine.address, daemon={"cache_budget_gib": 7})
+    with killed(stack, engine, request_) as pid:
+        said = recover(stack)
+        assert f"removed the lock of process {pid}" in said
+        assert leftover.format(prefix=stack.prefix) in said
+        stack.up()
+    docker("exec", f"{stack.prefix}-dind", "test", "-e", "/var/lib/docker/cached")
+    stack.pulumi("preview", "--expect-no-changes")
+    assert runners_of(stack, sandbox) == 1
