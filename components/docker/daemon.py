@@ -33,7 +33,6 @@ class DindDaemonArgs:
     daemon_json: content of /etc/docker/daemon.json; see `daemon_json`.
     ready_timeout_seconds: how long its creation waits until it answers.
     cpus, memory_mib: limits of the container; None is none.
-    dns: servers for name resolution; empty is the engine's own.
     keep_cache: whether the data volume outlives the stack.
     """
 
@@ -48,7 +47,6 @@ class DindDaemonArgs:
     ready_timeout_seconds: int = 120
     cpus: float | None = None
     memory_mib: int | None = None
-    dns: Sequence[str] = ()
     keep_cache: bool = False
 
 
@@ -100,7 +98,6 @@ class DindDaemon(pulumi.ComponentResource):
             ],
             uploads=[docker.ContainerUploadArgs(file="/etc/docker/daemon.json", content=args.daemon_json)],
             labels=container_labels(args.stack, "daemon"),
-            dns=list(args.dns) or None,
             cpus=_cpus(args.cpus) if args.cpus else None,
             memory=args.memory_mib,
             log_driver="json-file",
@@ -196,9 +193,13 @@ def _alternative_name(name: str) -> str:
 
 def _command(transport: Transport) -> list[str] | None:
     """Arguments of the image's entrypoint, which by itself listens on its usual socket and the transport's port."""
-    if transport is not Transport.SOCKET:
-        return None
-    return ["dockerd", "--host=unix:///var/run/docker.sock", f"--host=unix://{SOCKET}"]
+    match transport:
+        case Transport.SOCKET:
+            return ["dockerd", "--host=unix:///var/run/docker.sock", f"--host=unix://{SOCKET}"]
+        case Transport.TCP:
+            # Said outright, or dockerd waits 15 s before it opens a port without TLS, and newer ones refuse to.
+            return ["--tls=false"]
+    return None
 
 
 def _cpus(cpus: float) -> str:

@@ -6,6 +6,8 @@ import pulumi
 import pulumi_docker as docker
 
 LINES = 20
+READ_LINES = 300
+"""More than is shown, because a daemon that is started again and again buries its last words in routine ones."""
 
 
 def log_tail_on_failure(component: pulumi.Resource, name: str, container: str) -> pulumi.ErrorHook:
@@ -26,7 +28,7 @@ async def _tail(component: pulumi.Resource, container: str) -> str:
     try:
         logs = await docker.get_logs(
             name=container,
-            tail=str(LINES),
+            tail=str(READ_LINES),
             show_stdout=True,
             show_stderr=True,
             discard_headers=True,
@@ -36,4 +38,5 @@ async def _tail(component: pulumi.Resource, container: str) -> str:
     except Exception as error:  # the engine's own message stands; this is only what could be added to it
         return f"the log of container {container} could not be read: {error}"
     lines = [line.rstrip() for line in logs.logs_list_strings if line.strip()]
-    return f"last lines of the log of container {container}:\n" + "\n".join(f"  {line}" for line in lines)
+    telling = [line for line in lines if "level=info" not in line] or lines
+    return f"last lines of the log of container {container}:\n" + "\n".join(f"  {line}" for line in telling[-LINES:])

@@ -292,7 +292,7 @@ def test_up_waits_for_the_daemon_over_the_clients_own_way_in(dev: Recording) -> 
             {"/run/dind": "dind-socket"},
             {"/run/dind": "dind-socket"},
         ),
-        ({"transport": "tcp"}, ["DOCKER_TLS_CERTDIR="], None, {}, {}),
+        ({"transport": "tcp"}, ["DOCKER_TLS_CERTDIR="], ["--tls=false"], {}, {}),
     ],
     ids=["tls", "socket", "tcp"],
 )
@@ -554,6 +554,15 @@ def test_a_chosen_name_is_the_prefix_of_every_name(dev: Recording) -> None:
         ),
         (
             "create",
+            {"logsListStrings": [f'level=fatal msg="{n}"' for n in range(30)] + ["time=1 level=info msg=x"]},
+            [
+                "\n  ".join(
+                    ["last lines of the log of container dev-dind:", *(f'level=fatal msg="{n}"' for n in range(10, 30))]
+                )
+            ],
+        ),
+        (
+            "create",
             None,
             [
                 "the log of container dev-dind could not be read: invoke of docker:index/getLogs:getLogs failed: "
@@ -580,4 +589,4 @@ def test_a_daemon_that_does_not_become_ready_shows_the_end_of_its_log(
     recording = run(program, calls={"docker:index/getLogs:getLogs": logs})
     assert recording.errors == errors
     assert recording.outputs == {"retry": False}
-    assert [args["tail"] for _, args in recording.calls] == ["20"] * len(errors)
+    assert [args["tail"] for _, args in recording.calls] == ["300"] * len(errors)

@@ -1,0 +1,260 @@
+"""One stack on this machine's engine, from the first `up` to the last trace of it, with real jobs in between."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+
+import pytest
+from gitlab.v4.objects import Project as GitLabProject
+
+from tests.engine.world import ROOT, Sandbox, Stack, docker, inspect, run, trace, unique, wait_for
+
+DOCKERFILE = """\
+ARG BASE
+FROM $BASE
+RUN echo first layer, slowly && sleep 3
+COPY answer.txt /
+RUN cat /answer.txt
+"""
+
+
+def pipeline(tag: str) -> str:
+    """Two jobs on one runner: an image build, and one that goes on until a file tells it to end."""
+    return f"""\
+build:
+  tags: [{tag}]
+  script:
+    - DOCKER_BUILDKIT=1 docker build --progress=plain --build-arg BASE=$PYTHON_IMAGE --tag built:$CI_PIPELINE_ID .
+  rules:
+    - if: $WHAT == "build"
+long:
+  tags: [{tag}]
+  script:
+    - docker run --detach --rm --name long-$CI_JOB_ID --entrypoint sleep $PYTHON_IMAGE 600
+    - echo started
+    - docker wait long-$CI_JOB_ID || true
+    - echo ended well
+  rules:
+    - if: $WHAT == "long"
+"""
+
+
+@pytest.fixture(scope="module")
+def stack(new_stack: Callable[[], Stack]) -> Stack:
+    """The stack that the tests of this module share, up."""
+    made = new_stack()
+    made.up()
+    return made
+
+
+@pytest.fixture(scope="module")
+def project(stack: Stack, sandbox: Sandbox) -> GitLabProject:
+    """A project whose jobs ask for the stack's runner."""
+    files = {".gitlab-ci.yml": pipeline(stack.name), "Dockerfile": DOCKERFILE, "answer.txt": "42\n"}
+    return sandbox.project(files)
+
+
+CLIENT = """
+import socket, ssl, sys
+host, port, tls = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "tls"
+try:
+    connection = socket.create_connection((host, port), 5)
+    if tls:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection = context.wrap_socket(connection)
+    connection.sendall(b"GET /info HTTP/1.0\\r\\n\\r\\n")
+    print(connection.recv(4096).decode())
+except OSError as error:
+    print(type(error).__name__, error)
+"""
+
+
+def answer(host: str, port: int, kind: str, network: str) -> str:
+    """What a client in a container of its own on a network gets from a port, without a certificate."""
+    image = json.loads((ROOT / ".toolchain" / "images.json").read_text())["python"]
+    arguments = ["python3", "-c", CLIENT, host, str(port), kind]
+    return docker("run", "--rm", "--network", network, "--entrypoint", arguments[0], image, *arguments[1:])
+
+
+def test_a_second_up_changes_nothing_and_a_refresh_finds_no_drift(stack: Stack) -> None:
+    stack.pulumi("preview", "--expect-no-changes")
+    stack.pulumi("refresh", "--yes", "--expect-no-changes")
+    stack.pulumi("preview", "--expect-no-changes")
+
+
+def test_the_outputs_describe_the_stack_without_a_secret(stack: Stack) -> None:
+    outputs = stack.outputs()
+    runner = outputs["runners"]["docker"]
+    assert outputs["target"] == "docker-host"
+    assert outputs["network"] == stack.prefix
+    assert outputs["daemon"] == {
+        "endpoint": "tcp://docker:2376",
+        "transport": "tls",
+        "container": f"{stack.prefix}-dind",
+        "volume": f"{stack.prefix}-dind-data",
+    }
+    assert runner == {"id": runner["id"], "kind": "dind", "tags": [stack.name], "description": f"{stack.name} docker"}
+    assert "glrt-" not in json.dumps(outputs)
+    assert f'tags: ["{stack.name}"]' in outputs["ci_snippet"]
+
+
+def test_gitlab_knows_the_runner_as_the_settings_describe_it(stack: Stack, sandbox: Sandbox) -> None:
+    runner = sandbox.client.runners.get(stack.outputs()["runners"]["docker"]["id"])
+    assert runner.tag_list == [stack.name]
+    assert (runner.run_untagged, runner.access_level, runner.maximum_timeout) == (False, "ref_protected", 3600)
+    assert runner.maintenance_note == f"Managed by Pulumi: gitlab-dind-runners/{stack.name}, runner docker"
+
+
+def test_only_the_daemon_is_privileged_and_nothing_is_published(stack: Stack) -> None:
+    daemon, runner = inspect(f"{stack.prefix}-dind"), inspect(f"{stack.prefix}-runner")
+    assert daemon["HostConfig"]["Privileged"] is True
+    assert runner["HostConfig"]["Privileged"] is False
+    for container in (daemon, runner):
+        assert not any(container["NetworkSettings"]["Ports"].values())
+        assert "/var/run/docker.sock" not in json.dumps(container["Mounts"])
+    certificates = next(m for m in runner["Mounts"] if m["Destination"] == "/certs/client")
+    assert certificates["RW"] is False
+
+
+def test_everything_on_the_engine_carries_the_labels_of_stack_and_role(stack: Stack) -> None:
+    roles = [
+        "-dind",
+        "-dind-certs-ca",
+        "-dind-certs-client",
+        "-dind-data",
+        "-runner",
+        "-runner-config",
+        "-runner-config",
+    ]
+    assert stack.leftovers() == [stack.prefix, *(stack.prefix + role for role in roles)]
+    labels = inspect(f"{stack.prefix}-runner")["Config"]["Labels"]
+    assert labels["dindrunner.role"] == "runner"
+
+
+def test_a_plaintext_client_is_refused(stack: Stack) -> None:
+    assert "lient sent an HTTP request to an HTTPS server" in answer("docker", 2376, "plain", stack.prefix)
+
+
+def test_a_tls_client_without_a_certificate_is_refused(stack: Stack) -> None:
+    assert re.search("alert (bad certificate|certificate required)", answer("docker", 2376, "tls", stack.prefix))
+
+
+def test_the_plaintext_port_is_closed(stack: Stack) -> None:
+    assert "ConnectionRefusedError" in answer("docker", 2375, "plain", stack.prefix)
+
+
+@pytest.mark.parametrize("network", ["bridge", "another"])
+def test_the_daemon_is_out_of_reach_for_other_networks(stack: Stack, network: str) -> None:
+    address = inspect(f"{stack.prefix}-dind")["NetworkSettings"]["Networks"][stack.prefix]["IPAddress"]
+    if network == "another":
+        network = unique()
+        docker("network", "create", network)
+    try:
+        assert "timed out" in answer(address, 2376, "tls", network)
+    finally:
+        docker("network", "rm", network, check=False)
+
+
+def test_the_second_build_comes_from_the_cache(sandbox: Sandbox, project: GitLabProject) -> None:
+    cold = sandbox.finish(project, sandbox.run_pipeline(project, {"WHAT": "build"}), "build")
+    warm = sandbox.finish(project, sandbox.run_pipeline(project, {"WHAT": "build"}), "build")
+    assert "CACHED" not in cold
+    assert warm.count("CACHED") == 3, warm
+
+
+def test_a_setting_of_config_toml_changes_under_a_running_job(
+    stack: Stack, sandbox: Sandbox, project: GitLabProject
+) -> None:
+    before = inspect(f"{stack.prefix}-runner")["State"]["StartedAt"]
+    job_id, finish = start_long_job(sandbox, project)
+    stack.configure(concurrent=7)
+    stack.up()
+    assert "concurrent = 7" in stack.config_toml()
+    assert docker("exec", f"{stack.prefix}-runner", "stat", "--format=%a", "/etc/gitlab-runner/config.toml") == "600"
+    assert inspect(f"{stack.prefix}-runner")["State"]["StartedAt"] == before
+    end_long_job(stack, job_id)
+    finish()
+
+
+def test_a_running_job_survives_a_new_image_of_the_runner(
+    stack: Stack, sandbox: Sandbox, project: GitLabProject
+) -> None:
+    job_id, finish = start_long_job(sandbox, project)
+    stack.configure(runner_image=retagged(f"{stack.prefix}-runner"))
+    up = stack.start("up", "--yes", "--skip-preview")
+    time.sleep(5)
+    assert up.poll() is None, "up did not wait for the job"
+    end_long_job(stack, job_id)
+    output, _ = up.communicate(timeout=200)
+    assert up.returncode == 0, output
+    finish()
+
+
+def test_a_daemon_upgrade_lets_the_job_end_first_and_keeps_the_cache(
+    stack: Stack, sandbox: Sandbox, project: GitLabProject
+) -> None:
+    old = inspect(f"{stack.prefix}-dind")["Id"]
+    job_id, finish = start_long_job(sandbox, project)
+    stack.configure(daemon={"image": retagged(f"{stack.prefix}-dind")})
+    up = stack.start("up", "--yes", "--skip-preview")
+    time.sleep(5)
+    assert inspect(f"{stack.prefix}-dind")["Id"] == old, "the daemon went under the running job"
+    end_long_job(stack, job_id)
+    output, _ = up.communicate(timeout=200)
+    assert up.returncode == 0, output
+    finish()
+    assert inspect(f"{stack.prefix}-dind")["Id"] != old
+    warm = sandbox.finish(project, sandbox.run_pipeline(project, {"WHAT": "build"}), "build")
+    assert warm.count("CACHED") == 3, warm
+
+
+def test_no_secret_shows_in_previews_inspections_logs_or_plain_state(stack: Stack, sandbox: Sandbox) -> None:
+    token = re.findall(r'token = "(glrt-[^"]+)"', stack.config_toml())[0]
+    stack.configure(concurrent=8)
+    shown = stack.pulumi("preview", "--diff", "--show-secrets=false").stdout + stack.up()
+    shown += stack.pulumi("stack", "export").stdout
+    for container in ("dind", "runner", "runner-config"):
+        shown += docker("inspect", f"{stack.prefix}-{container}")
+        done = run("docker", "logs", f"{stack.prefix}-{container}", check=False)
+        shown += done.stdout + done.stderr
+    for secret in (token, sandbox.token):
+        assert secret not in shown
+    for file in stack.directory.rglob("state/**/*.json"):
+        assert not {token, sandbox.token} & set(re.split(r"[^\w-]+", file.read_text())), file
+
+
+def test_destroy_leaves_nothing_on_the_engine_nor_in_gitlab(stack: Stack, sandbox: Sandbox) -> None:
+    stack.pulumi("destroy", "--yes", "--skip-preview")
+    assert stack.leftovers() == []
+    assert [
+        r.description for r in sandbox.client.runners_all.list(all=True) if r.description.startswith(stack.name)
+    ] == []
+
+
+def start_long_job(sandbox: Sandbox, project: GitLabProject) -> tuple[int, Callable[[], None]]:
+    """Start a job that goes on until `end_long_job`; its ID, and what waits for its good end."""
+    running = sandbox.run_pipeline(project, {"WHAT": "long"})
+    job = sandbox.wait_for_job(project, running, "long", "running")
+    wait_for("the job's script", 60, lambda: "started" in trace(sandbox.job(project, running, "long")) or None)
+
+    def finish() -> None:
+        assert "ended well" in sandbox.finish(project, running, "long")
+
+    return job.id, finish
+
+
+def end_long_job(stack: Stack, job_id: int) -> None:
+    """Let the job's script go on, by ending the container in the daemon that it waits for."""
+    docker("exec", f"{stack.prefix}-dind", "docker", "kill", f"long-{job_id}")
+
+
+def retagged(container: str) -> str:
+    """Another name for a container's image, which makes the stack replace the container."""
+    image = inspect(container)["Config"]["Image"]
+    name = f"{image.rpartition(':')[0]}:{container}"
+    docker("tag", image, name)
+    return name

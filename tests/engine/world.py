@@ -1,0 +1,256 @@
+"""The real parts that engine and fault tests drive: the Pulumi CLI, the Docker engine, the sandbox GitLab, jobs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import gitlab
+import yaml
+from gitlab.v4.objects import Project as GitLabProject
+from gitlab.v4.objects import ProjectJob, ProjectPipeline
+
+ROOT = Path(__file__).resolve().parents[2]
+STEP_SECONDS = 300
+JOB_SECONDS = 240
+
+T = TypeVar("T")
+
+
+def wait_for(what: str, seconds: float, probe: Callable[[], T | None]) -> T:
+    """The first result of `probe` that is not None; AssertionError, naming `what`, after `seconds`."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if (found := probe()) is not None:
+            return found
+        time.sleep(0.5)
+    raise AssertionError(f"waited {seconds} s for {what}")
+
+
+def run(
+    *command: str, check: bool = True, seconds: float = STEP_SECONDS, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """A finished command with its output as text; AssertionError with that output where it failed."""
+    done = subprocess.run(command, text=True, capture_output=True, timeout=seconds, check=False, **options)
+    assert done.returncode == 0 or not check, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def docker(*arguments: str, check: bool = True, seconds: float = STEP_SECONDS) -> str:
+    """What a docker command printed, stripped."""
+    return run("docker", *arguments, check=check, seconds=seconds).stdout.strip()
+
+
+def inspect(container: str) -> Any:
+    """`docker inspect` of one container."""
+    return json.loads(docker("inspect", container))[0]
+
+
+def unique(prefix: str = "t") -> str:
+    """A name that no other test, nor another run, uses."""
+    return f"{prefix}-{uuid.uuid4().hex[:8]}"
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """A sandbox GitLab of the tests' own. info: the file that describes it."""
+
+    info: Path
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What the file says."""
+        return dict(json.loads(self.info.read_text()))
+
+    @property
+    def token(self) -> str:
+        """The root user's token."""
+        return Path(self.described["token_file"]).read_text().strip()
+
+    @property
+    def client(self) -> gitlab.Gitlab:
+        """The real API client."""
+        return gitlab.Gitlab(self.described["url"], private_token=self.token)
+
+    def fault(self, **fault: Any) -> None:
+        """Have the sandbox fail on purpose; see docs/sandbox.md."""
+        self.client.http_post("/../../-/sandbox/faults", post_data=fault)
+
+    def project(self, files: Mapping[str, str]) -> GitLabProject:
+        """A new project in the demo group whose default branch has these files."""
+        group = self.client.groups.get(self.described["group"])
+        project = self.client.projects.create({"name": unique("p"), "namespace_id": group.id})
+        for variable in self.client.projects.get(self.described["project"]).variables.list(all=True):
+            project.variables.create({"key": variable.key, "value": variable.value})
+        url = f"{self.described['url']}/{project.path_with_namespace}.git".replace("://", f"://root:{self.token}@")
+        with scratch_repository(files) as repository:
+            run("git", "push", "--quiet", url, "HEAD:refs/heads/main", cwd=repository)
+        return project
+
+    def run_pipeline(self, project: GitLabProject, variables: Mapping[str, str] | None = None) -> ProjectPipeline:
+        """Start a pipeline on the default branch."""
+        given = [{"key": key, "value": value} for key, value in (variables or {}).items()]
+        return project.pipelines.create({"ref": "main", "variables": given})
+
+    def job(self, project: GitLabProject, pipeline: ProjectPipeline, name: str) -> ProjectJob:
+        """A pipeline's job with its trace."""
+        found = next(job for job in pipeline.jobs.list(all=True) if job.name == name)
+        return project.jobs.get(found.id)
+
+    def wait_for_job(self, project: GitLabProject, pipeline: ProjectPipeline, name: str, *states: str) -> ProjectJob:
+        """The job once it is in one of the states."""
+
+        def probe() -> ProjectJob | None:
+            job = self.job(project, pipeline, name)
+            return job if job.status in states else None
+
+        try:
+            return wait_for(f"job {name} to be {' or '.join(states)}", JOB_SECONDS, probe)
+        except AssertionError as error:
+            job = self.job(project, pipeline, name)
+            raise AssertionError(f"{error}; it is {job.status}:\n{trace(job)}") from None
+
+    def finish(self, project: GitLabProject, pipeline: ProjectPipeline, name: str) -> str:
+        """The trace of a job that has to end well."""
+        job = self.wait_for_job(project, pipeline, name, "success", "failed", "canceled", "skipped")
+        assert job.status == "success", trace(job)
+        return trace(job)
+
+
+def trace(job: ProjectJob) -> str:
+    """A job's log."""
+    text = job.trace()
+    return text.decode() if isinstance(text, bytes) else str(text)
+
+
+@contextmanager
+def scratch_repository(files: Mapping[str, str]) -> Iterator[Path]:
+    """A git repository with one commit of these files."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name)
+        for file, text in files.items():
+            (path / file).parent.mkdir(parents=True, exist_ok=True)
+            (path / file).write_text(text)
+        identity = ("-c", "user.name=test", "-c", "user.email=test@example.com")
+        run("git", "init", "--quiet", "--initial-branch=main", cwd=path)
+        run("git", "add", "--all", cwd=path)
+        run("git", *identity, "commit", "--quiet", "--message=files [skip ci]", cwd=path)
+        yield path
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack of this very program, in a directory and a state of its own."""
+
+    directory: Path
+    name: str
+    environment: Mapping[str, str]
+
+    @property
+    def prefix(self) -> str:
+        """Prefix of its names on the engine."""
+        return f"gitlab-dind-runners-{self.name}"
+
+    @property
+    def has_resources(self) -> bool:
+        """Whether its state holds anything."""
+        states = (self.directory / "state").rglob(f"stacks/*/{self.name}.json")
+        return any(json.loads(state.read_text())["checkpoint"]["latest"].get("resources") for state in states)
+
+    def configure(self, **settings: Any) -> None:
+        """Write the stack's settings; the default is one dind runner for the demo project."""
+        given = {
+            "target": "docker-host",
+            "gitlab": {"url": "sandbox", "scope": "group", "group": "demo"},
+            "runners": [{"name": "docker", "tags": [self.name]}],
+            "drain_seconds": 120,
+            **settings,
+        }
+        text = yaml.safe_dump({"config": {"gitlab-dind-runners:settings": given}})
+        file = self.directory / f"Pulumi.{self.name}.yaml"
+        kept = (
+            [line for line in file.read_text().splitlines() if line.startswith("encryptionsalt")]
+            if file.exists()
+            else []
+        )
+        file.write_text("\n".join([*kept, text]))
+
+    def pulumi(
+        self, *arguments: str, check: bool = True, seconds: float = STEP_SECONDS
+    ) -> subprocess.CompletedProcess[str]:
+        """A pulumi command on this stack."""
+        return run(
+            "pulumi", *arguments, "--stack", self.name, "--non-interactive", "--color=never",
+            check=check, seconds=seconds, cwd=self.directory, env=dict(self.environment),
+        )  # fmt: skip
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """A pulumi command on this stack that runs on."""
+        return subprocess.Popen(
+            ["pulumi", *arguments, "--stack", self.name, "--non-interactive", "--color=never"],
+            text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=self.directory, env=dict(self.environment),
+        )  # fmt: skip
+
+    def up(self, check: bool = True) -> str:
+        """Bring it up; what that printed."""
+        done = self.pulumi("up", "--yes", "--skip-preview", check=check)
+        return done.stdout + done.stderr
+
+    def outputs(self) -> dict[str, Any]:
+        """Its outputs."""
+        return dict(json.loads(self.pulumi("stack", "output", "--json").stdout))
+
+    def config_toml(self) -> str:
+        """The runner's configuration as it stands in the volume."""
+        return docker("exec", f"{self.prefix}-runner", "cat", "/etc/gitlab-runner/config.toml")
+
+    def leftovers(self) -> list[str]:
+        """What of it is on the engine."""
+        label = f"label=dindrunner.stack={self.name}"
+        found = docker("ps", "--all", "--filter", label, "--format", "{{.Names}}").splitlines()
+        for kind in ("volume", "network"):
+            found += docker(kind, "ls", "--filter", label, "--format", "{{.Name}}").splitlines()
+        return sorted(found)
+
+
+def make_stack(directory: Path, name: str, environment: Mapping[str, str], sandbox: Sandbox) -> Stack:
+    """A new stack in `directory`, whose program is the working tree's."""
+    directory.mkdir(parents=True)
+    for entry in ("Pulumi.yaml", "__main__.py", "components", "stacks", ".venv"):
+        (directory / entry).symlink_to(ROOT / entry)
+    state = directory / "state"
+    state.mkdir()
+    private = {
+        **environment,
+        "PULUMI_BACKEND_URL": f"file://{state}",
+        "PULUMI_CONFIG_PASSPHRASE": "sandbox",
+        "DINDRUNNER_SANDBOX": str(sandbox.info),
+    }
+    stack = Stack(directory, name, private)
+    stack.configure()
+    stack.pulumi("stack", "init")
+    return stack
+
+
+def toolchain_environment() -> dict[str, str]:
+    """The environment of a shell that has sourced `.toolchain/env`."""
+    script = f". {ROOT}/.toolchain/env && env -0"
+    text = run("sh", "-c", script, env={**os.environ}).stdout
+    return dict(entry.split("=", 1) for entry in text.split("\0") if entry)
+
+
+def sandbox_images(sandbox: Sandbox) -> dict[str, str]:
+    """Names of the images that jobs use: in the sandbox's registry, and on the host's own engine."""
+    registry = sandbox.described["images"]
+    built = json.loads((ROOT / ".toolchain" / "images.json").read_text())
+    return {**registry, "host-job": built["job"], "host-helper": built["helper"]}
