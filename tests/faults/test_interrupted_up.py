@@ -120,7 +120,9 @@ def killed(stack: Stack, engine: WithholdingEngine, request: str) -> Iterator[in
 
 
 def _children(pid: int) -> list[int]:
-    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    # Each thread has its own.
+    lists = [path.read_text().split() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    children = [int(child) for found in lists for child in found]
     return children + [grandchild for child in children for grandchild in _children(child)]
 
 
