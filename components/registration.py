@@ -36,8 +36,9 @@ class RunnerRegistrationArgs:
 class RunnerRegistration(pulumi.ComponentResource):
     """A runner in GitLab, made through its API; GitLab answers with the token by which the runner authenticates.
 
-    Needs a GitLab provider whose token has the scope `create_runner` (or `api`) and the Owner role in the group, or
-    Maintainer in the project: https://docs.gitlab.com/api/users/#create-a-runner-linked-to-a-user
+    Needs a GitLab provider whose token has the scope `api`, or `create_runner`, `manage_runner` and `read_api` together,
+    and whose owner is Owner of the group, or Maintainer of the project:
+    https://docs.gitlab.com/api/users/#create-a-runner-linked-to-a-user
 
     runner_id: GitLab's ID of the runner. token: its authentication token (glrt-...), a secret.
     """

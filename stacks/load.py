@@ -49,7 +49,7 @@ def _load() -> Stack:
     if registers and not token:
         raise SettingsError(
             "gitlab:token: is missing: export GITLAB_TOKEN, or run: pulumi config set --secret gitlab:token "
-            "(a token with scope create_runner), or give every runner a token of its own"
+            "(a token with scope api), or give every runner a token of its own"
         )
     check_gitlab(settings.gitlab.url, token if registers else None)
     return Stack(

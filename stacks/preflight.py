@@ -49,7 +49,7 @@ def check_gitlab(url: str, token: str | None) -> None:
         )
     if token is not None and _get(url, probe, token).status == 401:
         raise SettingsError(
-            f"gitlab:token: is not accepted by {url}: it may be expired; create one with scope create_runner "
+            f"gitlab:token: is not accepted by {url}: it may be expired; create one with scope api "
             "and export it as GITLAB_TOKEN"
         )
 

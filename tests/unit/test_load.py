@@ -101,7 +101,7 @@ def test_a_missing_token_is_explained(token: str | None, monkeypatch: pytest.Mon
         monkeypatch.setenv("GITLAB_TOKEN", token)
     assert refusal(plain()) == (
         f"{WRONG}gitlab:token: is missing: export GITLAB_TOKEN, or run: pulumi config set --secret gitlab:token "
-        "(a token with scope create_runner), or give every runner a token of its own"
+        "(a token with scope api), or give every runner a token of its own"
     )
 
 

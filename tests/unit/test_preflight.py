@@ -127,7 +127,7 @@ def test_a_wrong_token_is_refused_without_being_repeated() -> None:
     with serving(gitlab) as server:
         message = refusal(server.url, "glpat-s3cret")
     assert message == (
-        f"gitlab:token: is not accepted by {server.url}: it may be expired; create one with scope create_runner and "
+        f"gitlab:token: is not accepted by {server.url}: it may be expired; create one with scope api and "
         "export it as GITLAB_TOKEN"
     )
 
