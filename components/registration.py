@@ -36,7 +36,7 @@ class RunnerRegistrationArgs:
 class RunnerRegistration(pulumi.ComponentResource):
     """A runner in GitLab, made through its API; GitLab answers with the token by which the runner authenticates.
 
-    Needs a GitLab provider whose token has the scope `api`, or `create_runner`, `manage_runner` and `read_api` together,
+    Needs a GitLab provider whose token has the scope `api`, or the three `create_runner`, `manage_runner`, `read_api`,
     and whose owner is Owner of the group, or Maintainer of the project:
     https://docs.gitlab.com/api/users/#create-a-runner-linked-to-a-user
 

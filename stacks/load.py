@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import pulumi
 
 from stacks import sandbox
+from stacks.mistakes import SettingsError
 from stacks.preflight import check_gitlab
-from stacks.settings import Settings, SettingsError, parse
+from stacks.settings import Settings, parse
 
 
 @dataclass(frozen=True, kw_only=True)

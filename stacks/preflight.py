@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from http.client import HTTPException
 
-from stacks.settings import SettingsError
+from stacks.mistakes import SettingsError
 
 TIMEOUT_SECONDS = 10
 MOST_BYTES = 65536

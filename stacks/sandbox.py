@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 
 from pydantic import ValidationError
 
-from stacks.settings import Model, SettingsError
+from stacks.mistakes import Model, SettingsError
 
 URL = "sandbox"
 PASSPHRASE = "sandbox"

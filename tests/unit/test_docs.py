@@ -13,7 +13,8 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from stacks import sandbox
-from stacks.settings import DockerHostSettings, Model, Settings, parse
+from stacks.mistakes import Model
+from stacks.settings import DockerHostSettings, Settings, parse
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(path.relative_to(ROOT) for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])

@@ -12,7 +12,8 @@ from pulumi.runtime import config as runtime_config
 
 from stacks import load as loading
 from stacks.load import Stack, load
-from stacks.settings import SettingsError, parse
+from stacks.mistakes import SettingsError
+from stacks.settings import parse
 from tests.unit.recording import Secret, run
 from tests.unit.samples import TOKEN, plain, runner
 

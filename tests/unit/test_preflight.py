@@ -14,8 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from stacks import preflight
+from stacks.mistakes import SettingsError
 from stacks.preflight import check_gitlab
-from stacks.settings import SettingsError
 
 TOKEN = "glpat-right"
 UNAUTHORIZED = json.dumps({"message": "401 Unauthorized"}).encode()

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from stacks import sandbox
-from stacks.settings import SettingsError, parse
+from stacks.mistakes import SettingsError
+from stacks.settings import parse
 from tests.unit.samples import plain, runner
 
 REMEDY = "start it and set DINDRUNNER_SANDBOX with: make up, then source .toolchain/env"

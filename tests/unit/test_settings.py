@@ -16,6 +16,7 @@ import components.transport
 import stacks.ci_snippet
 import stacks.settings
 from components.transport import Transport
+from stacks.mistakes import Model, SettingsError
 from stacks.settings import (
     DIND_IMAGE,
     JOB_IMAGE,
@@ -26,10 +27,8 @@ from stacks.settings import (
     Executor,
     GitLab,
     Kind,
-    Model,
     Network,
     Runner,
-    SettingsError,
     parse,
 )
 from tests.unit.samples import TOKEN, changed, plain, runner
