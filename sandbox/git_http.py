@@ -8,6 +8,7 @@ import binascii
 import contextlib
 import os
 import signal
+import tempfile
 from collections.abc import AsyncIterator
 
 from fastapi import APIRouter, Request, Response
@@ -47,13 +48,18 @@ async def serve(path: str, service: str, request: Request, sandbox: Box) -> Resp
         "REMOTE_USER": user["username"] if user else JOB_USER,
         **{variable: request.headers[name] for name, variable in _PASSED.items() if name in request.headers},
     }
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec("git", "http-backend", stdin=pipe, stdout=pipe, env=environment)
-    feeding = asyncio.create_task(_feed(process, request))
+    # All of it first: the backend may answer earlier, and once an answer has begun the rest cannot be read any more.
+    with tempfile.TemporaryFile() as spool:
+        async for chunk in request.stream():
+            spool.write(chunk)
+        spool.seek(0)
+        process = await asyncio.create_subprocess_exec(
+            "git", "http-backend", stdin=spool, stdout=asyncio.subprocess.PIPE, env=environment
+        )
     try:
         status, headers = await _head(process)
     except BaseException:
-        await _stop(process, feeding)
+        await _stop(process)
         raise
 
     async def body() -> AsyncIterator[bytes]:
@@ -64,7 +70,7 @@ async def serve(path: str, service: str, request: Request, sandbox: Box) -> Resp
                 # Before the answer ends: whoever pushed can ask for the pipeline at once.
                 await run_in_threadpool(_pushed, sandbox, project, user, before)
         finally:
-            await _stop(process, feeding)
+            await _stop(process)
 
     return StreamingResponse(body(), status, headers)
 
@@ -110,17 +116,6 @@ def _unauthorized() -> ApiError:
     return ApiError(401, {"message": "HTTP Basic: Access denied"}, {"WWW-Authenticate": 'Basic realm="GitLab"'})
 
 
-async def _feed(process: asyncio.subprocess.Process, request: Request) -> None:
-    if process.stdin is None:
-        return
-    # A backend that has heard enough closes its end first.
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        async for chunk in request.stream():
-            process.stdin.write(chunk)
-            await process.stdin.drain()
-    process.stdin.close()
-
-
 async def _head(process: asyncio.subprocess.Process) -> tuple[int, dict[str, str]]:
     """The status and headers that a CGI program prints before its body."""
     status, headers = 200, {}
@@ -135,9 +130,8 @@ async def _head(process: asyncio.subprocess.Process) -> tuple[int, dict[str, str
     return status, headers
 
 
-async def _stop(process: asyncio.subprocess.Process, feeding: asyncio.Task[None]) -> None:
-    """Leaves neither the program nor its feeder behind, also where the client went away."""
-    feeding.cancel()
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    """Does not leave the program behind where the client went away."""
     if process.stdout is None or not process.stdout.at_eof():
         # Not process.terminate(): that would take the exit status away from asyncio, which complains.
         with contextlib.suppress(ProcessLookupError):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from sandbox.core import NULL_SHA
 from sandbox.store import Row
+from toolchain.shared import whole_directory
 
 _LIMIT = 60.0
 _LEFTOVERS = "__pycache__/\n*.pyc\n.pytest_cache/\n.mypy_cache/\n.ruff_cache/\n.venv/\n"
@@ -33,12 +34,13 @@ class Repository:
 
     def create(self, branch: str) -> None:
         """Makes it, empty, unless it is there; `branch` is what its HEAD names."""
-        if (self.path / "HEAD").exists():
+        if self.path.exists():
             return
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._git("init", "--quiet", "--bare", f"--initial-branch={branch}", ".")
-        self._git("config", "http.receivepack", "true")
-        self._git("config", "uploadpack.allowAnySHA1InWant", "true")  # a runner fetches a pipeline's commit
+        with whole_directory(self.path) as path:
+            made = Repository(path)
+            made._git("init", "--quiet", "--bare", f"--initial-branch={branch}", ".")
+            made._git("config", "http.receivepack", "true")
+            made._git("config", "uploadpack.allowAnySHA1InWant", "true")  # a runner fetches a pipeline's commit
 
     def sha(self, revision: str) -> str | None:
         """The commit of a branch, a tag or an abbreviated hash; None where there is none."""

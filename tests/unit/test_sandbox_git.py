@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import requests
 from gitlab.v4.objects import Project
 
 from sandbox import seed
+from sandbox.repository import Repository
 from tests.unit.live_sandbox import Live, git, running
 
 CI = "job: {script: [x]}\n"
@@ -37,13 +39,14 @@ def test_a_push_is_there_for_the_next_clone_and_starts_a_pipeline(live: Live, tm
     url = address(live, project, live.token)
     git("clone", "--quiet", url, str(tmp_path / "a"))
     git("checkout", "--quiet", "-B", "main", cwd=tmp_path / "a")
-    commit(tmp_path / "a", {".gitlab-ci.yml": CI, "large": "0123456789" * 300_000})
+    (tmp_path / "a" / "large").write_bytes(content := os.urandom(3_000_000))  # incompressible: as large on the way
+    commit(tmp_path / "a", {".gitlab-ci.yml": CI})
     git("push", "--quiet", "origin", "main", cwd=tmp_path / "a")
     (pipeline,) = project.pipelines.list(get_all=True)
     head = git("rev-parse", "HEAD", cwd=tmp_path / "a").stdout.strip()
     assert (pipeline.source, pipeline.ref, pipeline.sha) == ("push", "main", head)
     git("clone", "--quiet", "--depth", "1", url, str(tmp_path / "b"))
-    assert (tmp_path / "b" / "large").stat().st_size == 3_000_000
+    assert (tmp_path / "b" / "large").read_bytes() == content
 
 
 def test_skip_ci_in_the_message_starts_no_pipeline(live: Live, tmp_path: Path) -> None:
@@ -134,7 +137,25 @@ def test_the_demo_project_follows_the_samples_files(live: Live, tmp_path: Path) 
         if path.is_file() and not {"__pycache__", ".pytest_cache", ".ruff_cache", ".mypy_cache"} & set(path.parts)
     }
     assert [variable.key for variable in project.variables.list(get_all=True)] == ["PYTHON_IMAGE"]
-    assert project.ci_lint.get().valid
+
+
+def test_a_repository_whose_making_was_interrupted_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = Repository(tmp_path / "1.git")
+
+    def killed(made: Repository, *arguments: str) -> str:
+        if arguments[0] == "config":
+            raise KeyboardInterrupt
+        return made._run(arguments).decode()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Repository, "_git", killed)
+        with pytest.raises(KeyboardInterrupt):
+            repository.create("main")
+    assert list(tmp_path.iterdir()) == []
+    repository.create("main")
+    assert repository._git("config", "http.receivepack") == "true\n"
 
 
 @pytest.mark.parametrize(
