@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 from typing import Any
@@ -21,13 +22,14 @@ from sandbox.gate import Fault, Faults, Gate, Peers
 from sandbox.params import Given
 
 SWEEP_SECONDS = 5.0
+_LOG = logging.getLogger("uvicorn.error")
 
 ABOUT = {
     "what": "A small GitLab for trying out gitlab-dind-runners. It is not GitLab.",
     "does": [
         "runners: create, read, update, delete, list, rotate tokens (REST), with personal access tokens and scopes",
         "jobs: request, trace, update, artifacts, as gitlab-runner wants them",
-        "git over HTTP, groups, projects, CI/CD variables, branches, commits",
+        "git over HTTP, groups, projects, CI/CD variables, commits",
         "pipelines from a simple .gitlab-ci.yml; what is not supported in it is refused by name",
     ],
     "does_not": [
@@ -94,7 +96,10 @@ def create_app(sandbox: Sandbox, *, peers: Peers | None = None) -> Gate:
 async def _sweeping(app: FastAPI) -> AsyncIterator[None]:
     async def sweep() -> None:
         while True:
-            await run_in_threadpool(pipelines.sweep, app.state.sandbox)
+            try:
+                await run_in_threadpool(pipelines.sweep, app.state.sandbox)
+            except Exception:
+                _LOG.exception("looking for lost jobs and old artifacts failed; the next try is in %s s", SWEEP_SECONDS)
             await asyncio.sleep(SWEEP_SECONDS)
 
     task = asyncio.create_task(sweep())

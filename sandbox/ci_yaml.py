@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from sandbox.ci_rules import RuleError, check_expression
+from sandbox.ci_rules import RuleError, holds
 
 DEFAULT_STAGES = ("build", "test", "deploy")
 _DEFAULT_KEYS = {
@@ -21,35 +21,21 @@ _DEFAULT_KEYS = {
     *("retry", "timeout", "interruptible"),
 }
 _JOB_KEYS = _DEFAULT_KEYS | {
-    *("stage", "variables", "script", "needs", "dependencies", "rules", "only", "except", "when"),
-    *("allow_failure", "extends", "inherit"),
+    *("stage", "variables", "script", "needs", "dependencies", "rules", "when", "allow_failure", "extends"),
 }
-_GLOBAL_KEYS = {"default", "stages", "variables", "workflow"}
+_GLOBAL_KEYS = {"default", "stages", "variables"}
 _OLD_DEFAULTS = ("image", "services", "before_script", "after_script", "cache")
 """Keywords that may also stand at the top of the file instead of below `default`."""
 
-# GitLab knows these and the sandbox does not: the message has to tell them from misspelt ones.
-_NOT_HERE = {
-    *("include", "spec", "pages", "coverage", "dast_configuration", "environment", "hooks", "id_tokens", "identity"),
-    *("manual_confirmation", "parallel", "publish", "release", "resource_group", "secrets", "start_in", "trigger"),
-    *("run", "type", "types"),
-}
-_ARTIFACT_KEYS = {
-    "paths",
-    "exclude",
-    "name",
-    "expire_in",
-    "when",
-    "untracked",
-    "expose_as",
-    "reports",
-    "access",
-    "public",
-}
+_NOT_HERE = {"include", "spec", "workflow", "pages"}
+"""Keywords at the top of the file that are no jobs."""
+_ARTIFACT_KEYS = {"paths", "exclude", "name", "expire_in", "when", "untracked", "reports"}
 _CACHE_KEYS = {"key", "paths", "untracked", "policy", "when"}
 _JOB_WHEN = ("on_success", "on_failure", "always", "never")
 _ARTIFACT_WHEN = ("on_success", "on_failure", "always")
 _POLICIES = ("pull-push", "pull", "push")
+_LONGEST = 10 * 365 * 86400
+"""Seconds of the longest duration."""
 _UNITS = {
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1),
     **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60),
@@ -76,9 +62,7 @@ class Config:
     stages: tuple[str, ...]
     variables: dict[str, str]
     jobs: dict[str, dict[str, Any]]
-    workflow_rules: list[dict[str, Any]] | None
     warnings: list[str]
-    merged: str
 
 
 @dataclass
@@ -92,16 +76,12 @@ class _Reader:
         self.errors.append(f"{where} {what}")
 
     def keys(self, where: str, value: Any, allowed: set[str]) -> dict[str, Any]:
-        """The mapping that `value` has to be, without the keys that nobody knows or the sandbox does not support."""
+        """The mapping that `value` has to be, without the keys that the sandbox does not know."""
         if not isinstance(value, Mapping):
             self.wrong(where, "config should be a hash")
             return {}
-        unknown = sorted(str(key) for key in value if key not in allowed)
-        for key in unknown:
-            if key in _NOT_HERE:
-                self.wrong(f"{where}:{key}", "is not supported by the sandbox GitLab: leave it out")
-        if misspelt := [key for key in unknown if key not in _NOT_HERE]:
-            self.wrong(where, f"config contains unknown keys: {', '.join(misspelt)}")
+        for key in sorted(str(key) for key in value if key not in allowed):
+            self.wrong(f"{where}:{key}", "is not supported by the sandbox GitLab: leave it out")
         return {str(key): item for key, item in value.items() if key in allowed}
 
     def text(self, where: str, value: Any, default: str = "") -> str:
@@ -178,7 +158,7 @@ class _Reader:
             for key in found
             if key in ("entrypoint", "command", "pull_policy")
         }
-        return {**found, **lists}
+        return {**{key: self.text(f"{where}:{key}", found[key]) for key in found if key not in lists}, **lists}
 
     def services(self, where: str, value: Any) -> list[dict[str, Any]]:
         if not isinstance(value, list | None):
@@ -191,9 +171,8 @@ class _Reader:
         if value is None:
             return None
         found = self.keys(where, value, _ARTIFACT_KEYS)
-        for key in ("reports", "expose_as", "access", "public"):
-            if key in found:
-                self.warnings.append(f"{where}:{key} is ignored by the sandbox GitLab")
+        if "reports" in found:
+            self.warnings.append(f"{where}:reports is ignored by the sandbox GitLab")
         result = {
             "name": self.text(f"{where}:name", found.get("name")),
             "untracked": self.flag(f"{where}:untracked", found.get("untracked")),
@@ -227,23 +206,13 @@ class _Reader:
             )
         return result
 
-    def retry(self, where: str, value: Any) -> dict[str, Any]:
-        found = self.keys(where, value, {"max", "when"}) if isinstance(value, Mapping) else {"max": value or 0}
-        most = found.get("max", 0)
+    def retry(self, where: str, value: Any) -> dict[str, int]:
+        found = self.keys(where, value, {"max"}).get("max") if isinstance(value, Mapping) else value
+        most = 0 if found is None else found
         if not isinstance(most, int) or not 0 <= most <= 2:
-            self.wrong(f"{where}:max" if isinstance(value, Mapping) else where, "should be an integer from 0 to 2")
+            self.wrong(where, "should be an integer from 0 to 2")
             most = 0
-        return {"max": most, "when": self.texts(f"{where}:when", found.get("when")) or ["always"]}
-
-    def allow_failure(self, where: str, value: Any) -> bool | list[int]:
-        if not isinstance(value, Mapping):
-            return self.flag(where, value)
-        codes = self.keys(where, value, {"exit_codes"}).get("exit_codes")
-        codes = [codes] if isinstance(codes, int) else codes
-        if not isinstance(codes, list) or not all(isinstance(code, int) for code in codes):
-            self.wrong(f"{where}:exit_codes", "should be an array of integers or an integer")
-            return False
-        return codes
+        return {"max": most}
 
     def needs(self, where: str, value: Any) -> list[dict[str, Any]] | None:
         if value is None:
@@ -257,48 +226,45 @@ class _Reader:
             if "job" not in found:
                 self.wrong(where, "config should name a job of this pipeline")
                 continue
-            flags = {"artifacts": found.get("artifacts", True), "optional": found.get("optional", False)}
+            flags = {name: self.flag(where, found.get(name), name == "artifacts") for name in ("artifacts", "optional")}
             result.append({"job": self.text(where, found["job"]), **flags})
         return result
 
-    def rules(self, where: str, value: Any, *, workflow: bool = False) -> list[dict[str, Any]] | None:
+    def rules(self, where: str, value: Any) -> list[dict[str, Any]] | None:
         if value is None:
             return None
         result = []
-        allowed = {"if", "when", "variables"} | (set() if workflow else {"allow_failure"})
         for number, item in enumerate(_flat(value)):
             here = f"{where}:rules:rule[{number}]"
-            for key in ("changes", "exists", "needs", "auto_cancel", "interruptible"):
-                if isinstance(item, Mapping) and key in item:
-                    self.wrong(f"{here}:{key}", "is not supported by the sandbox GitLab: leave it out")
-                    item = {name: rest for name, rest in item.items() if name != key}
-            found = self.keys(here, item, allowed)
+            found = self.keys(here, item, {"if", "when", "variables", "allow_failure"})
+            found = {key: setting for key, setting in found.items() if setting is not None}
             try:
-                if found.get("if") is not None:
-                    check_expression(self.text(f"{here}:if", found["if"]))
-            except RuleError:
-                self.wrong(here, "if invalid expression syntax")
-            choices = ("always", "never") if workflow else _JOB_WHEN
+                if "if" in found:
+                    holds(self.text(f"{here}:if", found["if"]), {})
+            except RuleError as error:
+                self.wrong(here, f"if {error}")
             if "when" in found:
-                self.choice(f"{here}:when", found["when"], choices)
+                self.choice(f"{here}:when", found["when"], _JOB_WHEN)
+            if "allow_failure" in found:
+                self.flag(f"{here}:allow_failure", found["allow_failure"])
             result.append({**found, "variables": self.variables(f"{here}:variables", found.get("variables"))})
         return result
-
-    def refs(self, where: str, value: Any) -> list[str] | None:
-        if value is None:
-            return None
-        if isinstance(value, Mapping):
-            value = self.keys(where, value, {"refs"}).get("refs")
-        return self.texts(where, value)
 
 
 def parse(text: str | bytes) -> Config:
     """The whole file. Raises CiYamlError with everything that is wrong with it."""
     try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        return _parse(yaml.safe_load(text))
+    except RecursionError:
+        raise CiYamlError(
+            ["Invalid configuration format: it is nested too deeply, or an anchor contains itself"]
+        ) from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that there is not
         hint = ": `!reference` is not supported by the sandbox GitLab" if "!reference" in str(error) else ""
         raise CiYamlError([f"Invalid configuration format{hint}: {' '.join(str(error).split())}"]) from None
+
+
+def _parse(raw: Any) -> Config:
     if not isinstance(raw, dict) or not raw:
         raise CiYamlError(
             ["Please provide content of .gitlab-ci.yml" if raw is None else "Invalid configuration format"]
@@ -309,16 +275,14 @@ def parse(text: str | bytes) -> Config:
         reader.wrong(key, f"is not supported by the sandbox GitLab: {remedy}")
     defaults = reader.keys("default", raw.get("default", {}), _DEFAULT_KEYS)
     defaults = {key: raw[key] for key in _OLD_DEFAULTS if key in raw} | defaults
-    workflow = reader.keys("workflow", raw.get("workflow", {}), {"rules", "name"})
     stages = (".pre", *(reader.texts("stages", raw.get("stages")) or DEFAULT_STAGES), ".post")
     special = _GLOBAL_KEYS | _NOT_HERE | set(_OLD_DEFAULTS)
     templates = {str(key): value for key, value in raw.items() if key not in special}
-    jobs, merged = {}, {}
-    for name in templates:
-        if name.startswith("."):
-            continue
-        merged[name] = _extended(name, templates, reader)
-        jobs[name] = _job(name, merged[name], defaults, stages, reader)
+    jobs = {
+        name: _job(name, _extended(name, templates, reader), defaults, stages, reader)
+        for name in templates
+        if not name.startswith(".")
+    }
     if not jobs:
         reader.wrong("jobs", "config should contain at least one visible job")
     _check_references(jobs, stages, reader)
@@ -326,9 +290,7 @@ def parse(text: str | bytes) -> Config:
         stages=stages,
         variables=reader.variables("variables", raw.get("variables")),
         jobs=jobs,
-        workflow_rules=reader.rules("workflow", workflow.get("rules"), workflow=True),
         warnings=reader.warnings,
-        merged=yaml.safe_dump({key: raw[key] for key in raw if key in special} | merged, sort_keys=False),
     )
     if reader.errors:
         raise CiYamlError(reader.errors)
@@ -338,27 +300,19 @@ def parse(text: str | bytes) -> Config:
 def _job(name: str, raw: Any, defaults: Mapping[str, Any], stages: tuple[str, ...], reader: _Reader) -> dict[str, Any]:
     where = f"jobs:{name}"
     own = reader.keys(where, raw, _JOB_KEYS)
-    inherit = reader.keys(f"{where}:inherit", own.get("inherit", {}), {"default", "variables"})
-    for key, kept in inherit.items():
-        if not isinstance(kept, bool) and not isinstance(kept, list):
-            reader.wrong(f"{where}:inherit:{key}", "should be a boolean or an array of strings")
-    taken = inherit.get("default", True)
-    found = {key: value for key, value in defaults.items() if taken is True or (taken and key in taken)} | own
+    found = dict(defaults) | own
     if "script" not in found:
         reader.wrong(where, "script can't be blank")
     stage = reader.text(f"{where}:stage", found.get("stage"), "test")
     if stage not in stages:
         reader.wrong(f"{name} job:", f"chosen stage {stage} does not exist; available stages are {', '.join(stages)}")
         stage = stages[-1]
-    if found.get("rules") is not None and ("only" in found or "except" in found):
-        reader.wrong(where, "config key may not be used with `rules`: only, except")
     return {
         "name": name,
         "stage": stage,
         "image": reader.image(f"{where}:image", found.get("image")),
         "services": reader.services(f"{where}:services", found.get("services")),
         "variables": reader.variables(f"{where}:variables", found.get("variables")),
-        "global_variables": inherit.get("variables", True),
         "before_script": reader.script(f"{where}:before_script", found.get("before_script")),
         "script": reader.script(f"{where}:script", found.get("script")),
         "after_script": reader.script(f"{where}:after_script", found.get("after_script")),
@@ -368,10 +322,8 @@ def _job(name: str, raw: Any, defaults: Mapping[str, Any], stages: tuple[str, ..
         "needs": reader.needs(f"{where}:needs", found.get("needs")),
         "dependencies": None if found.get("dependencies") is None else reader.texts(where, found["dependencies"]),
         "rules": reader.rules(where, found.get("rules")),
-        "only": reader.refs(f"{where}:only", found.get("only")),
-        "except": reader.refs(f"{where}:except", found.get("except")),
         "when": reader.choice(f"{where}:when", found.get("when"), _JOB_WHEN),
-        "allow_failure": reader.allow_failure(f"{where}:allow_failure", found.get("allow_failure")),
+        "allow_failure": reader.flag(f"{where}:allow_failure", found.get("allow_failure")),
         "retry": reader.retry(f"{where}:retry", found.get("retry")),
         "timeout": reader.seconds(f"{where}:timeout", found.get("timeout")),
     }
@@ -421,13 +373,11 @@ def _flat(value: Any) -> list[Any]:
 
 def duration(value: Any) -> int:
     """Seconds of a duration as GitLab writes them (`3600`, `20 minutes`, `1h 30m`). Raises ValueError for others."""
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-        return value
     text = str(value).strip().lower()
-    if text.isdigit() and int(text) > 0:
-        return int(text)
-    pairs = re.findall(r"(\d+(?:\.\d+)?)\s*([a-z]+)", text)
-    rest = re.sub(r"(\d+(?:\.\d+)?)\s*([a-z]+)|,|\band\b|\s", "", text)
-    if not pairs or rest or any(unit not in _UNITS for _, unit in pairs):
+    text = f"{text} s" if re.fullmatch("[0-9]+", text) else text
+    pairs = re.findall(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]+)", text)
+    rest = re.sub(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]+)|,|\band\b|\s", "", text)
+    seconds = sum(float(number) * _UNITS.get(unit, 0) for number, unit in pairs)
+    if rest or any(unit not in _UNITS for _, unit in pairs) or not 1 <= seconds <= _LONGEST:
         raise ValueError(f"{value!r} is no duration")
-    return round(sum(float(number) * _UNITS[unit] for number, unit in pairs))
+    return round(seconds)

@@ -6,10 +6,16 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Request
 from starlette.datastructures import UploadFile
 
 from sandbox.core import ApiError
+
+_LARGEST = 2**31 - 1
+"""Of whole numbers: what GitLab's columns hold."""
+
+Id = Annotated[int, Path(le=_LARGEST)]
+"""The number of something, as part of an address."""
 
 _TRUE, _FALSE = {"true", "t", "1", "on", "yes"}, {"false", "f", "0", "off", "no"}
 
@@ -47,7 +53,10 @@ class Params:
         try:
             if isinstance(value, bool | float):
                 raise ValueError
-            return int(value)
+            number = int(value)
+            if abs(number) > _LARGEST:
+                raise ValueError
+            return number
         except (TypeError, ValueError):
             self._errors.append(f"{name} is invalid")
             return None
@@ -93,7 +102,7 @@ async def _read(request: Request) -> Params:
     elif kind == "application/json" and (body := await request.body()):
         try:
             parsed = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ApiError(400, {"error": "Invalid json: the request's body cannot be read"}) from None
         if not isinstance(parsed, dict):
             raise ApiError(400, {"error": "Invalid json: the request's body has to be an object"})

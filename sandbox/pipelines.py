@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sandbox import ci_yaml, variables
-from sandbox.ci_rules import matching_rule, selected
+from sandbox.ci_rules import matching_rule
 from sandbox.core import NULL_SHA, ApiError, Sandbox
 from sandbox.repository import Repository
 from sandbox.store import Row, now, seconds_between
@@ -92,21 +92,12 @@ def _refused(*messages: str) -> ApiError:
 
 def _selected_jobs(sandbox: Sandbox, project: Row, pipeline: Row, config: ci_yaml.Config) -> list[dict[str, Any]]:
     """The jobs whose rules hold, with variables merged and tags expanded."""
-    workflow = matching_rule(config.workflow_rules, variables.for_rules(sandbox, project, pipeline, config.variables))
-    if workflow is None:
-        return []
-    shared = config.variables | dict(workflow.get("variables", {}))
     jobs = []
     for spec in config.jobs.values():
-        inherited = spec["global_variables"]
-        own = {key: value for key, value in shared.items() if inherited is True or (inherited and key in inherited)}
-        own |= spec["variables"]
+        own = config.variables | spec["variables"]
         known = variables.for_rules(sandbox, project, pipeline, own)
         rule = matching_rule(spec["rules"], known)
         if rule is None or spec["when"] == "never":
-            continue
-        where = {"ref": pipeline["ref"], "tag": pipeline["tag"], "source": pipeline["source"]}
-        if spec["rules"] is None and not selected(spec["only"], spec["except"], **where):
             continue
         jobs.append(
             spec
@@ -203,26 +194,18 @@ def _update_pipeline(sandbox: Sandbox, pipeline_id: int) -> None:
 
 def finish(
     sandbox: Sandbox, job: Row, status: str, *, failure_reason: str | None = None, exit_code: int | None = None
-) -> None:
-    """Ends a job, retries it where `retry` says so, and moves its pipeline on."""
-    spec = job["spec"]
-    allowed = spec["allow_failure"]
-    may_fail = exit_code in allowed if isinstance(allowed, list) else bool(allowed)
+) -> bool:
+    """Ends a job, retries it where `retry` says so, and moves its pipeline on; False where it does not run any more."""
     reason = (failure_reason or "unknown_failure") if status == "failed" else None
+    sql = "UPDATE jobs SET status = ?, failure_reason = ?, exit_code = ?, finished_at = ?"
     with sandbox.store.transaction():
-        sandbox.store.update(
-            "jobs",
-            job["id"],
-            status=status,
-            allow_failure=may_fail,
-            failure_reason=reason,
-            exit_code=exit_code,
-            finished_at=now(),
-        )
-        wanted = {"always", reason} & set(spec["retry"]["when"])
-        if reason and wanted and job["attempt"] < spec["retry"]["max"]:
+        values = (status, reason, exit_code, now(), job["id"])
+        if not sandbox.store.execute(f"{sql} WHERE id = ? AND status = 'running'", *values):
+            return False
+        if reason and job["attempt"] < job["spec"]["retry"]["max"]:
             _clone(sandbox, job, job["attempt"] + 1)
         process(sandbox, job["pipeline_id"])
+        return True
 
 
 def retry_job(sandbox: Sandbox, job: Row) -> Row:

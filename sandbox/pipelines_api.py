@@ -13,9 +13,8 @@ from fastapi import APIRouter, Request, Response
 
 from sandbox import ci_yaml, pipelines
 from sandbox.auth import Box, Project, User
-from sandbox.core import ApiError, Sandbox, not_found
-from sandbox.params import Given
-from sandbox.repository import Repository
+from sandbox.core import ApiError, Sandbox, bad_request, not_found
+from sandbox.params import Given, Id
 from sandbox.runner_api import artifacts_file
 from sandbox.store import Row
 from sandbox.views import as_job, as_pipeline, paginate
@@ -50,46 +49,30 @@ def _pipeline_variables(value: Any) -> list[Row]:
 
 @router.get("/projects/{id}/pipelines")
 def list_pipelines(request: Request, sandbox: Box, project: Project) -> Response:
-    """The pipelines, newest first; `status`, `ref`, `sha`, `source` choose."""
+    """The pipelines, newest first."""
     rows = sandbox.store.all("SELECT * FROM pipelines WHERE project_id = ? ORDER BY id DESC", project["id"])
-    wanted = {
-        key: request.query_params[key] for key in ("status", "ref", "sha", "source") if key in request.query_params
-    }
-    chosen = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
-    return paginate(request, chosen, lambda row: as_pipeline(sandbox, row))
+    return paginate(request, rows, lambda row: as_pipeline(sandbox, row))
 
 
 @router.get("/projects/{id}/pipelines/{pipeline_id}")
-def get_pipeline(pipeline_id: str, sandbox: Box, project: Project) -> Row:
-    """A pipeline; `latest` is the newest of the default branch."""
-    if pipeline_id != "latest":
-        return as_pipeline(sandbox, _pipeline(sandbox, project, pipeline_id))
-    sql = "SELECT * FROM pipelines WHERE project_id = ? AND ref = ? ORDER BY id DESC"
-    row = sandbox.store.one(sql, project["id"], project["default_branch"])
-    if row is None:
-        raise not_found("Pipeline")
-    return as_pipeline(sandbox, row)
+def get_pipeline(pipeline_id: Id, sandbox: Box, project: Project) -> Row:
+    """A pipeline."""
+    return as_pipeline(sandbox, _pipeline(sandbox, project, pipeline_id))
 
 
 @router.get("/projects/{id}/pipelines/{pipeline_id}/jobs")
-def list_pipeline_jobs(pipeline_id: str, request: Request, sandbox: Box, project: Project, given: Given) -> Response:
-    """The jobs of a pipeline, newest first; `scope` chooses statuses, `include_retried` adds those that were."""
+def list_pipeline_jobs(pipeline_id: Id, request: Request, sandbox: Box, project: Project, given: Given) -> Response:
+    """The jobs of a pipeline, newest first; `include_retried` adds those that were."""
     pipeline = _pipeline(sandbox, project, pipeline_id)
     retried = given.boolean("include_retried")
     given.check()
     rows = sandbox.store.all("SELECT * FROM jobs WHERE pipeline_id = ? ORDER BY id DESC", pipeline["id"])
-    return _listed_jobs(request, sandbox, given, [row for row in rows if retried or not row["retried"]])
-
-
-@router.get("/projects/{id}/pipelines/{pipeline_id}/variables")
-def pipeline_variables(pipeline_id: str, sandbox: Box, project: Project) -> list[Row]:
-    """The variables that a pipeline was started with."""
-    variables: list[Row] = _pipeline(sandbox, project, pipeline_id)["variables"]
-    return variables
+    shown = [row for row in rows if retried or not row["retried"]]
+    return paginate(request, shown, lambda row: as_job(sandbox, row))
 
 
 @router.post("/projects/{id}/pipelines/{pipeline_id}/{action}", status_code=201)
-def change_pipeline(pipeline_id: str, action: str, sandbox: Box, project: Project) -> Row:
+def change_pipeline(pipeline_id: Id, action: str, sandbox: Box, project: Project) -> Row:
     """`retry` or `cancel`."""
     known = {"retry": pipelines.retry_pipeline, "cancel": pipelines.cancel_pipeline}
     if action not in known:
@@ -97,7 +80,7 @@ def change_pipeline(pipeline_id: str, action: str, sandbox: Box, project: Projec
     return as_pipeline(sandbox, known[action](sandbox, _pipeline(sandbox, project, pipeline_id)["id"]))
 
 
-def _pipeline(sandbox: Sandbox, project: Row, pipeline_id: str) -> Row:
+def _pipeline(sandbox: Sandbox, project: Row, pipeline_id: int) -> Row:
     sql = "SELECT * FROM pipelines WHERE id = ? AND project_id = ?"
     row = sandbox.store.one(sql, pipeline_id, project["id"])
     if row is None:
@@ -106,53 +89,47 @@ def _pipeline(sandbox: Sandbox, project: Row, pipeline_id: str) -> Row:
 
 
 @router.get("/projects/{id}/jobs")
-def list_jobs(request: Request, sandbox: Box, project: Project, given: Given) -> Response:
+def list_jobs(request: Request, sandbox: Box, project: Project) -> Response:
     """The jobs of a project, newest first."""
     rows = sandbox.store.all("SELECT * FROM jobs WHERE project_id = ? ORDER BY id DESC", project["id"])
-    return _listed_jobs(request, sandbox, given, rows)
-
-
-def _listed_jobs(request: Request, sandbox: Box, given: Given, rows: list[Row]) -> Response:
-    scope = given.strings("scope")
-    given.check()
-    return paginate(
-        request, [row for row in rows if not scope or row["status"] in scope], lambda row: as_job(sandbox, row)
-    )
+    return paginate(request, rows, lambda row: as_job(sandbox, row))
 
 
 @router.get("/projects/{id}/jobs/{job_id}")
-def get_job(job_id: int, sandbox: Box, project: Project) -> Row:
+def get_job(job_id: Id, sandbox: Box, project: Project) -> Row:
     """A job."""
     return as_job(sandbox, _job(sandbox, project, job_id))
 
 
 @router.get("/projects/{id}/jobs/{job_id}/trace")
-def get_trace(job_id: int, sandbox: Box, project: Project) -> Response:
+def get_trace(job_id: Id, sandbox: Box, project: Project) -> Response:
     """What a job printed, so far."""
     path = sandbox.trace(_job(sandbox, project, job_id)["id"])
     return Response(path.read_bytes() if path.exists() else b"", media_type="text/plain")
 
 
 @router.get("/projects/{id}/jobs/{job_id}/artifacts")
-def get_artifacts(job_id: int, sandbox: Box, project: Project) -> Response:
+def get_artifacts(job_id: Id, sandbox: Box, project: Project) -> Response:
     """A job's artifacts, a zip archive."""
     return artifacts_file(sandbox, _job(sandbox, project, job_id))
 
 
 @router.get("/projects/{id}/jobs/{job_id}/artifacts/{file:path}")
-def get_artifact(job_id: int, file: str, sandbox: Box, project: Project) -> Response:
+def get_artifact(job_id: Id, file: str, sandbox: Box, project: Project) -> Response:
     """One file of a job's artifacts."""
     job = _job(sandbox, project, job_id)
     artifacts_file(sandbox, job)
-    with zipfile.ZipFile(sandbox.artifacts(job["id"])) as archive:
-        try:
+    try:
+        with zipfile.ZipFile(sandbox.artifacts(job["id"])) as archive:
             return Response(archive.read(file.replace("%2F", "/")), media_type="application/octet-stream")
-        except KeyError:
-            raise not_found() from None
+    except KeyError:
+        raise not_found() from None
+    except zipfile.BadZipFile:
+        raise bad_request("the artifacts of this job are no zip archive") from None
 
 
 @router.post("/projects/{id}/jobs/{job_id}/{action}", status_code=201)
-def change_job(job_id: int, action: str, sandbox: Box, project: Project) -> Row:
+def change_job(job_id: Id, action: str, sandbox: Box, project: Project) -> Row:
     """`retry` or `cancel`."""
     known = {"retry": pipelines.retry_job, "cancel": pipelines.cancel_job}
     if action not in known:
@@ -168,24 +145,12 @@ def _job(sandbox: Sandbox, project: Row, job_id: int) -> Row:
 
 
 @router.post("/projects/{id}/ci/lint")
-def lint(project: Project, given: Given) -> Row:
+def lint(_: Project, given: Given) -> Row:
     """Whether a `.gitlab-ci.yml` (`content`) is one that the sandbox can run."""
     content = given.string("content", required=True)
     given.check()
-    return _lint(content or "", project)
-
-
-@router.get("/projects/{id}/ci/lint")
-def lint_repository(request: Request, sandbox: Box, project: Project) -> Row:
-    """The same for the file in the repository."""
-    revision = request.query_params.get("content_ref") or project["default_branch"]
-    content = Repository(sandbox.repository(project["id"])).read(revision, pipelines.CONFIG_FILE)
-    return _lint(content or b"", project)
-
-
-def _lint(content: str | bytes, _: Row) -> Row:
     try:
-        config = ci_yaml.parse(content)
+        warnings = ci_yaml.parse(content or "").warnings
     except ci_yaml.CiYamlError as error:
-        return {"valid": False, "errors": error.errors, "warnings": [], "merged_yaml": None, "includes": []}
-    return {"valid": True, "errors": [], "warnings": config.warnings, "merged_yaml": config.merged, "includes": []}
+        return {"valid": False, "errors": error.errors, "warnings": []}
+    return {"valid": True, "errors": [], "warnings": warnings}

@@ -9,6 +9,7 @@ import base64
 import binascii
 import re
 import shutil
+from datetime import date
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
@@ -16,7 +17,7 @@ from fastapi import APIRouter, Request, Response
 from sandbox import pipelines
 from sandbox.auth import SCOPES, Box, Group, Project, User, find, make_token, owns, require_admin, scoped
 from sandbox.core import NULL_SHA, VERSION, ApiError, Sandbox, bad_request, not_found
-from sandbox.params import Given, Params
+from sandbox.params import Given, Id, Params
 from sandbox.repository import GitError, Repository
 from sandbox.store import Row, now
 from sandbox.views import as_group, as_project, as_user, as_variable, paginate
@@ -25,6 +26,7 @@ router = APIRouter()
 
 DEFAULT_BRANCH = "main"
 DEFAULT_TIMEOUT = 3600
+SHORTEST_TIMEOUT, LONGEST_TIMEOUT = 600, 30 * 86400
 _PATH = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_.\-]*")
 _KEY = re.compile(r"[a-zA-Z0-9_]{1,255}")
 _SECRET = re.compile(r"[\w+/=@:.~\-]{8,}")  # what GitLab can mask: one line, no spaces, 8 characters at least
@@ -61,7 +63,7 @@ def create_user(sandbox: Box, user: User, given: Given) -> Row:
 
 
 @router.post("/users/{user_id}/personal_access_tokens", status_code=201)
-def create_token(user_id: int, sandbox: Box, user: User, given: Given) -> Row:
+def create_token(user_id: Id, sandbox: Box, user: User, given: Given) -> Row:
     """Makes a personal access token with some scopes; the answer is the only place where it ever stands."""
     require_admin(user)
     name, scopes = given.string("name", required=True), given.strings("scopes")
@@ -69,16 +71,20 @@ def create_token(user_id: int, sandbox: Box, user: User, given: Given) -> Row:
     given.check()
     if not scopes or not set(scopes) <= set(SCOPES):
         raise ApiError(400, {"error": "scopes does not have a valid value"})
+    try:
+        expires = date.fromisoformat(expires_at).isoformat() if expires_at else None
+    except ValueError:
+        raise ApiError(400, {"error": "expires_at is invalid"}) from None
     owner = sandbox.store.one("SELECT * FROM users WHERE id = ?", user_id)
     if owner is None:
         raise not_found("User")
-    row, token = make_token(sandbox.store, owner, name or "", scopes, expires_at)
+    row, token = make_token(sandbox.store, owner, name or "", scopes, expires)
     shown = {key: row[key] for key in ("id", "name", "revoked", "created_at", "scopes", "user_id", "expires_at")}
     return shown | {"active": True, "token": token}
 
 
 @router.delete("/personal_access_tokens/{token_id}", status_code=204)
-def revoke_token(token_id: int, sandbox: Box, user: User) -> None:
+def revoke_token(token_id: Id, sandbox: Box, user: User) -> None:
     """Revokes a personal access token."""
     require_admin(user)
     if not sandbox.store.execute("UPDATE tokens SET revoked = 1 WHERE id = ?", token_id):
@@ -116,19 +122,6 @@ def get_group(sandbox: Box, group: Group) -> Row:
     return as_group(sandbox, group)
 
 
-@router.delete("/groups/{id}", status_code=202)
-def delete_group(sandbox: Box, group: Group) -> Row:
-    """Deletes a group with its projects."""
-    below = f"{group['full_path']}/"
-    for project in sandbox.store.all("SELECT * FROM projects"):
-        if project["full_path"].startswith(below):
-            _remove_project(sandbox, project)
-    for row in sandbox.store.all("SELECT * FROM groups ORDER BY id DESC"):
-        if row["id"] == group["id"] or row["full_path"].startswith(below):
-            sandbox.store.execute("DELETE FROM groups WHERE id = ?", row["id"])
-    return {"message": "202 Accepted"}
-
-
 @router.get("/projects")
 def list_projects(request: Request, sandbox: Box, user: User) -> Response:
     """Projects that the user may see; `search` looks into their paths."""
@@ -151,6 +144,8 @@ def create_project(sandbox: Box, user: User, given: Given) -> Row:
     values: Row = {"description": given.string("description"), "default_branch": given.string("default_branch")}
     values["build_timeout"] = given.integer("build_timeout")
     given.check()
+    if not SHORTEST_TIMEOUT <= (values["build_timeout"] or DEFAULT_TIMEOUT) <= LONGEST_TIMEOUT:
+        raise ApiError(400, {"message": {"build_timeout": ["needs to be between 10 minutes and 1 month"]}})
     group = find(sandbox.store, "groups", str(namespace_id), user)
     return as_project(sandbox, make_project(sandbox, user, group, name or path, path, **values))
 
@@ -191,33 +186,15 @@ def get_project(sandbox: Box, project: Project) -> Row:
     return as_project(sandbox, project)
 
 
-@router.put("/projects/{id}")
-def update_project(sandbox: Box, project: Project, given: Given) -> Row:
-    """Changes the job timeout, the default branch or the description."""
-    settable = {
-        "build_timeout": given.integer("build_timeout"),
-        "default_branch": given.string("default_branch"),
-        "description": given.string("description"),
-    }
-    given.check()
-    if changes := {key: value for key, value in settable.items() if value is not None}:
-        sandbox.store.update("projects", project["id"], **changes)
-    return as_project(sandbox, project | changes)
-
-
 @router.delete("/projects/{id}", status_code=202)
 def delete_project(sandbox: Box, project: Project) -> Row:
     """Deletes a project with everything in it."""
-    _remove_project(sandbox, project)
-    return {"message": "202 Accepted"}
-
-
-def _remove_project(sandbox: Sandbox, project: Row) -> None:
     for job in sandbox.store.all("SELECT * FROM jobs WHERE project_id = ?", project["id"]):
         sandbox.trace(job["id"]).unlink(missing_ok=True)
         sandbox.artifacts(job["id"]).unlink(missing_ok=True)
     sandbox.store.execute("DELETE FROM projects WHERE id = ?", project["id"])
     shutil.rmtree(sandbox.repository(project["id"]), ignore_errors=True)
+    return {"message": "202 Accepted"}
 
 
 def _visible(sandbox: Sandbox, table: str, user: Row, search: str | None) -> list[Row]:
@@ -306,64 +283,6 @@ def _variable_values(given: Params, old: Row | None = None) -> Row:
     return named
 
 
-@router.get("/projects/{id}/repository/branches")
-def list_branches(request: Request, sandbox: Box, project: Project) -> Response:
-    """The branches."""
-    repository = Repository(sandbox.repository(project["id"]))
-    return paginate(
-        request, [{"name": name} for name in repository.branches()], lambda row: _branch(sandbox, project, row["name"])
-    )
-
-
-@router.get("/projects/{id}/repository/branches/{branch}")
-def get_branch(branch: str, sandbox: Box, project: Project) -> Row:
-    """A branch and its commit."""
-    return _branch(sandbox, project, branch.replace("%2F", "/"))
-
-
-@router.post("/projects/{id}/repository/branches", status_code=201)
-def create_branch(sandbox: Box, project: Project, given: Given) -> Row:
-    """Makes a branch at a commit, a tag or another branch."""
-    branch, ref = given.string("branch", required=True) or "", given.string("ref", required=True) or ""
-    given.check()
-    repository = Repository(sandbox.repository(project["id"]))
-    sha = repository.sha(ref)
-    if branch in repository.branches():
-        raise ApiError(400, {"message": "Branch already exists"})
-    if sha is None:
-        raise ApiError(400, {"message": f"Failed to create branch '{branch}': invalid reference name '{ref}'"})
-    try:
-        repository.set_ref(f"refs/heads/{branch}", sha)
-    except GitError:
-        raise ApiError(400, {"message": "Branch name is invalid"}) from None
-    return _branch(sandbox, project, branch)
-
-
-def _branch(sandbox: Sandbox, project: Row, name: str) -> Row:
-    repository = Repository(sandbox.repository(project["id"]))
-    if name not in repository.branches():
-        raise not_found("Branch")
-    default = name == project["default_branch"]
-    return {"name": name, "commit": repository.commit(name), "default": default, "protected": default, "merged": False}
-
-
-@router.get("/projects/{id}/repository/commits")
-def list_commits(request: Request, sandbox: Box, project: Project) -> Response:
-    """The newest commits of `ref_name`, by default of the default branch."""
-    repository = Repository(sandbox.repository(project["id"]))
-    sha = repository.sha(request.query_params.get("ref_name") or project["default_branch"])
-    return paginate(request, repository.commits(sha, limit=1000) if sha else [], dict)
-
-
-@router.get("/projects/{id}/repository/commits/{sha}")
-def get_commit(sha: str, sandbox: Box, project: Project) -> Row:
-    """A commit."""
-    commit = Repository(sandbox.repository(project["id"])).commit(sha.replace("%2F", "/"))
-    if commit is None:
-        raise not_found("Commit")
-    return commit
-
-
 @router.post("/projects/{id}/repository/commits", status_code=201)
 def create_commit(sandbox: Box, project: Project, user: User, given: Given) -> Row:
     """Commits files on a branch: actions `create`, `update`, `delete`. Starts a pipeline, as a push does."""
@@ -393,13 +312,3 @@ def create_commit(sandbox: Box, project: Project, user: User, given: Given) -> R
         raise bad_request("A commit needs a change")
     pipelines.create_for_push(sandbox, project, user, branch, before or NULL_SHA)
     return repository.commit(sha) or {}
-
-
-@router.get("/projects/{id}/repository/files/{file}/raw")
-def get_file(file: str, request: Request, sandbox: Box, project: Project) -> Response:
-    """A file's content at `ref`."""
-    revision = request.query_params.get("ref", project["default_branch"])
-    content = Repository(sandbox.repository(project["id"])).read(revision, file.replace("%2F", "/"))
-    if content is None:
-        raise not_found("File")
-    return Response(content, media_type="text/plain")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -19,7 +19,7 @@ from sandbox import pipelines, variables
 from sandbox.auth import Box
 from sandbox.ci_yaml import duration
 from sandbox.core import ApiError, Sandbox, digest, forbidden, new_token
-from sandbox.params import Given, Params
+from sandbox.params import Given, Id, Params
 from sandbox.store import Row, now
 
 router = APIRouter()
@@ -45,27 +45,14 @@ def _runner(request: Request, sandbox: Box, given: Given) -> Row:
     seen: Row = {"contacted_at": now(), "ip_address": request.client.host if request.client else None}
     if isinstance(info, dict):
         seen["info"] = {key: info[key] for key in _INFO if key in info}
-    system_id = given.string("system_id") or (None if not seen.get("info") else "legacy_runner")
-    with sandbox.store.transaction():
-        sandbox.store.update("runners", runner["id"], **seen)
-        if system_id:
-            _note_manager(sandbox, runner, system_id, {"info": runner["info"], **seen})
+    sandbox.store.update("runners", runner["id"], **seen)
     return runner
-
-
-def _note_manager(sandbox: Sandbox, runner: Row, system_id: str, seen: Row) -> None:
-    """A runner's process, told apart by its system ID; those before 15.x send none and share one."""
-    sql = "SELECT * FROM managers WHERE runner_id = ? AND system_id = ?"
-    if manager := sandbox.store.one(sql, runner["id"], system_id):
-        sandbox.store.update("managers", manager["id"], **seen)
-    else:
-        sandbox.store.insert("managers", runner_id=runner["id"], system_id=system_id, created_at=now(), **seen)
 
 
 Runner = Annotated[Row, Depends(_runner)]
 
 
-def _running_job(job_id: int, request: Request, sandbox: Box, given: Given) -> Row:
+def _running_job(job_id: Id, request: Request, sandbox: Box, given: Given) -> Row:
     """The job that a request is about, authenticated by its own token. ApiError 403, as GitLab says it, else."""
     token = request.headers.get("job-token") or str(given.values.get("token", ""))
     job = sandbox.store.one("SELECT * FROM jobs WHERE id = ? AND token_digest = ?", job_id, digest(token))
@@ -253,8 +240,8 @@ def update_job(job: RunningJob, given: Given, sandbox: Box) -> Response:
     headers = {"X-GitLab-Trace-Update-Interval": str(TRACE_INTERVAL_SECONDS)}
     if state not in ("running", "success", "failed"):
         return JSONResponse("400", 400, headers)
-    if state != "running":
-        pipelines.finish(sandbox, job, state, failure_reason=reason, exit_code=exit_code)
+    if state != "running" and not pipelines.finish(sandbox, job, state, failure_reason=reason, exit_code=exit_code):
+        raise forbidden("Job is not running")
     return JSONResponse("200", 200, headers)
 
 
@@ -292,12 +279,6 @@ def _append(sandbox: Sandbox, job: Row, start: int, content: bytes) -> int:
         return start + file.write(content)
 
 
-@router.post("/jobs/{job_id}/artifacts/authorize")
-def authorize_artifacts(job: RunningJob) -> Row:
-    """Some runners ask first."""
-    return {"id": job["id"]}
-
-
 @router.post("/jobs/{job_id}/artifacts", status_code=201)
 def upload_artifacts(job: RunningJob, given: Given, sandbox: Box) -> str:
     """A job's artifacts, a zip archive."""
@@ -309,6 +290,7 @@ def upload_artifacts(job: RunningJob, given: Given, sandbox: Box) -> str:
         raise ApiError(
             400, {"message": f"400 Bad request - artifact type {kind} is not supported by the sandbox GitLab"}
         )
+    expire_at = _expiry(given)
     path = sandbox.artifacts(job["id"])
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".part")
@@ -316,7 +298,6 @@ def upload_artifacts(job: RunningJob, given: Given, sandbox: Box) -> str:
         shutil.copyfileobj(archive.file, file)
     size = partial.stat().st_size
     os.replace(partial, path)
-    expire_at = _expiry(given)
     name = archive.filename or "artifacts.zip"
     sandbox.store.update("jobs", job["id"], artifacts_name=name, artifacts_size=size, artifacts_expire_at=expire_at)
     return "201"
@@ -333,7 +314,7 @@ def _expiry(given: Params) -> str | None:
 
 
 @router.get("/jobs/{job_id}/artifacts")
-def download_artifacts(job_id: int, request: Request, given: Given, sandbox: Box) -> FileResponse:
+def download_artifacts(job_id: Id, request: Request, given: Given, sandbox: Box) -> FileResponse:
     """The artifacts of a job, for itself or for another running job of its project."""
     token = request.headers.get("job-token") or str(given.values.get("token", ""))
     asking = job_of_token(sandbox, token)
@@ -349,17 +330,3 @@ def artifacts_file(sandbox: Sandbox, job: Row) -> FileResponse:
     if job["artifacts_size"] is None or expired:
         raise ApiError(404, {"message": "404 Not found"})
     return FileResponse(sandbox.artifacts(job["id"]), media_type="application/zip", filename=job["artifacts_name"])
-
-
-def as_manager(manager: Row, busy: bool) -> dict[str, Any]:
-    """A runner's process as GitLab's API shows it."""
-    return {
-        "id": manager["id"],
-        "system_id": manager["system_id"],
-        **{key: manager["info"].get(key) for key in ("version", "revision", "platform", "architecture")},
-        "created_at": manager["created_at"],
-        "contacted_at": manager["contacted_at"],
-        "ip_address": manager["ip_address"],
-        "status": "online",
-        "job_execution_status": "active" if busy else "idle",
-    }

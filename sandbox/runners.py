@@ -12,8 +12,8 @@ from fastapi import APIRouter, Request, Response
 
 from sandbox.auth import Box, Group, Project, User, owns, require_admin, scoped
 from sandbox.core import ApiError, Sandbox, bad_request, digest, forbidden, new_token, not_found
-from sandbox.params import Given, Params
-from sandbox.runner_api import as_manager, serves
+from sandbox.params import Given, Id, Params
+from sandbox.runner_api import serves
 from sandbox.store import Row, now, seconds_between
 from sandbox.views import as_job, as_user, paginate
 
@@ -23,7 +23,7 @@ RunnerUser = Annotated[Row, scoped("manage_runner")]
 
 RUNNER_TYPES = ("instance_type", "group_type", "project_type")
 ACCESS_LEVELS = ("not_protected", "ref_protected")
-STATUSES = ("online", "offline", "stale", "never_contacted", "active", "paused")
+STATUSES = ("online", "offline", "stale", "never_contacted")
 ONLINE_SECONDS = 2 * 3600
 """A runner that was seen this lately is online, as in GitLab."""
 STALE_SECONDS = 7 * 86400
@@ -74,7 +74,7 @@ def create_runner(sandbox: Box, given: Given, user: Annotated[Row, scoped("creat
             **values,
         )
         if runner_type == "project_type":
-            _assign(sandbox, runner["id"], scope["id"] if scope else 0)
+            sandbox.store.execute("INSERT INTO runner_projects VALUES (?, ?)", runner["id"], project_id)
     return {"id": runner["id"], "token": token, "token_expires_at": None}
 
 
@@ -138,43 +138,8 @@ def list_of_project(request: Request, sandbox: Box, project: Project, given: Giv
     return _listed(request, [row for row in _all(sandbox) if serves(sandbox, row, project)], given)
 
 
-@router.post("/projects/{id}/runners", status_code=201)
-def assign(sandbox: Box, project: Project, user: User, given: Given) -> Row:
-    """Lets another project use a project runner that is not locked."""
-    runner_id = given.integer("runner_id", required=True)
-    given.check()
-    runner = _get(sandbox, runner_id or 0)
-    if runner["runner_type"] == "group_type":
-        raise forbidden("Runner is a group runner")
-    if runner["locked"] and not user["admin"]:
-        raise forbidden("Runner is locked")
-    if runner["runner_type"] != "project_type" or not _may(sandbox, user, runner):
-        raise forbidden("No access granted")
-    if serves(sandbox, runner, project):
-        raise ApiError(400, {"message": {"runner_projects": ["is invalid"]}})
-    _assign(sandbox, runner["id"], project["id"])
-    return as_runner(runner)
-
-
-def _assign(sandbox: Sandbox, runner_id: int, project_id: int) -> None:
-    # INSERT of its own: the table has no ID of its own to give back.
-    sandbox.store.execute("INSERT INTO runner_projects VALUES (?, ?)", runner_id, project_id)
-
-
-@router.delete("/projects/{id}/runners/{runner_id}", status_code=204)
-def unassign(runner_id: int, sandbox: Box, project: Project) -> None:
-    """Takes a project runner away from a project, unless it is its last one."""
-    runner = _get(sandbox, runner_id)
-    if not serves(sandbox, runner, project) or runner["runner_type"] != "project_type":
-        raise not_found("Runner")
-    if len(_projects(sandbox, runner)) == 1:
-        raise forbidden("Only one project associated with the runner. Please remove the runner instead")
-    sql = "DELETE FROM runner_projects WHERE runner_id = ? AND project_id = ?"
-    sandbox.store.execute(sql, runner_id, project["id"])
-
-
 @router.get("/runners/{runner_id}")
-def get_runner(runner_id: int, sandbox: Box, user: RunnerUser) -> Row:
+def get_runner(runner_id: Id, sandbox: Box, user: RunnerUser) -> Row:
     """A runner with everything but its token."""
     runner = _get(sandbox, runner_id)
     if runner["runner_type"] != "instance_type":
@@ -183,19 +148,14 @@ def get_runner(runner_id: int, sandbox: Box, user: RunnerUser) -> Row:
 
 
 @router.put("/runners/{runner_id}")
-def update_runner(runner_id: int, sandbox: Box, given: Given, user: RunnerUser) -> Row:
+def update_runner(runner_id: Id, sandbox: Box, given: Given, user: RunnerUser) -> Row:
     """Changes what the request names."""
     runner = _get(sandbox, runner_id)
     _require(sandbox, user, runner)
     settings = _settings(given)
-    active = given.boolean("active")
     given.check()
-    if active is not None:
-        if "paused" in settings:
-            raise ApiError(400, {"error": "active, paused are mutually exclusive"})
-        settings["paused"] = not active
     if not settings:
-        names = "description, active, paused, tag_list, run_untagged, locked, access_level, maximum_timeout, "
+        names = "description, paused, tag_list, run_untagged, locked, access_level, maximum_timeout, "
         names += "maintenance_note"
         raise ApiError(400, {"error": f"{names} are missing, at least one parameter must be provided"})
     if errors := _invalid(runner | settings):
@@ -205,17 +165,15 @@ def update_runner(runner_id: int, sandbox: Box, given: Given, user: RunnerUser) 
 
 
 @router.delete("/runners/{runner_id}", status_code=204)
-def delete_runner(runner_id: int, sandbox: Box, user: RunnerUser) -> None:
+def delete_runner(runner_id: Id, sandbox: Box, user: RunnerUser) -> None:
     """Deletes a runner; its process gets 403 from then on."""
     runner = _get(sandbox, runner_id)
-    if not user["admin"] and len(_projects(sandbox, runner)) > 1:
-        raise forbidden("Runner associated with more than one project")
     _require(sandbox, user, runner)
     sandbox.store.execute("DELETE FROM runners WHERE id = ?", runner_id)
 
 
 @router.post("/runners/{runner_id}/reset_authentication_token", status_code=201)
-def reset_token(runner_id: int, sandbox: Box, user: RunnerUser) -> Row:
+def reset_token(runner_id: Id, sandbox: Box, user: RunnerUser) -> Row:
     """A new token; the old one is dead at once."""
     runner = _get(sandbox, runner_id)
     _require(sandbox, user, runner)
@@ -225,27 +183,14 @@ def reset_token(runner_id: int, sandbox: Box, user: RunnerUser) -> Row:
 
 
 @router.get("/runners/{runner_id}/jobs")
-def runner_jobs(runner_id: int, request: Request, sandbox: Box, given: Given, user: RunnerUser) -> Response:
+def runner_jobs(runner_id: Id, request: Request, sandbox: Box, given: Given, user: RunnerUser) -> Response:
     """Jobs that a runner runs or ran, the newest first."""
     _require(sandbox, user, _get(sandbox, runner_id))
-    status, system_id = given.string("status"), given.string("system_id")
-    ascending = given.string("sort", allowed=("asc", "desc")) == "asc"
+    status = given.string("status")
     given.check()
-    if system_id is not None:
-        raise bad_request("system_id is not supported by the sandbox GitLab")
     jobs = sandbox.store.all("SELECT * FROM jobs WHERE runner_id = ? ORDER BY id DESC", runner_id)
     chosen = [job for job in jobs if status in (None, job["status"])]
-    return paginate(request, chosen[::-1] if ascending else chosen, lambda job: as_job(sandbox, job))
-
-
-@router.get("/runners/{runner_id}/managers")
-def runner_managers(runner_id: int, sandbox: Box, user: RunnerUser) -> list[dict[str, Any]]:
-    """The processes that use a runner's token."""
-    runner = _get(sandbox, runner_id)
-    _require(sandbox, user, runner)
-    managers = sandbox.store.all("SELECT * FROM managers WHERE runner_id = ? ORDER BY id DESC", runner_id)
-    busy = _is_busy(sandbox, runner)
-    return [as_manager(manager, busy) | {"status": _contact(manager)} for manager in managers]
+    return paginate(request, chosen, lambda job: as_job(sandbox, job))
 
 
 def _get(sandbox: Sandbox, runner_id: int) -> Row:
@@ -283,26 +228,17 @@ def _require(sandbox: Sandbox, user: Row, runner: Row) -> None:
 def _listed(request: Request, runners: Sequence[Row], given: Params) -> Response:
     runner_type = given.string("type", allowed=RUNNER_TYPES)
     status = given.string("status", allowed=STATUSES)
-    scope = given.string("scope", allowed=(*STATUSES, "specific", "shared"))
     paused, tags = given.boolean("paused"), given.strings("tag_list")
     given.check()
-    shared = {"shared": True, "specific": False}
     chosen = [
         runner
         for runner in runners
         if runner_type in (None, runner["runner_type"])
         and paused in (None, runner["paused"])
         and set(tags or ()) <= set(runner["tags"])
-        and all(_has_status(runner, wanted) for wanted in (status, scope) if wanted and wanted not in shared)
-        and (scope not in shared or (runner["runner_type"] == "instance_type") is shared[scope])
+        and status in (None, _contact(runner))
     ]
     return paginate(request, chosen, as_runner)
-
-
-def _has_status(runner: Row, wanted: str) -> bool:
-    if wanted in ("active", "paused"):
-        return bool(runner["paused"] is (wanted == "paused"))
-    return _contact(runner) == wanted
 
 
 def _contact(thing: Row) -> str:

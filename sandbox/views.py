@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlencode
@@ -21,7 +22,7 @@ def paginate(request: Request, rows: Sequence[Row], show: Callable[[Row], Any]) 
 
     def number(name: str, default: int) -> int:
         text = request.query_params.get(name, str(default))
-        if not text.isdigit() or int(text) < 1:
+        if not re.fullmatch("[1-9][0-9]{0,8}", text):
             raise ApiError(400, {"error": f"{name} does not have a valid value"})
         return int(text)
 

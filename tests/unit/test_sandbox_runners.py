@@ -190,9 +190,6 @@ def test_a_wrong_update_changes_nothing(live: Live) -> None:
     answer = live.call("PUT", path, json={"run_untagged": False, "tag_list": []})
     words = "can not be empty when runner is not allowed to pick untagged jobs"
     assert (answer.status_code, answer.json()) == (400, {"message": {"tags_list": [words]}})
-    assert live.call("PUT", path, json={"active": True, "paused": True}).json() == {
-        "error": "active, paused are mutually exclusive"
-    }
     assert live.call("PUT", path, json={}).json()["error"].endswith("at least one parameter must be provided")
     assert live.client.runners.get(made["id"]).tag_list == ["a"]
 
@@ -258,21 +255,43 @@ def test_a_group_runner_serves_projects_of_its_group_only(live: Live) -> None:
     assert made["id"] not in [runner.id for runner in other.runners.list(get_all=True)]
 
 
-def test_a_project_runner_is_shared_with_another_project_and_taken_back(live: Live) -> None:
-    first, second = live.project(), live.project()
-    runner = live.runner(first)
-    second.runners.create({"runner_id": runner.id})
-    assert len(live.client.runners.get(runner.id).projects) == 2
-    first.runners.delete(runner.id)
-    words = "Only one project associated with the runner. Please remove the runner instead"
-    with pytest.raises(gitlab.GitlabDeleteError, match=words):
-        second.runners.delete(runner.id)
-
-
 def test_unknown_addresses_answer_as_gitlabs(live: Live) -> None:
     assert live.call("GET", "nonsense").json() == {"error": "404 Not Found"}
     assert live.call("GET", "runners/abc").json() == {"error": "runner_id is invalid"}
     assert live.call("GET", "projects/no%2Fsuch").json() == {"message": "404 Project Not Found"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "given", "body"),
+    [
+        ("GET", f"runners/{'9' * 23}", {}, {"error": "runner_id is invalid"}),
+        ("GET", "runners?per_page=²", {}, {"error": "per_page does not have a valid value"}),
+        ("GET", f"runners?page={'9' * 23}", {}, {"error": "page does not have a valid value"}),
+        (
+            "POST",
+            "user/runners",
+            {"runner_type": "instance_type", "maximum_timeout": 10**30},
+            {"error": "maximum_timeout is invalid"},
+        ),
+        (
+            "POST",
+            "users/1/personal_access_tokens",
+            {"name": "t", "scopes": ["api"], "expires_at": "soon"},
+            {"error": "expires_at is invalid"},
+        ),
+        (
+            "POST",
+            "projects",
+            {"name": "p", "namespace_id": 1, "build_timeout": -5},
+            {"message": {"build_timeout": ["needs to be between 10 minutes and 1 month"]}},
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_not_taken_or_stumbled_over(
+    live: Live, method: str, path: str, given: dict[str, Any], body: dict[str, Any]
+) -> None:
+    answer = live.call(method, path, json=given)
+    assert (answer.status_code, answer.json()) == (400, body)
 
 
 def test_everything_survives_a_restart(tmp_path: Path) -> None:
