@@ -1,8 +1,20 @@
-"""Marks every test by the directory it lies in: engine, cluster and faults need real parts, unit tests nothing."""
+"""What every test shares: a marker by its directory, and the real parts, which are imported where a test asks for them.
+
+Unit tests need none of those. With CI set, a part that is missing is a failure; otherwise a skip that says why.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
 import pytest
+
+if TYPE_CHECKING:
+    from tests.engine.world import Sandbox, Stack
 
 _DIRECTORIES = ("engine", "cluster", "faults")
 
@@ -13,3 +25,48 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for directory in _DIRECTORIES:
             if directory in item.path.parts:
                 item.add_marker(directory)
+
+
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
+    """The environment of the toolchain, applied to this process as well."""
+    from tests.engine.world import ROOT, missing, toolchain_environment
+
+    if not (ROOT / ".toolchain" / "env").exists():
+        missing("there is no toolchain: run python3 -m toolchain up")
+    found = toolchain_environment()
+    os.environ["PATH"] = found["PATH"]
+    if shutil.which("docker") is None or subprocess.run(["docker", "info"], capture_output=True, timeout=30).returncode:
+        missing("no Docker engine answers: run python3 -m toolchain up")
+    return found
+
+
+@pytest.fixture(scope="session")
+def sandbox(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """A sandbox GitLab on ports of its own."""
+    from tests.engine.world import running_sandbox
+
+    with running_sandbox(tmp_path_factory.mktemp("sandbox"), environment) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def new_stack(
+    environment: dict[str, str], sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[], Stack]]:
+    """Makes stacks, and destroys what the tests left of them."""
+    from tests.engine.world import make_stack, remove_leftovers, unique
+
+    made: list[Stack] = []
+
+    def make() -> Stack:
+        name = unique()
+        made.append(make_stack(tmp_path_factory.mktemp("stack") / name, name, environment, sandbox))
+        return made[-1]
+
+    yield make
+    for stack in made:
+        if stack.has_resources:
+            stack.pulumi("cancel", "--yes", check=False)
+            stack.pulumi("destroy", "--yes", "--skip-preview", check=False)
+        remove_leftovers(stack)

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import missing
-from tests.engine.world import ROOT
+from tests.engine.world import ROOT, missing
 from toolchain import engine, images
 from toolchain.gobuild import build
 

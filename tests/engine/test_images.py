@@ -12,8 +12,7 @@ import pytest
 
 from sandbox import registry
 from sandbox.server import bridge_address
-from tests.engine.conftest import missing
-from tests.engine.world import docker, run, unique, wait_for
+from tests.engine.world import docker, missing, run, unique, wait_for
 from toolchain import images
 
 SUBNET, INNER, POOL = "10.213.0.0/24", "10.214.0.1/24", "10.215.0.0/16"

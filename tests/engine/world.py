@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
+import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import gitlab
+import pytest
 import yaml
 from gitlab.v4.objects import Project as GitLabProject
 from gitlab.v4.objects import ProjectJob, ProjectPipeline
@@ -23,6 +27,13 @@ STEP_SECONDS = 300
 JOB_SECONDS = 240
 
 T = TypeVar("T")
+
+
+def missing(what: str) -> None:
+    """End a test that cannot run here: a failure with CI set, otherwise a skip that says why."""
+    if os.environ.get("CI"):
+        pytest.fail(what)
+    pytest.skip(what)
 
 
 def wait_for(what: str, seconds: float, probe: Callable[[], T | None]) -> T:
@@ -134,8 +145,6 @@ def trace(job: ProjectJob) -> str:
 @contextmanager
 def scratch_repository(files: Mapping[str, str]) -> Iterator[Path]:
     """A git repository with one commit of these files."""
-    import tempfile
-
     with tempfile.TemporaryDirectory() as name:
         path = Path(name)
         for file, text in files.items():
@@ -161,6 +170,10 @@ class Stack:
         """Prefix of its names on the engine."""
         return f"gitlab-dind-runners-{self.name}"
 
+    def runner(self, **settings: Any) -> dict[str, Any]:
+        """Settings of a runner that the stack's name is the tag of, for one job at once."""
+        return {"name": "docker", "tags": [self.name], "limit": 1, **settings}
+
     @property
     def has_resources(self) -> bool:
         """Whether its state holds anything."""
@@ -172,7 +185,8 @@ class Stack:
         given = {
             "target": "docker-host",
             "gitlab": {"url": "sandbox", "scope": "group", "group": "demo"},
-            "runners": [{"name": "docker", "tags": [self.name]}],
+            "runners": [self.runner()],
+            "check_interval": 1,
             "drain_seconds": 120,
             **settings,
         }
@@ -205,6 +219,11 @@ class Stack:
         """Bring it up; what that printed."""
         done = self.pulumi("up", "--yes", "--skip-preview", check=check)
         return done.stdout + done.stderr
+
+    def expect_no_changes(self) -> None:
+        """AssertionError where the stack's state is not what the settings say, or not what is there."""
+        self.pulumi("preview", "--expect-no-changes")
+        self.pulumi("refresh", "--yes", "--skip-preview", "--expect-no-changes")
 
     def outputs(self) -> dict[str, Any]:
         """Its outputs."""
@@ -242,6 +261,32 @@ def make_stack(directory: Path, name: str, environment: Mapping[str, str], sandb
     return stack
 
 
+@contextmanager
+def running_sandbox(directory: Path, environment: Mapping[str, str]) -> Iterator[Sandbox]:
+    """A new sandbox GitLab on ports of its own, with its state in `directory`."""
+    info = directory / "sandbox.json"
+    command = [sys.executable, "-m", "sandbox"]
+    options = ["--state", str(directory / "state"), "--info", str(info)]
+    ports = ["--port", str(_free_port()), "--registry-port", str(_free_port())]
+    run(*command, "up", *options, *ports, cwd=ROOT, env=environment)
+    try:
+        yield Sandbox(info)
+    finally:
+        run(*command, "down", *options, cwd=ROOT, env=environment)
+
+
+def remove_leftovers(stack: Stack) -> None:
+    """Remove from the engine what carries the stack's label or name."""
+    label = f"label=dindrunner.stack={stack.name}"
+    for kind, options in (("container", ["--force", "--volumes"]), ("network", []), ("volume", [])):
+        every = ["--all"] if kind == "container" else []
+        for name in docker(kind, "ls", *every, "--quiet", "--filter", label).splitlines():
+            docker(kind, "rm", *options, name, check=False)
+    for image in docker("images", "--format", "{{.Repository}}:{{.Tag}}").splitlines():
+        if stack.name in image:
+            docker("rmi", image, check=False)
+
+
 def toolchain_environment() -> dict[str, str]:
     """The environment of a shell that has sourced `.toolchain/env`."""
     script = f". {ROOT}/.toolchain/env && env -0"
@@ -254,3 +299,9 @@ def sandbox_images(sandbox: Sandbox) -> dict[str, str]:
     registry = sandbox.described["images"]
     built = json.loads((ROOT / ".toolchain" / "images.json").read_text())
     return {**registry, "host-job": built["job"], "host-helper": built["helper"]}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
