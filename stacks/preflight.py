@@ -31,32 +31,33 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def check_gitlab(url: str, token: str | None) -> None:
+def check_gitlab(url: str, token: str | None, *, direct: bool = False) -> None:
     """Raise SettingsError where `url` answers as no GitLab, or where GitLab does not know `token`.
 
     The token is sent only once the server has answered as a GitLab without it, and never to where that redirects.
+    direct: past the proxies of the environment, which do not reach a GitLab on this machine.
     """
     if token is not None and not re.fullmatch(r"[!-~]+", token):
         raise SettingsError(
             "gitlab:token: (hidden) has characters that no token has: copy it again, without spaces and line ends"
         )
     probe = f"{url.rstrip('/')}/api/v4/version"
-    answer = _get(url, probe, None)
+    answer = _get(url, probe, None, direct)
     if not _is_gitlab(answer):
         raise SettingsError(
             f"settings.gitlab.url: {url!r} answers something that is no GitLab API (GET {probe}: status "
             f"{answer.status}): give the base URL of a GitLab, for example https://gitlab.com"
         )
-    if token is not None and _get(url, probe, token).status == 401:
+    if token is not None and _get(url, probe, token, direct).status == 401:
         raise SettingsError(
             f"gitlab:token: is not accepted by {url}: it may be expired; create one with scope api "
             "and export it as GITLAB_TOKEN"
         )
 
 
-def _get(url: str, probe: str, token: str | None) -> _Answer:
+def _get(url: str, probe: str, token: str | None, direct: bool) -> _Answer:
     try:
-        answer = _in_time(probe, token)
+        answer = _in_time(probe, token, direct)
     except (HTTPException, OSError, ValueError) as error:
         reason = str(getattr(error, "reason", error)) or "timed out"
         raise SettingsError(
@@ -71,13 +72,13 @@ def _get(url: str, probe: str, token: str | None) -> _Answer:
     return answer
 
 
-def _in_time(probe: str, token: str | None) -> _Answer:
+def _in_time(probe: str, token: str | None, direct: bool) -> _Answer:
     """The answer, or TimeoutError: a socket's own limit covers neither name resolution nor an answer in drops."""
     future: Future[_Answer] = Future()
 
     def request() -> None:
         try:
-            future.set_result(_request(probe, token))
+            future.set_result(_request(probe, token, direct))
         except Exception as error:
             future.set_exception(error)
 
@@ -85,10 +86,11 @@ def _in_time(probe: str, token: str | None) -> _Answer:
     return future.result(TIMEOUT_SECONDS)
 
 
-def _request(probe: str, token: str | None) -> _Answer:
+def _request(probe: str, token: str | None, direct: bool) -> _Answer:
     request = urllib.request.Request(probe, headers={"PRIVATE-TOKEN": token} if token else {})
+    proxies = urllib.request.ProxyHandler({} if direct else None)
     try:
-        with urllib.request.build_opener(_NoRedirects).open(request, timeout=TIMEOUT_SECONDS) as response:
+        with urllib.request.build_opener(_NoRedirects, proxies).open(request, timeout=TIMEOUT_SECONDS) as response:
             return _Answer(response.status, response.read(MOST_BYTES))
     except urllib.error.HTTPError as error:
         with error:

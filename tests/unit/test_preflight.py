@@ -278,3 +278,14 @@ def test_an_answer_that_ends_too_early_is_refused_without_a_traceback() -> None:
         message = refusal(server.url)
     assert f"{server.url!r} " in message
     assert server.tokens == [None]
+
+
+def test_only_a_gitlab_on_this_machine_is_asked_past_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("no_proxy")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with serving(always(502, b"")) as proxy, serving(gitlab) as server:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        check_gitlab(server.url, TOKEN, direct=True)
+        assert (proxy.requests, server.tokens) == ([], [None, TOKEN])
+        assert "status 502" in refusal(server.url)
+        assert proxy.requests == [(f"{server.url}{PROBE}", None)]
