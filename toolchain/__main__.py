@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 
 from toolchain import doctor, engine, images, pulumi
+from toolchain.debian import ensure_git
 from toolchain.envfile import ensure_env_file
 from toolchain.shared import Say, ToolchainError, elapsed, make_say
 from toolchain.venv import ensure_project_venv
@@ -29,8 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def install(say: Say) -> None:
-    """Has everything but the Docker engine and the images: packages, CLI, plugins, `.toolchain/env`."""
+    """Has everything but the Docker engine and the images: git, packages, CLI, plugins, `.toolchain/env`."""
     began = time.monotonic()
+    ensure_git(say)
     ensure_project_venv(say=say)
     for tool in pulumi.tools():
         if pulumi.ensure(tool, say=say).source == pulumi.STAND_IN:

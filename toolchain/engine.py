@@ -11,10 +11,11 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from toolchain.debian import ROOT_PATH, find_program, install_packages, root_prefix
 from toolchain.gobuild import GoBinary, build
 from toolchain.shared import (
     LimitReached,
@@ -24,13 +25,13 @@ from toolchain.shared import (
     elapsed,
     file_lock,
     link_or_copy,
-    log_dir,
     progress,
     run,
     write_atomic,
 )
 
-DEFAULT_HOST = "unix:///var/run/docker.sock"
+_SOCKET = "/var/run/docker.sock"
+DEFAULT_HOST = f"unix://{_SOCKET}"
 OCI_WRAPPER = GoBinary(name="oci-wrapper", package=".", version="1")
 """Stands before runc on the daemon's PATH and drops the capabilities that this machine lacks."""
 
@@ -38,6 +39,10 @@ _EXEC_ROOT = Path("/run/gitlab-dind-runners")
 """Run-time files; short, because the paths of unix sockets in it are limited to 108 bytes."""
 _START_LIMIT = 60.0
 _STOP_LIMIT = 60.0
+_REFUSED = (
+    f"{DEFAULT_HOST} exists, but this user may not open it: add the user to the group docker and log in again, "
+    "or set DOCKER_HOST"
+)
 
 
 @dataclass(frozen=True)
@@ -73,11 +78,8 @@ def up(say: Say) -> None:
             f"DOCKER_HOST is {docker_host()}, and no Docker engine answers there: start it, or unset DOCKER_HOST to "
             "use the one of this machine"
         )
-    if os.path.exists(DEFAULT_HOST.removeprefix("unix://")) and _refused(DEFAULT_HOST):
-        raise ToolchainError(
-            f"{DEFAULT_HOST} exists, but this user may not open it: add the user to the group docker and log in again, "
-            "or set DOCKER_HOST"
-        )
+    if _refused(_SOCKET):
+        raise ToolchainError(_REFUSED)
     with file_lock(_home() / "lock", say=say):
         if _server_version(DEFAULT_HOST):
             return
@@ -100,7 +102,11 @@ def down(say: Say) -> None:
         if pid is None:
             say("engine: none that was started here")
             return
-        if running := _running_containers():
+        running = _running_containers()
+        if running is None:
+            say("engine: left running, because it does not say which containers use it")
+            return
+        if running:
             say(f"engine: left running, because containers use it: {', '.join(running)}")
             return
         with progress(say, "stopping the Docker engine"):
@@ -113,24 +119,6 @@ def down(say: Say) -> None:
                         f"dockerd (process {pid}) did not stop within {elapsed(_STOP_LIMIT)}; see {_log()}"
                     )
                 time.sleep(0.1)
-
-
-def root_prefix(why: str) -> list[str]:
-    """What to put before a command that needs root: nothing, or sudo.
-
-    Raises ToolchainError, beginning with `why`, where neither root nor sudo without a password is to be had.
-    """
-    if os.geteuid() == 0:
-        return []
-    if (
-        shutil.which("sudo")
-        and subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False).returncode == 0
-    ):
-        return ["sudo", "-n"]
-    raise ToolchainError(
-        f"{why}, and that needs root: run as root, allow sudo without a password, or start Docker yourself "
-        "(https://docs.docker.com/engine/install/) and try again"
-    )
 
 
 def default_route_mtu(routes: str, mtus: dict[str, int]) -> int:
@@ -162,7 +150,7 @@ def _log() -> Path:
 
 
 def _install(say: Say, as_root: list[str]) -> None:
-    if shutil.which("dockerd") and shutil.which("docker"):
+    if find_program("dockerd") and shutil.which("docker"):
         return
     if not shutil.which("apt-get"):
         raise ToolchainError(
@@ -173,24 +161,10 @@ def _install(say: Say, as_root: list[str]) -> None:
         install_packages(["docker.io", "iptables"], as_root)
 
 
-def install_packages(packages: Iterable[str], as_root: list[str]) -> None:
-    """Installs Debian packages, without the ones they only recommend."""
-    environment = ["env", "DEBIAN_FRONTEND=noninteractive"]
-    names = list(packages)
-    # -o: another apt may be at work.
-    apt = [*as_root, *environment, "apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]
-    run([*apt, "update"], limit=300, what="apt-get update", log=log_dir() / "apt-update.log")
-    run(
-        [*apt, "install", "--yes", "--no-install-recommends", *names],
-        limit=900,
-        what=f"apt-get install {' '.join(names)}",
-        log=log_dir() / f"apt-install-{names[0]}.log",
-    )
-
-
 def _start(say: Say, as_root: list[str]) -> None:
     home = _home()
-    path = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
+    dockerd = Path(find_program("dockerd") or "dockerd")
+    path = f"{ROOT_PATH}:{dockerd.parent}"
     last_capability = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
     if lacks_capabilities(Path("/proc/self/status").read_text(), last_capability):
         # On PATH and not a configured runtime: BuildKit calls "runc" whatever the default runtime is.
@@ -208,14 +182,12 @@ def _start(say: Say, as_root: list[str]) -> None:
         "pidfile": str(home / "dockerd.pid"),
         "mtu": default_route_mtu(Path("/proc/net/route").read_text(), mtus),
     }
-    if as_root:  # whoever may use sudo may use the socket
-        settings["group"] = str(os.getgid())
     write_atomic(home / "daemon.json", json.dumps(settings, indent=2) + "\n")
     _forget_stale(home / "dockerd.pid", "dockerd", as_root)
     _forget_stale(_EXEC_ROOT / "containerd" / "containerd.pid", "containerd", as_root)
     with open(_log(), "wb") as log:
         process = subprocess.Popen(
-            [*as_root, "env", f"PATH={path}", "dockerd", "--config-file", str(home / "daemon.json")],
+            [*as_root, "env", f"PATH={path}", dockerd, "--config-file", str(home / "daemon.json")],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -223,7 +195,7 @@ def _start(say: Say, as_root: list[str]) -> None:
             cwd="/",
         )
     try:
-        _wait_ready(f"its log is {_log()}", process)
+        _wait_ready(f"its log is {_log()}", process, as_root)
     except BaseException:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGTERM)
@@ -240,9 +212,15 @@ def _forget_stale(pid_file: Path, name: str, as_root: list[str]) -> None:
         run([*as_root, "rm", "-f", pid_file], limit=10)
 
 
-def _wait_ready(where: str, process: subprocess.Popen[bytes] | None = None) -> None:
+def _wait_ready(where: str, process: subprocess.Popen[bytes] | None = None, as_root: Sequence[str] = ()) -> None:
+    """Waits for the daemon; of one that is our own `process`, the socket is given to the user who started it."""
     give_up = time.monotonic() + _START_LIMIT
     while not _server_version(DEFAULT_HOST):
+        if _refused(_SOCKET):
+            if not process:
+                raise ToolchainError(_REFUSED)
+            # To the user and not to a group, which others may be in.
+            run([*as_root, "chown", str(os.getuid()), _SOCKET], limit=10)
         if process and process.poll() is not None:
             raise ToolchainError(f"dockerd ended with exit code {process.returncode}; {where}:\n{_last_lines()}")
         if time.monotonic() > give_up:
@@ -268,9 +246,12 @@ def _our_pid() -> int | None:
     return pid if str(_home() / "daemon.json") in words else None
 
 
-def _running_containers() -> list[str]:
-    containers = json.loads(_ask(DEFAULT_HOST, "/containers/json") or "[]")
-    return sorted(container["Names"][0].removeprefix("/") for container in containers)
+def _running_containers() -> list[str] | None:
+    """Their names; None where the engine does not tell."""
+    answer = _ask(DEFAULT_HOST, "/containers/json")
+    if answer is None:
+        return None
+    return sorted(container["Names"][0].removeprefix("/") for container in json.loads(answer))
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -316,10 +297,11 @@ def _server_version(host: str) -> str | None:
     return None
 
 
-def _refused(host: str) -> bool:
+def _refused(path: str) -> bool:
+    """Whether there is a socket that this user may not open."""
     probe = socket.socket(socket.AF_UNIX)
     try:
-        probe.connect(host.removeprefix("unix://"))
+        probe.connect(path)
     except PermissionError:
         return True
     except OSError:

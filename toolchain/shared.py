@@ -162,7 +162,8 @@ def _scratch(log: Path | None) -> IO[bytes]:
 
 def _stop_group(process: subprocess.Popen[bytes]) -> None:
     for signal_number, grace in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
-        with contextlib.suppress(ProcessLookupError):
+        # Commands under sudo are not ours to signal; what stopped us is more important than that.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal_number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(grace)

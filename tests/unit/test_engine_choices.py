@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import json
+import socket
 import subprocess
 from pathlib import Path
 
@@ -52,26 +53,6 @@ def test_an_engine_chosen_by_the_user_is_never_replaced(tmp_path: Path, monkeypa
     )
 
 
-def test_who_is_not_root_and_cannot_sudo_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ToolchainError) as error:
-        engine.root_prefix("a Docker engine has to be started")
-    assert str(error.value) == (
-        "a Docker engine has to be started, and that needs root: run as root, allow sudo without a password, or start "
-        "Docker yourself (https://docs.docker.com/engine/install/) and try again"
-    )
-
-
-def test_root_commands_of_a_sudoer_go_through_sudo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sudo = tmp_path / "sudo"
-    sudo.write_text("#!/bin/sh\nexit 0\n")
-    sudo.chmod(0o755)
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert engine.root_prefix("it") == ["sudo", "-n"]
-
-
 def test_a_process_that_took_over_our_pid_is_not_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DINDRUNNER_CACHE", str(tmp_path))
     said: list[str] = []
@@ -82,3 +63,107 @@ def test_a_process_that_took_over_our_pid_is_not_stopped(tmp_path: Path, monkeyp
         assert other.poll() is None
         other.kill()
     assert said == ["engine: none that was started here"]
+
+
+@pytest.fixture
+def ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """A daemon of ours that runs on a machine that is made up; the commands that were run on it."""
+    ran: list[list[str]] = []
+    monkeypatch.setenv("DINDRUNNER_CACHE", str(tmp_path))
+    monkeypatch.setattr(engine, "_our_pid", lambda: 4711)
+    monkeypatch.setattr(engine, "root_prefix", lambda _: ["sudo", "-n"])
+    monkeypatch.setattr(engine, "run", lambda command, **_: ran.append(command))
+    return ran
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (None, "engine: left running, because it does not say which containers use it"),
+        ('[{"Names": ["/b"]}, {"Names": ["/a"]}]', "engine: left running, because containers use it: a, b"),
+    ],
+)
+def test_an_engine_is_stopped_only_when_it_says_that_no_container_uses_it(
+    answer: str | None, said: str, ours: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(engine, "_ask", lambda *_: answer)
+    engine.down(lines.append)
+    assert lines == [said]
+    assert ours == []
+
+
+@pytest.fixture
+def refusing(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """A socket that exists but refuses this user, as long as the list has an item."""
+    refuses = [True]
+    monkeypatch.setattr(engine, "_refused", lambda _: bool(refuses))
+    monkeypatch.setattr(engine, "_server_version", lambda _: None if refuses else "28.5.1")
+    return refuses
+
+
+@pytest.mark.usefixtures("refusing")
+def test_a_service_whose_socket_refuses_the_user_is_not_waited_for() -> None:
+    with pytest.raises(ToolchainError) as error:
+        engine._wait_ready("journalctl -u docker shows why")
+    assert str(error.value) == (
+        "unix:///var/run/docker.sock exists, but this user may not open it: add the user to the group docker and log "
+        "in again, or set DOCKER_HOST"
+    )
+
+
+def test_the_socket_of_our_own_daemon_is_given_to_the_user_alone(
+    ours: list[list[str]], refusing: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(command: list[str], **_: object) -> None:
+        ours.append(command)
+        refusing.clear()
+
+    monkeypatch.setattr(engine, "run", run)
+    monkeypatch.setattr("os.getuid", lambda: 1234)
+    with subprocess.Popen(["sleep", "60"]) as daemon:
+        engine._wait_ready("its log", daemon, ["sudo", "-n"])
+        daemon.kill()
+    assert ours == [["sudo", "-n", "chown", "1234", "/var/run/docker.sock"]]
+
+
+def test_a_socket_that_may_not_be_opened_is_told_from_one_that_nobody_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tmp_path / "docker.sock")
+    assert not engine._refused(path)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        assert not engine._refused(path)
+
+    class Refusing(socket.socket):
+        def connect(self, _: object) -> None:
+            raise PermissionError
+
+    monkeypatch.setattr(socket, "socket", Refusing)
+    assert engine._refused(path)
+
+
+def test_the_daemon_does_not_look_for_programs_where_the_user_may_write_before_those_of_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[list[object]] = []
+
+    def popen(command: list[object], **_: object) -> None:
+        started.append(command)
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("DINDRUNNER_CACHE", str(tmp_path))
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin")
+    monkeypatch.setattr(engine, "lacks_capabilities", lambda *_: False)
+    monkeypatch.setattr(engine, "find_program", lambda _: "/opt/docker/dockerd")
+    monkeypatch.setattr("subprocess.Popen", popen)
+    (tmp_path / "engine").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        engine._start(print, ["sudo", "-n"])
+    assert started[0][:5] == [
+        *("sudo", "-n", "env"),
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/docker",
+        Path("/opt/docker/dockerd"),
+    ]
+    assert "group" not in json.loads((tmp_path / "engine" / "daemon.json").read_text())

@@ -70,6 +70,18 @@ def test_a_command_over_its_limit_is_stopped_with_its_children(tmp_path: Path) -
     assert not child.exists() or child.read_text().split()[2] == "Z"
 
 
+def test_a_command_of_root_that_may_not_be_signalled_is_still_reported_as_over_its_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_pid: int, _signal: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "killpg", refuse)
+    with pytest.raises(shared.LimitReached) as caught:
+        shared.run(["sleep", "1"], limit=0.1, what="waiting")
+    assert str(caught.value) == "waiting: not finished after 0.1 s, stopped."
+
+
 def test_the_log_of_a_command_is_kept_and_named_where_it_fails(tmp_path: Path) -> None:
     log = tmp_path / "log" / "it.log"
     with pytest.raises(shared.ToolchainError, match=re.escape(f"Its whole output is in {log}.")):

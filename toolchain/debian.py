@@ -1,0 +1,74 @@
+"""What needs root on the machine: commands through sudo, and packages from Debian and its derivatives."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable
+
+from toolchain.shared import Say, ToolchainError, log_dir, progress, run
+
+ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where root's programs are; nothing in it can be written by users."""
+
+
+def root_prefix(why: str) -> list[str]:
+    """What to put before a command that needs root: nothing, or sudo.
+
+    Raises ToolchainError, beginning with `why`, where neither root nor sudo without a password is to be had.
+    """
+    if os.geteuid() == 0:
+        return []
+    if (
+        shutil.which("sudo")
+        and subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False).returncode == 0
+    ):
+        return ["sudo", "-n"]
+    raise ToolchainError(
+        f"{why}, and that needs root: run as root, allow sudo without a password, or start Docker yourself "
+        "(https://docs.docker.com/engine/install/) and try again"
+    )
+
+
+def find_program(name: str) -> str | None:
+    """The path of a program that root runs: the PATH of users often lacks the directories that it is in."""
+    return shutil.which(name, path=f"{ROOT_PATH}:{os.environ.get('PATH', '')}")
+
+
+def install_packages(packages: Iterable[str], as_root: list[str]) -> None:
+    """Installs Debian packages, without the ones they only recommend, and removes none.
+
+    Raises ToolchainError where apt fails, also where a package that is there would have to go.
+    """
+    environment = ["env", "DEBIAN_FRONTEND=noninteractive"]
+    names = list(packages)
+    # -o: another apt may be at work.
+    apt = [*as_root, *environment, "apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]
+    install = [*apt, "install", "--yes", "--no-install-recommends", "--no-remove", *names]
+    what = f"apt-get install {' '.join(names)}"
+    log = log_dir() / f"apt-install-{names[0]}.log"
+    run([*apt, "update"], limit=300, what="apt-get update", log=log_dir() / "apt-update.log")
+    try:
+        run(install, limit=900, what=what, log=log)
+    except ToolchainError as error:
+        # apt's own words where an earlier installation was interrupted.
+        if "dpkg --configure -a" not in str(error):
+            raise
+        run([*as_root, *environment, "dpkg", "--configure", "-a"], limit=900, what="dpkg --configure -a")
+        run(install, limit=900, what=what, log=log)
+
+
+def ensure_git(say: Say) -> None:
+    """Has git, which keeps the sandbox's repositories and takes the sample project there."""
+    if shutil.which("git"):
+        return
+    remedy = "git is missing: install it (on Debian and Ubuntu: sudo apt-get install git) and try again"
+    if not shutil.which("apt-get"):
+        raise ToolchainError(remedy)
+    try:
+        as_root = root_prefix("git has to be installed")
+    except ToolchainError:
+        raise ToolchainError(remedy) from None
+    with progress(say, "installing git"):
+        install_packages(["git"], as_root)
