@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import shutil
 import sys
@@ -10,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolchain import engine, gobuild, pulumi, venv
+from toolchain import engine, gobuild, images, pulumi, venv
 from toolchain.envfile import env_text
 from toolchain.shared import ROOT, TOOLCHAIN_DIR, VENV_DIR, cache_dir
 
@@ -38,11 +37,12 @@ def examine() -> list[Row]:
     return [
         Row("python", platform.python_version(), sys.executable),
         _python_packages(),
+        _git(),
         _go(),
         *(_tool(tool) for tool in pulumi.tools()),
         _env_file(),
         _docker_engine(),
-        _images(TOOLCHAIN_DIR / "images.json"),
+        _images(),
     ]
 
 
@@ -63,6 +63,12 @@ def _python_packages() -> Row:
     return Row("python packages", "", "missing or out of date", f"run `{_INSTALL}`")
 
 
+def _git() -> Row:
+    if found := shutil.which("git"):
+        return Row("git", "", found)
+    return Row("git", "", "missing", f"run `{_INSTALL}`, which installs it on Debian and its derivatives")
+
+
 def _go() -> Row:
     found = shutil.which("go")
     version = gobuild.go_version(Path(found)) if found else ()
@@ -79,9 +85,6 @@ def _tool(tool: pulumi.Tool) -> Row:
     if not origin:
         return Row(tool.name, "", "missing or out of date", f"run `{_INSTALL}`")
     text = origin.source + (f" ({origin.detail})" if origin.detail else "")
-    if origin.source == pulumi.ABSENT:
-        remedy = "only its own target needs it; `install` looks for it again a day later"
-        return Row(tool.name, "", text, remedy, needed=False)
     if origin.source == pulumi.STAND_IN:
         remedy = (
             f"to have the official one, remove {tool.marker} and run `{_INSTALL}` where https://get.pulumi.com answers"
@@ -104,11 +107,10 @@ def _docker_engine() -> Row:
     return Row("docker engine", "", f"nothing answers at {found.host}", "run `python3 -m toolchain engine up`")
 
 
-def _images(path: Path) -> Row:
-    try:
-        names = json.loads(path.read_text())
-    except (OSError, ValueError):
+def _images() -> Row:
+    names = images.recorded()
+    if names is None:
         return Row("images", "", "not made yet", "run `python3 -m toolchain images`")
     if not names:
-        return Row("images", "", "pulled from their registries")
+        return Row("images", "", f"pulled from their registries, as {images.IMAGES_FILE} says")
     return Row("images", "", f"made here: {', '.join(sorted(names))}; cache in {cache_dir()}")

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolchain.engine import OCI_WRAPPER, install_packages, root_prefix
+from toolchain.debian import find_program, install_packages, root_prefix
+from toolchain.engine import OCI_WRAPPER
 from toolchain.gobuild import GoBinary, build, cached_path
 from toolchain.shared import (
     TOOLCHAIN_DIR,
@@ -39,6 +40,7 @@ _RECIPES = Path(__file__).resolve().parent / "images"
 _BUILD_LIMIT = 1200.0
 _MACHINE_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 _DISTRIBUTION_CERTIFICATES = Path("/usr/share/ca-certificates")
+_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 _RUNNER_MODULE = "gitlab.com/gitlab-org/gitlab-runner"
 _RUNNER_LDFLAGS = (
@@ -101,22 +103,34 @@ def ensure(say: Say) -> dict[str, str]:
     """Makes every image that is missing and writes `.toolchain/images.json`: by role the image's name.
 
     Where a container registry answers, the official images can be pulled: nothing is built and the file holds {}.
+    What the file says is kept while it can be used, whatever answers by then; without the file it is decided anew.
     Raises ToolchainError where a build fails; what was built before it is used by the next call.
     """
-    if registry_answers():
-        images: dict[str, str] = {}
-    else:
-        names = image_names()
-        if missing := [role for role in ("base", *(role.name for role in _ROLES)) if names[role] not in _present()]:
+    known = recorded()
+    if known == {}:
+        return known
+    names = image_names()
+    images = {role.name: names[role.name] for role in _ROLES if role.exported}
+    if known != images or not set(images.values()) <= _present():
+        if registry_answers():
+            images = {}
+        else:
             with file_lock(cache_dir() / "images" / "lock", say=say):
                 _build_missing(names, say)
-            say(f"images built: {', '.join(missing)}")
-        images = {role.name: names[role.name] for role in _ROLES if role.exported}
+    if images:
         build(REGISTRY, say=say)
-    content = json.dumps(images, indent=2) + "\n"
-    if not IMAGES_FILE.exists() or IMAGES_FILE.read_text() != content:
-        write_atomic(IMAGES_FILE, content)
+    if known != images:
+        write_atomic(IMAGES_FILE, json.dumps(images, indent=2) + "\n")
     return images
+
+
+def recorded() -> dict[str, str] | None:
+    """What `.toolchain/images.json` says; None where there is none, or it is damaged."""
+    try:
+        names: dict[str, str] = json.loads(IMAGES_FILE.read_text())
+    except (OSError, ValueError):
+        return None
+    return names
 
 
 @functools.cache
@@ -194,9 +208,11 @@ def _build_missing(names: dict[str, str], say: Say) -> None:
     present = _present()
     if names["base"] not in present:
         _import_base(names["base"], say)
-    for role in _ROLES:
-        if names[role.name] not in present:
-            _build_role(role, names, say)
+    missing = [role for role in _ROLES if names[role.name] not in present]
+    for role in missing:
+        _build_role(role, names, say)
+    if missing:
+        say(f"images built: {', '.join(role.name for role in missing)}")
 
 
 def _import_base(name: str, say: Say) -> None:
@@ -209,13 +225,13 @@ def _import_base(name: str, say: Say) -> None:
 
 def _make_rootfs(archive: Path) -> None:
     as_root = root_prefix("the base image's file system has to be made")
-    if not shutil.which("debootstrap"):
+    if not (find_program("debootstrap") and find_program("gpgv") and _KEYRING.exists()):
         if not shutil.which("apt-get"):
             raise ToolchainError(
                 "no container registry answers, and local images need debootstrap, which this machine has no apt-get "
                 "to install with: use a Debian machine, or one that can reach https://registry-1.docker.io"
             )
-        install_packages(["debootstrap", "debian-archive-keyring"], as_root)
+        install_packages(["debootstrap", _KEYRING.stem, "gpgv"], as_root)
     archive.parent.mkdir(parents=True, exist_ok=True)
     for killed in archive.parent.glob(".rootfs.*"):  # no other process makes one: we hold the lock
         run([*as_root, "rm", "-rf", killed], limit=120)

@@ -80,12 +80,88 @@ def test_a_certificate_that_is_cut_off_is_left_out() -> None:
     assert images.pem_blocks(ONE + TWO.removesuffix("-----END CERTIFICATE-----\n")) == [ONE]
 
 
-def test_nothing_is_made_where_a_container_registry_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    built: list[str] = []
+@pytest.fixture
+def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was built, by name; nothing is built in earnest."""
+    names: list[str] = []
     monkeypatch.setattr(images, "IMAGES_FILE", tmp_path / "images.json")
+    monkeypatch.setenv("DINDRUNNER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(images, "_build_missing", lambda _names, _say: names.append("images"))
+    monkeypatch.setattr(images, "build", lambda spec, **_: names.append(spec.name))
+    return names
+
+
+def test_nothing_is_made_where_a_container_registry_answers(built: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "registry_answers", lambda: True)
-    monkeypatch.setattr(images, "_build_missing", lambda _names, _say: built.append("images"))
-    monkeypatch.setattr(images, "build", lambda spec, **_: built.append(spec.name))
     assert images.ensure(print) == {}
-    assert json.loads((tmp_path / "images.json").read_text()) == {}
+    assert json.loads(images.IMAGES_FILE.read_text()) == {}
     assert built == []
+
+
+def test_pulled_images_stay_the_choice_when_the_registry_does_not_answer_once(
+    built: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images.IMAGES_FILE.write_text("{}")
+    monkeypatch.setattr(images, "registry_answers", lambda: pytest.fail("asked"))
+    assert images.ensure(print) == {}
+    assert built == []
+
+
+def test_local_images_that_are_there_are_kept_without_asking_a_registry(
+    built: list[str], recipes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def answers() -> bool:
+        asked.append("registry")
+        return False
+
+    monkeypatch.setattr(images, "registry_answers", answers)
+    made = images.ensure(print)
+    assert (asked, built) == (["registry"], ["images", "registry"])
+    listed: list[str] = []
+
+    def listing(*_: object, **__: object) -> str:
+        listed.append("listed")
+        return "\n".join(made.values())
+
+    monkeypatch.setattr(images, "run", listing)
+    assert images.ensure(print) == made
+    assert (asked, built, len(listed)) == (["registry"], ["images", "registry", "registry"], 1)
+    (recipes / "postgres" / "Dockerfile").write_text("FROM scratch\n")
+    assert images.ensure(print)["postgres"] != made["postgres"]
+    assert asked == ["registry", "registry"]
+
+
+def test_local_images_that_were_removed_are_made_again(built: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "registry_answers", lambda: False)
+    images.ensure(print)
+    monkeypatch.setattr(images, "run", lambda *_, **__: "")
+    images.ensure(print)
+    assert built == ["images", "registry"] * 2
+
+
+@pytest.mark.parametrize("absent", ["debootstrap", "gpgv", "keyring"])
+def test_what_debootstrap_verifies_packages_with_is_always_installed(
+    absent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Enough(Exception):
+        pass
+
+    def install(packages: list[str], _as_root: list[str]) -> None:
+        raise Enough(" ".join(packages))
+
+    (tmp_path / "debian-archive-keyring.gpg").touch()
+    keyring = tmp_path / ("nowhere" if absent == "keyring" else "") / "debian-archive-keyring.gpg"
+    monkeypatch.setattr(images, "_KEYRING", keyring)
+    monkeypatch.setattr(images, "find_program", lambda name: None if name == absent else f"/usr/sbin/{name}")
+    monkeypatch.setattr(images, "root_prefix", lambda _: [])
+    monkeypatch.setattr(images, "install_packages", install)
+    monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/apt-get")
+    with pytest.raises(Enough, match=r"^debootstrap debian-archive-keyring gpgv$"):
+        images._make_rootfs(tmp_path / "base.tar")
+
+
+def test_debootstrap_refuses_packages_that_it_cannot_verify() -> None:
+    script = (images._RECIPES / "base" / "rootfs.sh").read_text()
+    assert f"debootstrap --force-check-gpg --keyring={images._KEYRING} " in script

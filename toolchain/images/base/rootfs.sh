@@ -4,7 +4,9 @@ set -eu
 root=$1
 certificates=$2
 
-debootstrap --variant=minbase --include=ca-certificates bookworm "$root" http://deb.debian.org/debian
+# Without --force-check-gpg, a missing keyring would be a warning only.
+debootstrap --force-check-gpg --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
+    --variant=minbase --include=ca-certificates bookworm "$root" http://deb.debian.org/debian
 
 cat > "$root/etc/apt/sources.list" <<'SOURCES'
 deb http://deb.debian.org/debian bookworm main
