@@ -10,11 +10,9 @@ from typing import Any
 
 import tomli_w
 
+from components.paths import CA_FILE, DOCKER_SOCKET
 from components.transport import CERTS_DIR, CLIENT_CERTS_DIR, SOCKET, Transport
 from stacks.settings import Common, Daemon, Executor, Kind, Runner
-
-DOCKER_SOCKET = "/var/run/docker.sock"
-"""Where Docker's own clients look for a daemon, in every container."""
 
 FEATURE_FLAGS = {"FF_DISABLE_AUTOMATIC_TOKEN_ROTATION": True}
 """The token belongs to the stack: a runner that rotates it by itself would leave the stack with a dead one."""
@@ -33,10 +31,7 @@ def render(settings: Common, tokens: Mapping[str, str], host_socket: str = DOCKE
     }
     if settings.metrics_address:
         config["listen_address"] = settings.metrics_address
-    config["runners"] = [
-        _runner(runner, settings.gitlab.url, tokens[runner.name], settings.daemon, host_socket)
-        for runner in settings.runners
-    ]
+    config["runners"] = [_runner(runner, settings, tokens[runner.name], host_socket) for runner in settings.runners]
     return tomli_w.dumps(merge(config, settings.extra))
 
 
@@ -51,11 +46,11 @@ def merge(base: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _runner(runner: Runner, url: str, token: str, daemon: Daemon, host_socket: str) -> dict[str, Any]:
-    environment = _job_environment(runner, daemon) | dict(runner.environment)
+def _runner(runner: Runner, settings: Common, token: str, host_socket: str) -> dict[str, Any]:
+    environment = _job_environment(runner, settings.daemon) | dict(runner.environment)
     entry: dict[str, Any] = {
         "name": runner.name,
-        "url": url,
+        "url": settings.gitlab.url,
         "token": token,
         "executor": runner.executor.value,
         "limit": runner.limit,
@@ -63,10 +58,12 @@ def _runner(runner: Runner, url: str, token: str, daemon: Daemon, host_socket: s
         "environment": [f"{name}={value}" for name, value in environment.items()],
         "feature_flags": FEATURE_FLAGS,
     }
+    if settings.gitlab.ca_file:
+        entry["tls-ca-file"] = CA_FILE
     if runner.cache:
         entry["cache"] = dict(runner.cache)
     if runner.executor is Executor.DOCKER:
-        entry["docker"] = _docker(runner, daemon, host_socket)
+        entry["docker"] = _docker(runner, settings.daemon, host_socket)
     return merge(entry, runner.extra)
 
 
@@ -113,8 +110,9 @@ def _docker(runner: Runner, daemon: Daemon, host_socket: str) -> dict[str, Any]:
         table["extra_hosts"] = [f"{daemon.alias}:host-gateway"]
     if runner.kind is Kind.JOB_DIND:
         table["services"] = [{"name": runner.job_daemon_image, "alias": "docker"}]
-        # Only the service is privileged; the job that talks to it is not.
+        # Only this service is privileged; the job that talks to it is not, nor is a service that the job names.
         table["services_privileged"] = True
+        table["allowed_privileged_services"] = [runner.job_daemon_image]
     return table
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pulumi
@@ -29,7 +30,7 @@ def build(stack: Stack) -> dict[str, Any]:
     """Make the stack's resources; outputs: target, network, daemon, runners, ci_snippet."""
     settings = stack.settings
     warn(settings)
-    engine = pulumi.ResourceOptions(provider=docker.Provider("engine", host=settings.docker_host))
+    engine = pulumi.ResourceOptions(provider=_engine(settings))
     network = RunnerNetwork(
         "network",
         RunnerNetworkArgs(
@@ -54,6 +55,7 @@ def build(stack: Stack) -> dict[str, Any]:
             daemon_id=daemon.container.id if daemon else None,
             daemon_volumes=daemon.client_volumes if daemon else (),
             host_socket=settings.host_socket if _uses_host_docker(settings) else None,
+            ca_pem=Path(settings.gitlab.ca_file).read_text() if settings.gitlab.ca_file else None,
         ),
         engine,
     )
@@ -74,11 +76,39 @@ def warn(settings: DockerHostSettings) -> None:
             "network, and every job, is root in the daemon. Use tls unless you must not"
         )
     for index, runner in enumerate(settings.runners):
-        if runner.kind is Kind.HOST_DOCKER:
-            pulumi.log.warn(
-                f"settings.runners[{index}].kind: host-docker hands the host's Docker socket to every job of runner "
-                f"{runner.name}: whoever can push a job is root on the host. Use dind unless all of them may be"
-            )
+        _warn_of_runner(f"settings.runners[{index}]", runner, settings.drain_seconds)
+
+
+def _warn_of_runner(where: str, runner: Runner, drain_seconds: int) -> None:
+    if runner.privileged:
+        pulumi.log.warn(
+            f"{where}.privileged: every job of runner {runner.name} owns the machine it runs on. Use false unless its "
+            "jobs cannot do without"
+        )
+    if runner.network_mode == "host":
+        pulumi.log.warn(
+            f"{where}.network_mode: host puts the jobs of runner {runner.name} into the network of the daemon itself. "
+            "Leave it out unless a job cannot do without"
+        )
+    if runner.token is None and runner.maximum_timeout > drain_seconds:
+        pulumi.log.warn(
+            f"settings.drain_seconds: {drain_seconds} is less than {where}.maximum_timeout {runner.maximum_timeout}: "
+            "an upgrade would end jobs that may still run. Use the longer of the two"
+        )
+    if runner.kind is Kind.HOST_DOCKER:
+        pulumi.log.warn(
+            f"{where}.kind: host-docker hands the host's Docker socket to every job of runner "
+            f"{runner.name}: whoever can push a job is root on the host. Use dind unless all of them may be"
+        )
+
+
+def _engine(settings: DockerHostSettings) -> docker.Provider:
+    return docker.Provider(
+        "engine",
+        host=settings.docker_host,
+        # Another engine has none of the stack's objects: they go from the old one, and are made on the new one.
+        opts=pulumi.ResourceOptions(replace_on_changes=["host"], delete_before_replace=True),
+    )
 
 
 def _daemon(
@@ -106,6 +136,7 @@ def _daemon(
         cpus=wanted.cpus,
         memory_mib=wanted.memory_mib,
         keep_cache=wanted.keep_cache,
+        engine=settings.docker_host,
     )
     return DindDaemon("dind", args, opts)
 

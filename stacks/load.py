@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import pulumi
 
@@ -39,7 +40,9 @@ def load() -> Stack:
 def _load() -> Stack:
     raw = _raw()
     token = (pulumi.Config("gitlab").get("token") or os.environ.get("GITLAB_TOKEN") or "").strip()
+    on_this_machine = False
     if sandbox.uses_sandbox(raw):
+        on_this_machine = True
         found = sandbox.read(os.environ.get("DINDRUNNER_SANDBOX"))
         raw, token = sandbox.resolve(raw, found), sandbox.read_token(found)
         settings = parse(raw)
@@ -52,7 +55,12 @@ def _load() -> Stack:
             "gitlab:token: is missing: export GITLAB_TOKEN, or run: pulumi config set --secret gitlab:token "
             "(a token with scope api), or give every runner a token of its own"
         )
-    check_gitlab(settings.gitlab.url, token if registers else None)
+    check_gitlab(
+        settings.gitlab.url,
+        token if registers else None,
+        direct=on_this_machine,
+        ca_file=settings.gitlab.ca_file,
+    )
     return Stack(
         name=pulumi.get_stack(),
         project=pulumi.get_project(),
@@ -62,7 +70,7 @@ def _load() -> Stack:
 
 
 def _raw() -> object:
-    """The plain object under the key `settings`."""
+    """The plain object under the key `settings`, with what the environment says where it is silent."""
     try:
         raw: object = pulumi.Config().get_object("settings")
     except pulumi.ConfigTypeError:
@@ -71,11 +79,17 @@ def _raw() -> object:
         raise SettingsError(
             f"settings: is missing in Pulumi.{pulumi.get_stack()}.yaml: copy those of Pulumi.dev.yaml and change them"
         )
+    engine = os.environ.get("DOCKER_HOST")
+    if engine and isinstance(raw, dict) and raw.get("target") == "docker-host":
+        return {"docker_host": engine, **raw}
     return raw
 
 
 def _refuse_known_passphrase() -> None:
-    if os.environ.get("PULUMI_CONFIG_PASSPHRASE") == sandbox.PASSPHRASE:
+    """Only where the stack's secrets are encrypted with a passphrase, of which the salt in its file is the sign."""
+    settings_file = Path(f"Pulumi.{pulumi.get_stack()}.yaml")
+    has_salt = settings_file.exists() and "encryptionsalt:" in settings_file.read_text()
+    if has_salt and os.environ.get("PULUMI_CONFIG_PASSPHRASE") == sandbox.PASSPHRASE:
         raise SettingsError(
             "PULUMI_CONFIG_PASSPHRASE: is the sandbox's, which everybody knows, and this stack's GitLab is not the "
             "sandbox: remove encryptionsalt from the stack's file, export a passphrase of your own "

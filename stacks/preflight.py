@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 import threading
 import urllib.error
 import urllib.request
@@ -31,37 +32,55 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def check_gitlab(url: str, token: str | None, *, direct: bool = False) -> None:
+def check_gitlab(url: str, token: str | None, *, direct: bool = False, ca_file: str | None = None) -> None:
     """Raise SettingsError where `url` answers as no GitLab, or where GitLab does not know `token`.
 
     The token is sent only once the server has answered as a GitLab without it, and never to where that redirects.
     direct: past the proxies of the environment, which do not reach a GitLab on this machine.
+    ca_file: PEM file with the CA that vouches for the server; None for those of the system.
     """
+    opener = _opener(direct, ca_file)
     if token is not None and not re.fullmatch(r"[!-~]+", token):
         raise SettingsError(
             "gitlab:token: (hidden) has characters that no token has: copy it again, without spaces and line ends"
         )
     probe = f"{url.rstrip('/')}/api/v4/version"
-    answer = _get(url, probe, None, direct)
+    answer = _get(opener, url, probe, None)
     if not _is_gitlab(answer):
         raise SettingsError(
             f"settings.gitlab.url: {url!r} answers something that is no GitLab API (GET {probe}: status "
             f"{answer.status}): give the base URL of a GitLab, for example https://gitlab.com"
         )
-    if token is not None and _get(url, probe, token, direct).status == 401:
+    if token is not None and _get(opener, url, probe, token).status == 401:
         raise SettingsError(
             f"gitlab:token: is not accepted by {url}: it may be expired; create one with scope api "
             "and export it as GITLAB_TOKEN"
         )
 
 
-def _get(url: str, probe: str, token: str | None, direct: bool) -> _Answer:
+def _opener(direct: bool, ca_file: str | None) -> urllib.request.OpenerDirector:
     try:
-        answer = _in_time(probe, token, direct)
-    except (HTTPException, OSError, ValueError) as error:
-        reason = str(getattr(error, "reason", error)) or "timed out"
+        tls = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca_file))
+    except OSError as error:
         raise SettingsError(
-            f"settings.gitlab.url: {url!r} does not answer within {TIMEOUT_SECONDS} s ({reason}): "
+            f"settings.gitlab.ca_file: {ca_file!r} cannot be read as PEM certificates ({error.strerror or error}): "
+            "give the file of the CA that signed GitLab's certificate"
+        ) from None
+    return urllib.request.build_opener(_NoRedirects, urllib.request.ProxyHandler({} if direct else None), tls)
+
+
+def _get(opener: urllib.request.OpenerDirector, url: str, probe: str, token: str | None) -> _Answer:
+    try:
+        answer = _in_time(opener, probe, token)
+    except (HTTPException, OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            raise SettingsError(
+                f"settings.gitlab.url: {url!r} has a certificate that is not trusted ({reason.verify_message}): "
+                "name its CA in settings.gitlab.ca_file"
+            ) from None
+        raise SettingsError(
+            f"settings.gitlab.url: {url!r} does not answer within {TIMEOUT_SECONDS} s ({str(reason) or 'timed out'}): "
             "check the URL, and that this machine reaches it"
         ) from None
     if 300 <= answer.status < 400:
@@ -72,13 +91,13 @@ def _get(url: str, probe: str, token: str | None, direct: bool) -> _Answer:
     return answer
 
 
-def _in_time(probe: str, token: str | None, direct: bool) -> _Answer:
+def _in_time(opener: urllib.request.OpenerDirector, probe: str, token: str | None) -> _Answer:
     """The answer, or TimeoutError: a socket's own limit covers neither name resolution nor an answer in drops."""
     future: Future[_Answer] = Future()
 
     def request() -> None:
         try:
-            future.set_result(_request(probe, token, direct))
+            future.set_result(_request(opener, probe, token))
         except Exception as error:
             future.set_exception(error)
 
@@ -86,11 +105,10 @@ def _in_time(probe: str, token: str | None, direct: bool) -> _Answer:
     return future.result(TIMEOUT_SECONDS)
 
 
-def _request(probe: str, token: str | None, direct: bool) -> _Answer:
+def _request(opener: urllib.request.OpenerDirector, probe: str, token: str | None) -> _Answer:
     request = urllib.request.Request(probe, headers={"PRIVATE-TOKEN": token} if token else {})
-    proxies = urllib.request.ProxyHandler({} if direct else None)
     try:
-        with urllib.request.build_opener(_NoRedirects, proxies).open(request, timeout=TIMEOUT_SECONDS) as response:
+        with opener.open(request, timeout=TIMEOUT_SECONDS) as response:
             return _Answer(response.status, response.read(MOST_BYTES))
     except urllib.error.HTTPError as error:
         with error:

@@ -10,12 +10,14 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from enum import StrEnum
+from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 
-from components.transport import Transport
+from components.paths import DOCKER_SOCKET
+from components.transport import CERTS_DIR, SOCKET, Transport
 from stacks.mistakes import Model, SettingsError, explain, fail, is_consequence, shown
 from stacks.values import (
     MOST,
@@ -52,7 +54,12 @@ JOB_IMAGE = "docker:28.5.2-cli"
 RUNNER_IMAGE = "gitlab/gitlab-runner:v18.5.0"
 """GitLab's own image; its version should not be newer than the GitLab it talks to."""
 
-HOST_SOCKET = "/var/run/docker.sock"
+DAEMON_PATHS = frozenset(
+    below
+    for path in (DOCKER_SOCKET, "/run/docker.sock", SOCKET, f"{CERTS_DIR}/client", f"{CERTS_DIR}/ca")
+    for below in (PurePosixPath(path), *PurePosixPath(path).parents)
+)
+"""Paths in the daemon's machine by which a job would get hold of the daemon."""
 
 
 class Kind(StrEnum):
@@ -85,12 +92,14 @@ class GitLab(Model):
     url: base URL of the GitLab, without `/api/v4`; `sandbox` is the embedded one. Default: gitlab.com.
     scope: `instance`, `group` or `project`. No default: it decides who can run code on this machine.
     group, project: its full path or numeric ID, for the scope of that name.
+    ca_file: PEM file with the CA of a self-managed GitLab. Default: the CAs that the system trusts.
     """
 
     url: str = "https://gitlab.com"
     scope: Scope
     group: PathOrId | None = None
     project: PathOrId | None = None
+    ca_file: Annotated[str, Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -140,7 +149,8 @@ class Daemon(Model):
     certificate_names: names in the daemon's certificate. Default: the endpoint's host.
     storage_driver: Default: the daemon's own choice (overlay2 wherever it works).
     cpus (in tenths), memory_mib: limits of the daemon and all that runs in it. Default: none, the host is the runner's.
-    dns: servers for the containers inside. Default: as the daemon's container resolves.
+    dns: servers for the containers inside. Default: the daemon's own choice; Docker falls back to 8.8.8.8 where it sees
+        Docker's resolver around it, so jobs that need private names need this.
     registry_mirrors, insecure_registries: for pulls by the daemon.
     cache_budget_gib: GiB that BuildKit's garbage collection leaves in the layer cache. Default 20, some ten images.
     subnet: what the daemon's own networks are cut from. Default 10.199.0.0/16, outside Docker's own pools, because an
@@ -282,21 +292,26 @@ class Runner(Model):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if not self.tags and not self.run_untagged:
+        if not self.tags and not self.run_untagged and self.token is None:
             fail("tags", [], "is empty, so no job would ever run: name a tag, or set run_untagged: true")
         for index, tag in enumerate(self.tags):
             if tag in self.tags[:index]:
                 fail("tags", tag, "is there twice: remove one")
         if self.executor is Executor.SHELL:
             self._check_shell()
-        if self.token is not None and not re.fullmatch(r"glrt-[!-~]+", self.token.get_secret_value()):
-            fail("token", "(hidden)", "is no runner authentication token: those start with glrt-; create one in GitLab")
-        for volume in self.volumes:
-            if HOST_SOCKET in volume.split(":")[0] and self.kind is not Kind.HOST_DOCKER:
-                fail(
-                    "volumes", volume, f"hands out a daemon's socket to kind {self.kind}: use kind host-docker instead"
-                )
+        if self.token is not None:
+            self._check_token(self.token.get_secret_value())
+        for volume in self.volumes if self.kind in (Kind.PLAIN, Kind.JOB_DIND) else ():
+            if PurePosixPath(volume.partition(":")[0]) in DAEMON_PATHS and ":" in volume:
+                fail("volumes", volume, f"hands the daemon to kind {self.kind}: use kind dind, which is meant for that")
         return self
+
+    def _check_token(self, token: str) -> None:
+        if not re.fullmatch(r"glrt-[!-~]+", token):
+            fail("token", "(hidden)", "is no runner authentication token: those start with glrt-; create one in GitLab")
+        for name in ("description", "run_untagged", "locked", "access_level", "maximum_timeout", "paused"):
+            if name in self.model_fields_set:
+                fail(name, getattr(self, name), "has no effect with token, as GitLab keeps it: remove it, set it there")
 
     def _check_shell(self) -> None:
         if self.kind in (Kind.JOB_DIND, Kind.HOST_DOCKER):
@@ -360,13 +375,33 @@ class Common(Model):
         if "runners" in self.extra:
             fail("extra", "runners", "would hide the rendered runners: use extra of the runner in question")
         for index, runner in enumerate(self.runners):
-            if runner.executor is Executor.SHELL and runner.needs_daemon and self.daemon.transport is Transport.SOCKET:
-                fail(
-                    f"runners[{index}].executor",
-                    runner.executor,
-                    "cannot open the daemon's socket, which is root's: use daemon.transport tls, or executor docker",
-                )
+            if runner.executor is Executor.SHELL:
+                self._check_shell(f"runners[{index}]", runner)
         return self
+
+    def _check_shell(self, where: str, runner: Runner) -> None:
+        if runner.kind is Kind.PLAIN:
+            if self.needs_daemon:
+                fail(
+                    f"{where}.executor",
+                    runner.executor,
+                    "would give kind plain the certificates that the runner's container has for the other runners: "
+                    "use executor docker, or a stack of its own",
+                )
+            return
+        if self.daemon.transport is Transport.SOCKET:
+            fail(
+                f"{where}.executor",
+                runner.executor,
+                "cannot open the daemon's socket, which is root's: use daemon.transport tls, or executor docker",
+            )
+        if self.runner_image == RUNNER_IMAGE:
+            fail(
+                "runner_image",
+                self.runner_image,
+                f"has no Docker client, which {where} needs for its jobs with executor shell: "
+                "name an image that has one, or use executor docker",
+            )
 
     @property
     def jobs_at_once(self) -> int:
@@ -382,13 +417,14 @@ class Common(Model):
 class DockerHostSettings(Common):
     """One Docker host.
 
-    docker_host: the engine, as DOCKER_HOST. Default: $DOCKER_HOST, else this machine's socket.
+    docker_host: the engine, as DOCKER_HOST. Default: $DOCKER_HOST, else this machine's socket. Another one is taken for
+        another machine: everything goes from the old one, the layer cache too, and is made anew.
     host_socket: path of the engine's socket on its own machine, for kind `host-docker`. Default /var/run/docker.sock.
     """
 
     target: Literal["docker-host"]
-    docker_host: Engine | None = None
-    host_socket: SocketPath = HOST_SOCKET
+    docker_host: Engine = f"unix://{DOCKER_SOCKET}"
+    host_socket: SocketPath = DOCKER_SOCKET
 
 
 Settings: TypeAlias = DockerHostSettings

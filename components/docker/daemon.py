@@ -13,10 +13,14 @@ import pulumi_docker as docker
 
 from components.docker.labels import LOG_OPTS, container_labels, volume_labels
 from components.docker.log_tail import log_tail_on_failure
+from components.paths import DOCKER_SOCKET
 from components.transport import CERTS_DIR, CLIENT_CERTS_DIR, SOCKET, SOCKET_DIR, Transport
 
 STOP_SECONDS = 30
 """How long the daemon may stop its containers; dockerd itself gives them 15 s."""
+
+PULL_SECONDS = 900
+"""How long pulling the daemon's image may take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +36,9 @@ class DindDaemonArgs:
     certificate_names: host names and IP addresses in its certificate (TLS only).
     daemon_json: content of /etc/docker/daemon.json; see `daemon_json`.
     ready_timeout_seconds: how long its creation waits until it answers.
-    cpus, memory_mib: limits of the container; None is none.
+    cpus, memory_mib: limits of the container; None is none. The limit of memory is one of RAM, swap is not limited.
     keep_cache: whether the data volume outlives the stack.
+    engine: address of the engine, as DOCKER_HOST, by which the log of a failing daemon is read; None is the default.
     """
 
     prefix: str
@@ -48,6 +53,7 @@ class DindDaemonArgs:
     cpus: float | None = None
     memory_mib: int | None = None
     keep_cache: bool = False
+    engine: str | None = None
 
 
 class DindDaemon(pulumi.ComponentResource):
@@ -100,6 +106,8 @@ class DindDaemon(pulumi.ComponentResource):
             labels=container_labels(args.stack, "daemon"),
             cpus=_cpus(args.cpus) if args.cpus else None,
             memory=args.memory_mib,
+            # Said outright, or the engine fills in a value that every later update would want to take back.
+            memory_swap=-1 if args.memory_mib else None,
             log_driver="json-file",
             log_opts=LOG_OPTS,
             healthcheck=_healthcheck(args),
@@ -110,8 +118,12 @@ class DindDaemon(pulumi.ComponentResource):
                 parent=self,
                 # Two daemons on one data volume corrupt it: the old one goes first.
                 delete_before_replace=True,
+                # Ready in time, after an image that may have to be pulled first.
+                custom_timeouts=pulumi.CustomTimeouts(create=f"{args.ready_timeout_seconds + PULL_SECONDS}s"),
                 # "Not healthy in time" alone explains nothing.
-                hooks=pulumi.ResourceHookBinding(on_error=[log_tail_on_failure(self, name, f"{args.prefix}-dind")]),
+                hooks=pulumi.ResourceHookBinding(
+                    on_error=[log_tail_on_failure(self, name, f"{args.prefix}-dind", args.engine)]
+                ),
             ),
         )
         self.register_outputs({"endpoint": self.endpoint, "container": self.container.name, "volume": self.data.name})
@@ -168,10 +180,11 @@ def _garbage_collection(budget_gib: int) -> dict[str, Any]:
     """Every limit is given, because setting one of them zeroes the defaults of the others."""
     return {
         "enabled": True,
-        "defaultReservedSpace": f"{budget_gib}GB",
         "defaultMaxUsedSpace": f"{budget_gib}GB",
         "defaultMinFreeSpace": "2GB",
-        # What daemons before 28 call the first.
+        # What is kept even where the disk runs full; as much as the maximum would switch the other two off.
+        "defaultReservedSpace": f"{budget_gib * 256}MB",
+        # The maximum, as daemons before 28 call it.
         "defaultKeepStorage": f"{budget_gib}GB",
     }
 
@@ -195,7 +208,7 @@ def _command(transport: Transport) -> list[str] | None:
     """Arguments of the image's entrypoint, which by itself listens on its usual socket and the transport's port."""
     match transport:
         case Transport.SOCKET:
-            return ["dockerd", "--host=unix:///var/run/docker.sock", f"--host=unix://{SOCKET}"]
+            return ["dockerd", f"--host=unix://{DOCKER_SOCKET}", f"--host=unix://{SOCKET}"]
         case Transport.TCP:
             # Said outright, or dockerd waits 15 s before it opens a port without TLS, and newer ones refuse to.
             return ["--tls=false"]
@@ -216,7 +229,7 @@ def _healthcheck(args: DindDaemonArgs) -> docker.ContainerHealthcheckArgs:
         client += ["--tlsverify", *(f"{option}={CLIENT_CERTS_DIR}/{file}" for option, file in files.items())]
     return docker.ContainerHealthcheckArgs(
         tests=["CMD", *client, "info"],
-        interval="2s",
+        interval="5s",
         timeout="10s",
         retries=5,
         start_period=_go_duration(args.ready_timeout_seconds),

@@ -2,41 +2,48 @@
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
+
 import pulumi
-import pulumi_docker as docker
 
 LINES = 20
 READ_LINES = 300
 """More than is shown, because a daemon that is started again and again buries its last words in routine ones."""
 
+LIMIT_SECONDS = 20
 
-def log_tail_on_failure(component: pulumi.Resource, name: str, container: str) -> pulumi.ErrorHook:
+
+def log_tail_on_failure(
+    component: pulumi.Resource, name: str, container: str, engine: str | None = None
+) -> pulumi.ErrorHook:
     """A hook that logs the last lines of a container's output when creating the container failed.
 
-    component: whose provider reaches the engine. name: prefix of the hook's name. container: its name on the engine.
+    component: to which the lines are attributed. name: prefix of the hook's name. container: its name on the engine.
+    engine: the engine's address, as DOCKER_HOST; None is the Docker client's own choice.
     """
 
     async def show(args: pulumi.ErrorHookArgs) -> bool:
-        if args.failed_operation == "create":
-            pulumi.log.error(await _tail(component, container), component)
+        # A container that has taken the name is another one, and its log is none of this one's.
+        taken = any("already in use" in error for error in args.errors)
+        if args.failed_operation == "create" and not taken:
+            pulumi.log.error(await asyncio.to_thread(_tail, container, engine), component)
         return False
 
     return pulumi.ErrorHook(f"{name}-log-tail", show)
 
 
-async def _tail(component: pulumi.Resource, container: str) -> str:
+def _tail(container: str, engine: str | None) -> str:
+    """By the client, because the provider's own lookup of logs ends the provider at lines of certain lengths."""
+    command = ["docker", *(["--host", engine] if engine else []), "logs", "--tail", str(READ_LINES), container]
     try:
-        logs = await docker.get_logs(
-            name=container,
-            tail=str(READ_LINES),
-            show_stdout=True,
-            show_stderr=True,
-            discard_headers=True,
-            logs_list_string_enabled=True,
-            opts=pulumi.InvokeOptions(parent=component),
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT_SECONDS, check=False
         )
-    except Exception as error:  # the engine's own message stands; this is only what could be added to it
+    except (OSError, subprocess.TimeoutExpired) as error:
         return f"the log of container {container} could not be read: {error}"
-    lines = [line.rstrip() for line in logs.logs_list_strings if line.strip()]
+    lines = [line.rstrip() for line in done.stdout.decode(errors="replace").splitlines() if line.strip()]
+    if done.returncode:
+        return f"the log of container {container} could not be read: {' '.join(lines)}"
     telling = [line for line in lines if "level=info" not in line] or lines
     return f"last lines of the log of container {container}:\n" + "\n".join(f"  {line}" for line in telling[-LINES:])

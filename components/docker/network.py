@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 
 import pulumi
@@ -41,10 +42,15 @@ class RunnerNetwork(pulumi.ComponentResource):
             f"{name}-network",
             name=args.network_name,
             driver="bridge",
-            ipam_configs=[docker.NetworkIpamConfigArgs(subnet=args.subnet)] if args.subnet else None,
+            ipam_configs=[_addresses(args.subnet)] if args.subnet else None,
             options={"com.docker.network.driver.mtu": str(args.mtu)} if args.mtu else None,
             labels=[docker.NetworkLabelArgs(label=k, value=v) for k, v in labels_for(args.stack, "network").items()],
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.name = self.network.name
         self.register_outputs({"name": self.name})
+
+
+def _addresses(subnet: str) -> docker.NetworkIpamConfigArgs:
+    """With the gateway that the engine takes anyway, or newer engines would report one that nobody asked for."""
+    return docker.NetworkIpamConfigArgs(subnet=subnet, gateway=str(ipaddress.IPv4Network(subnet)[1]))

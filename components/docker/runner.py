@@ -9,9 +9,7 @@ import pulumi
 import pulumi_docker as docker
 
 from components.docker.labels import LOG_OPTS, container_labels, volume_labels
-
-CONFIG_DIR = "/etc/gitlab-runner"
-DOCKER_SOCKET = "/var/run/docker.sock"
+from components.paths import CA_FILE, CONFIG_DIR, DOCKER_SOCKET
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +25,7 @@ class RunnerContainerArgs:
     daemon_id: ID of the daemon's container; when that changes, the runner is drained before the daemon is touched.
     daemon_volumes: mounts that a client of the daemon needs.
     host_socket: path of the host's Docker socket to mount; None mounts none.
+    ca_pem: certificates of GitLab's CA, put where config.toml may name them (CA_FILE); None where the system's do.
     """
 
     prefix: str
@@ -38,6 +37,7 @@ class RunnerContainerArgs:
     daemon_id: pulumi.Input[str] | None = None
     daemon_volumes: Sequence[docker.ContainerVolumeArgs] = ()
     host_socket: str | None = None
+    ca_pem: str | None = None
 
 
 class RunnerContainer(pulumi.ComponentResource):
@@ -69,15 +69,10 @@ class RunnerContainer(pulumi.ComponentResource):
             must_run=False,
             network_mode="none",
             volumes=[config_mount],
-            uploads=[
-                docker.ContainerUploadArgs(
-                    file=f"{CONFIG_DIR}/config.toml", content=pulumi.Output.secret(args.config_toml), permissions="0600"
-                )
-            ],
+            uploads=_uploads(args),
             labels=container_labels(args.stack, "config"),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        host_socket = docker.ContainerVolumeArgs(host_path=args.host_socket, container_path=DOCKER_SOCKET)
         self.container = docker.Container(
             f"{name}-container",
             name=f"{args.prefix}-runner",
@@ -86,7 +81,7 @@ class RunnerContainer(pulumi.ComponentResource):
             # A scalar input that forces a replacement makes the engine drain the runner before it replaces the daemon.
             domainname=_domain(args.daemon_id) if args.daemon_id is not None else None,
             networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=args.network_name)],
-            volumes=[config_mount, *args.daemon_volumes, *([host_socket] if args.host_socket else [])],
+            volumes=[config_mount, *args.daemon_volumes, *_host_socket(args.host_socket)],
             labels=container_labels(args.stack, "runner"),
             log_driver="json-file",
             log_opts=LOG_OPTS,
@@ -102,6 +97,19 @@ class RunnerContainer(pulumi.ComponentResource):
             ),
         )
         self.register_outputs({"container": self.container.name})
+
+
+def _uploads(args: RunnerContainerArgs) -> list[docker.ContainerUploadArgs]:
+    """The files of the configuration; the one with the tokens is for the runner's eyes only."""
+    config = pulumi.Output.secret(args.config_toml)
+    uploads = [docker.ContainerUploadArgs(file=f"{CONFIG_DIR}/config.toml", content=config, permissions="0600")]
+    if args.ca_pem is not None:
+        uploads.append(docker.ContainerUploadArgs(file=CA_FILE, content=args.ca_pem, permissions="0644"))
+    return uploads
+
+
+def _host_socket(path: str | None) -> list[docker.ContainerVolumeArgs]:
+    return [docker.ContainerVolumeArgs(host_path=path, container_path=DOCKER_SOCKET)] if path else []
 
 
 def _domain(daemon_id: pulumi.Input[str]) -> pulumi.Output[str]:

@@ -1,0 +1,10 @@
+"""Paths that several components agree on. Pure."""
+
+DOCKER_SOCKET = "/var/run/docker.sock"
+"""Where Docker listens by default, and where its clients look, on a host and in a container."""
+
+CONFIG_DIR = "/etc/gitlab-runner"
+"""Where the official image's runner looks for config.toml, in its container."""
+
+CA_FILE = f"{CONFIG_DIR}/certs/gitlab-ca.pem"
+"""The CA of a GitLab that the system's CAs do not vouch for, in the runner's container."""
