@@ -7,82 +7,63 @@ import http.client
 import json
 import os
 import secrets
-import signal
+import shutil
 import socket
-import subprocess
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
+from sandbox import background
 from toolchain.gobuild import build
 from toolchain.images import REGISTRY
-from toolchain.shared import (
-    LimitReached,
-    Say,
-    ToolchainError,
-    elapsed,
-    file_lock,
-    make_say,
-    progress,
-    run,
-    write_atomic,
-)
+from toolchain.shared import Say, file_lock, make_say, progress, run, whole_directory, write_atomic
 
 SEEDED_ROLES = ("dind", "helper", "job", "python", "postgres")
 """The images that daemons of a stack pull: what jobs run in and build on."""
 
-_READY_LIMIT = 20.0
-_STOP_LIMIT = 10.0
+_SEED_LOCK = "seed.lock"
 _PUSH_LIMIT = 600.0
 
 
-def start(address: str, port: int, storage: Path, log: Path) -> int:
+def start(
+    address: str,
+    port: int,
+    storage: Path,
+    log: Path,
+    *,
+    started: Callable[[int], None] = lambda _: None,
+    outlives: bool = True,
+) -> int:
     """Starts a registry in the background, waits until it answers and returns its process id.
 
     address, port: where it listens, plain HTTP, no credentials: give an address that only the stack's containers reach.
-    storage: a folder, made if missing; it may outlive the process. log: a file, written anew.
-    Raises ToolchainError where the port is taken or it ends at once, LimitReached where it does not answer in 20 s.
+    storage: a folder, made if missing; it may outlive the process. log: a file; the configuration lies beside it.
+    started, outlives: as for `background.start`, which also says what it raises; ToolchainError for a taken port.
     """
     storage.mkdir(parents=True, exist_ok=True)
     log.parent.mkdir(parents=True, exist_ok=True)
-    _check_free(address, port)
-    binary = build(REGISTRY, say=make_say())
-    config = log.with_suffix(".yml")
+    background.require_free(address, port, "--registry-port")
+    config = _config_file(log)
     write_atomic(config, json.dumps(_config(address, port, storage)), mode=0o600)  # JSON is YAML
-    with open(log, "wb") as output:
-        process = subprocess.Popen(
-            [binary, "serve", config],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            # Its settings may otherwise be overridden by any REGISTRY_* variable that the user has.
-            env={"PATH": os.defpath, "OTEL_TRACES_EXPORTER": "none"},
-            start_new_session=True,
-        )
-    try:
-        _wait_ready(process, address, port, log)
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
-    return process.pid
+    return background.start(
+        f"the registry at {address}:{port}",
+        [build(REGISTRY, say=make_say()), "serve", config],
+        log=log,
+        answers=lambda: _answers(address, port),
+        started=started,
+        # Its settings may otherwise be overridden by any REGISTRY_* variable that the user has.
+        env={"PATH": os.defpath, "OTEL_TRACES_EXPORTER": "none"},
+        outlives=outlives,
+    )
 
 
-def stop(pid: int) -> None:
-    """Stops the registry that `start` returned as `pid`; does nothing where the process is gone or another one.
+def stop(pid: object, log: Path) -> None:
+    """Stops the registry that `start` returned as `pid`; does nothing where the process is gone or another one."""
+    background.stop("the registry", pid, "serve", str(_config_file(log)))
 
-    Raises LimitReached where it does not end in 10 s.
-    """
-    if not _is_registry(pid):
-        return
-    os.kill(pid, signal.SIGTERM)
-    give_up = time.monotonic() + _STOP_LIMIT
-    while _is_registry(pid):
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)
-        if time.monotonic() > give_up:
-            raise LimitReached(f"the registry (process {pid}) did not end within {elapsed(_STOP_LIMIT)} of SIGTERM")
-        time.sleep(0.05)
+
+def runs(pid: object, log: Path) -> bool:
+    """Whether that process is the registry that was started with this log."""
+    return background.runs(pid, "serve", str(_config_file(log)))
 
 
 def seed(images: Mapping[str, str], storage: Path, log: Path, *, say: Say | None = None) -> dict[str, str]:
@@ -98,7 +79,7 @@ def seed(images: Mapping[str, str], storage: Path, log: Path, *, say: Say | None
     names = {
         role: f"dindrunner/{role}:{image.rpartition(':')[2]}" for role, image in images.items() if role in SEEDED_ROLES
     }
-    with file_lock(storage / "seed.lock", say=told):
+    with file_lock(storage / _SEED_LOCK, say=told):
         missing = {role: name for role, name in names.items() if not _is_stored(storage, name)}
         if missing:
             with _temporary_registry(storage, log) as registry:
@@ -106,6 +87,25 @@ def seed(images: Mapping[str, str], storage: Path, log: Path, *, say: Say | None
                     with progress(told, f"putting the image {name} into the registry"):
                         _push(images[role], f"{registry}/{name}")
     return names
+
+
+def private_copy(shared: Path, own: Path, names: Collection[str], *, say: Say) -> None:
+    """Copies a seeded storage for one registry alone, so that what is pushed there reaches no other.
+
+    own: replaced as a whole where it is missing, or was made of images with other names.
+    """
+    made_of = own / "seeds.json"
+    wanted = json.dumps(sorted(names))
+    if made_of.exists() and made_of.read_text() == wanted:
+        return
+    with (
+        progress(say, "copying the images for this sandbox's registry"),
+        file_lock(shared / _SEED_LOCK, say=say),
+        whole_directory(own) as directory,
+    ):
+        passed_over = shutil.ignore_patterns(_SEED_LOCK, "_uploads")
+        shutil.copytree(shared, directory, ignore=passed_over, dirs_exist_ok=True)
+        (directory / made_of.name).write_text(wanted)
 
 
 def free_port(address: str) -> int:
@@ -125,26 +125,8 @@ def _config(address: str, port: int, storage: Path) -> dict[str, object]:
     }
 
 
-def _wait_ready(process: subprocess.Popen[bytes], address: str, port: int, log: Path) -> None:
-    give_up = time.monotonic() + _READY_LIMIT
-    while not _answers(address, port):
-        if process.poll() is not None:
-            lines = "".join(f"\n    {line}" for line in log.read_text(errors="replace").splitlines()[-3:])
-            raise ToolchainError(f"the registry at {address}:{port} ended with exit code {process.returncode}:{lines}")
-        if time.monotonic() > give_up:
-            raise LimitReached(f"waited {elapsed(_READY_LIMIT)} for the registry at {address}:{port}; its log is {log}")
-        time.sleep(0.05)
-
-
-def _check_free(address: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the registry itself; a closed one lingers
-        try:
-            probe.bind((address, port))
-        except OSError as error:
-            raise ToolchainError(
-                f"the registry cannot listen on {address}:{port} ({error.strerror}): choose another registry port"
-            ) from error
+def _config_file(log: Path) -> Path:
+    return log.with_suffix(".yml")
 
 
 def _answers(address: str, port: int) -> bool:
@@ -158,14 +140,6 @@ def _answers(address: str, port: int) -> bool:
         connection.close()
 
 
-def _is_registry(pid: int) -> bool:
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return False
-    return os.path.basename(words[0]) == REGISTRY.name.encode() and b"serve" in words
-
-
 def _is_stored(storage: Path, name: str) -> bool:
     repository, _, tag = name.rpartition(":")
     tags = storage / "docker" / "registry" / "v2" / "repositories" / repository / "_manifests" / "tags"
@@ -175,11 +149,11 @@ def _is_stored(storage: Path, name: str) -> bool:
 @contextlib.contextmanager
 def _temporary_registry(storage: Path, log: Path) -> Iterator[str]:
     port = free_port("127.0.0.1")
-    pid = start("127.0.0.1", port, storage, log)
+    pid = start("127.0.0.1", port, storage, log, outlives=False)
     try:
         yield f"127.0.0.1:{port}"
     finally:
-        stop(pid)
+        stop(pid, log)
 
 
 def _push(image: str, target: str) -> None:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import ipaddress
 import json
 import os
-import signal
 import socket
 import struct
-import subprocess
 import sys
 import time
 import urllib.error
@@ -24,14 +21,13 @@ from typing import Any
 
 import uvicorn
 
-from sandbox import registry, seed
+from sandbox import background, registry, seed
 from sandbox.app import create_app
 from sandbox.core import SANDBOX, Sandbox
 from sandbox.store import Store
 from toolchain.shared import (
     ROOT,
     TOOLCHAIN_DIR,
-    LimitReached,
     Say,
     ToolchainError,
     cache_dir,
@@ -47,10 +43,7 @@ DEFAULT_PORT = 8929
 DEFAULT_REGISTRY_PORT = 5005
 IMAGES_FILE = TOOLCHAIN_DIR / "images.json"
 
-_READY_LIMIT = 30.0
-_STOP_LIMIT = 10.0
 _GRACE_SECONDS = 3
-_LOG_LINES = 15
 _SIOCGIFADDR = 0x8915
 
 
@@ -116,8 +109,7 @@ def down(*, state: Path, info: Path, say: Say) -> None:
     with file_lock(places.lock, say=say, limit=120):
         running = _read(places)
         _stop_server(places, running)
-        if pid := running.get("registry_pid"):
-            registry.stop(pid)
+        registry.stop(running.get("registry_pid"), places.registry_log)
         places.processes.unlink(missing_ok=True)
         with contextlib.suppress(OSError, ValueError):
             if json.loads(info.read_text())["url"] == running.get("url"):
@@ -135,7 +127,7 @@ def status(*, state: Path) -> dict[str, Any]:
         "running": up_now,
         "url": running.get("url") if up_now else None,
         "pid": running.get("pid") if up_now else None,
-        "registry": where if where and _runs_with(pid, str(places.registry_log.with_suffix(".yml"))) else None,
+        "registry": where if where and registry.runs(pid, places.registry_log) else None,
         "state": str(places.state),
     }
 
@@ -148,7 +140,8 @@ def serve(*, state: Path, host: str, port: int, registry_address: str | None) ->
     sandbox = Sandbox(state.resolve(), f"http://{address}:{port}", store, registry_address)
     seed.ensure_token(sandbox)
     try:
-        uvicorn.Server(web_server(sandbox, address, port)).run()
+        with contextlib.suppress(KeyboardInterrupt):  # the signal again, once everything is closed
+            uvicorn.Server(web_server(sandbox, address, port)).run()
     finally:
         store.close()
 
@@ -214,20 +207,21 @@ def _ensure_registry(
         why = "not wanted" if not port else "images come from public registries"
         say(f"sandbox: no container registry of its own: {why}")
         if pid := running.pop("registry_pid", None):
-            registry.stop(pid)
+            registry.stop(pid, places.registry_log)
             _write(places, running | {"registry": None})
         return None, {}
     where = f"{address}:{port}"
-    storage = cache_dir() / "registry"
-    names = registry.seed(local, storage, places.state / "registry-seed.log", say=say)
-    config = str(places.registry_log.with_suffix(".yml"))
-    if not (running.get("registry") == where and _runs_with(running.get("registry_pid"), config)):
-        if pid := running.get("registry_pid"):
-            registry.stop(pid)
-        _require_free(address, port, "--registry-port")
-        running["registry_pid"] = registry.start(address, port, storage, places.registry_log)
-        running["registry"] = where
-        _write(places, running)
+    shared, own = cache_dir() / "registry", places.state / "registry"
+    names = registry.seed(local, shared, places.state / "registry-seed.log", say=say)
+    registry.private_copy(shared, own, names.values(), say=say)
+    if not (running.get("registry") == where and registry.runs(running.get("registry_pid"), places.registry_log)):
+        registry.stop(running.get("registry_pid"), places.registry_log)
+
+        def started(pid: int) -> None:
+            running.update(registry_pid=pid, registry=where)
+            _write(places, running)
+
+        registry.start(address, port, own, places.registry_log, started=started)
         say(f"sandbox: container registry at {where}")
     return where, {role: f"{where}/{name}" for role, name in names.items()}
 
@@ -274,56 +268,18 @@ def _ensure_server(places: Places, sandbox: Sandbox, host: str, port: int, began
     if alive:
         say("sandbox: restarting, as its address or its source has changed")
         _stop_server(places, running)
-    _require_free(host, port, "--port")
+    background.require_free(host, port, "--port")
     options = ["--registry", sandbox.registry] if sandbox.registry else []
-    command = [
-        sys.executable,
-        "-m",
-        "sandbox",
-        "serve",
-        "--state",
-        str(places.state),
-        "--host",
-        host,
-        "--port",
-        str(port),
-    ]
-    with open(places.log, "ab") as log:
-        process = subprocess.Popen(
-            [*command, *options],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # it outlives the terminal
-        )
-    _write(places, running | wanted | {"pid": process.pid})
-    try:
-        _wait_ready(places, process, sandbox.url)
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
+    command = [sys.executable, "-m", "sandbox", "serve", "--state", str(places.state)]
+    background.start(
+        f"the sandbox at {sandbox.url}",
+        [*command, "--host", host, "--port", str(port), *options],
+        log=places.log,
+        answers=lambda: _answers(sandbox.url),
+        started=lambda pid: _write(places, running | wanted | {"pid": pid}),
+        cwd=ROOT,
+    )
     say(f"sandbox: ready at {sandbox.url} after {elapsed(time.monotonic() - began)}")
-
-
-def _wait_ready(places: Places, process: subprocess.Popen[bytes], url: str) -> None:
-    give_up = time.monotonic() + _READY_LIMIT
-    while not _answers(url):
-        code = process.poll()
-        if code is not None:
-            raise ToolchainError(
-                f"the sandbox ended with exit code {code} before it answered.{_last_lines(places.log)}"
-            )
-        if time.monotonic() > give_up:
-            limit = elapsed(_READY_LIMIT)
-            raise LimitReached(f"waited {limit} for the sandbox to answer at {url}.{_last_lines(places.log)}")
-        time.sleep(0.05)
-
-
-def _last_lines(log: Path) -> str:
-    lines = log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
-    return f" The last lines of {log}:" + "".join(f"\n    {line}" for line in lines)
 
 
 def _answers(url: str) -> bool:
@@ -336,50 +292,17 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _require_free(host: str, port: int, option: str) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise ToolchainError(
-                    f"{option}: {host}:{port} is in use by another program (`ss -ltnp 'sport = :{port}'` shows it); "
-                    f"stop that one, or choose another port with {option}"
-                ) from None
-            if error.errno == errno.EADDRNOTAVAIL:
-                raise ToolchainError(
-                    f"--host: {host} is no address of this machine; give one that the stack's containers can reach"
-                ) from None
-            raise ToolchainError(f"{option}: cannot listen on {host}:{port}: {error.strerror}") from None
-
-
 def _stop_server(places: Places, running: Mapping[str, Any]) -> None:
-    pid = running.get("pid")
-    if not isinstance(pid, int) or not _is_server(places, pid):
-        return
-    os.kill(pid, signal.SIGTERM)
-    give_up = time.monotonic() + _STOP_LIMIT
-    while _is_server(places, pid):
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)
-        if time.monotonic() > give_up:
-            # Its whole session: a `git http-backend` must not stay behind.
-            os.killpg(pid, signal.SIGKILL)
-        time.sleep(0.05)
+    background.stop("the sandbox", running.get("pid"), *_words(places))
 
 
-def _is_server(places: Places, pid: Any) -> bool:
-    return _runs_with(pid, "serve", "--state", str(places.state))
+def _is_server(places: Places, pid: object) -> bool:
+    return background.runs(pid, *_words(places))
 
 
-def _runs_with(pid: Any, *arguments: str) -> bool:
-    """Whether the process exists and was started with these arguments: process IDs are used again."""
-    try:
-        words = Path(f"/proc/{int(pid)}/cmdline").read_bytes().decode(errors="replace").split("\0")
-    except (OSError, TypeError, ValueError):
-        return False
-    return set(arguments) <= set(words)
+def _words(places: Places) -> tuple[str, ...]:
+    """What only the command line of this state's server has."""
+    return "serve", "--state", str(places.state)
 
 
 def _source() -> str:

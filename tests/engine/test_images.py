@@ -98,7 +98,7 @@ def registry_address(local: dict[str, str], tmp_path_factory: pytest.TempPathFac
     registry.seed({role: local[role] for role in ("python", "postgres")}, storage, folder / "seed.log")
     pid = registry.start(address, port, storage, folder / "registry.log")
     yield f"{address}:{port}"
-    registry.stop(pid)
+    registry.stop(pid, folder / "registry.log")
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ def running(tmp_path: Path) -> Iterator[tuple[int, int]]:
     port = registry.free_port(LOOPBACK)
     pid = registry.start(LOOPBACK, port, tmp_path / "storage", tmp_path / "log" / "registry.log")
     yield port, pid
-    registry.stop(pid)
+    registry.stop(pid, tmp_path / "log" / "registry.log")
 
 
 def listeners(port: int) -> list[str]:
@@ -36,18 +36,11 @@ def test_it_listens_on_the_given_address_alone(running: tuple[int, int]) -> None
     assert listeners(port) == [f"{LOOPBACK}:{port}"]
 
 
-def test_it_ends_when_stopped_and_a_second_stop_does_nothing(running: tuple[int, int]) -> None:
+def test_it_ends_when_stopped_and_a_second_stop_does_nothing(running: tuple[int, int], tmp_path: Path) -> None:
     port, pid = running
-    registry.stop(pid)
-    assert listeners(port) == []
-    registry.stop(pid)
-
-
-def test_another_process_with_its_number_is_not_stopped() -> None:
-    with subprocess.Popen(["sleep", "60"]) as other:
-        registry.stop(other.pid)
-        assert other.poll() is None
-        other.kill()
+    for _ in range(2):
+        registry.stop(pid, tmp_path / "log" / "registry.log")
+        assert listeners(port) == []
 
 
 def test_a_taken_port_is_an_error(running: tuple[int, int], tmp_path: Path) -> None:
@@ -55,11 +48,12 @@ def test_a_taken_port_is_an_error(running: tuple[int, int], tmp_path: Path) -> N
     with pytest.raises(ToolchainError) as error:
         registry.start(LOOPBACK, port, tmp_path / "other", tmp_path / "other.log")
     assert str(error.value) == (
-        f"the registry cannot listen on {LOOPBACK}:{port} (Address already in use): choose another registry port"
+        f"--registry-port: {LOOPBACK}:{port} is in use by another program (`ss -ltnp 'sport = :{port}'` shows it); "
+        "stop that one, or choose another port with --registry-port"
     )
     with urllib.request.urlopen(f"http://{LOOPBACK}:{port}/v2/", timeout=10) as answer:
         assert answer.status == 200
-    assert registry._is_registry(pid)
+    assert registry.runs(pid, tmp_path / "log" / "registry.log")
 
 
 def test_images_are_put_in_once_and_seen_by_a_registry_that_runs_already(
