@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,17 +19,20 @@ from toolchain.shared import ToolchainError, make_say
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs one command and returns the exit code: 0 done, 1 something went wrong, 3 (status) not running."""
-    if arguments[:1] == ["demo"]:
-        from sandbox.demo import main as demo  # it needs python-gitlab, which nothing else here does
-
-        return demo(arguments[1:])
-    chosen = _parser().parse_args(arguments)
+    """Runs one command and returns the exit code: 0 done, 1 went wrong, 3 (status) not running, 130 interrupted."""
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return _run(chosen)
+        if arguments[:1] == ["demo"]:
+            from sandbox.demo import main as demo  # it needs python-gitlab, which nothing else here does
+
+            return demo(arguments[1:])
+        return _run(_parser().parse_args(arguments))
     except ToolchainError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
 
 
 def _run(chosen: argparse.Namespace) -> int:
@@ -94,6 +98,10 @@ def _parser() -> argparse.ArgumentParser:
     token.add_argument("--name", default="made on the command line", help="its name (%(default)s)")
     commands.add_parser("demo", help="run the sample project's pipeline twice", add_help=False)
     return parser
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ _BOOLEAN = {
     *("run_untagged", "tag", "allow_failure", "retried"),
 }
 
+_LOCK_SECONDS = 20.0
+"""How long to wait for another process that writes."""
 _SCHEMA_VERSION = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS users (
@@ -85,24 +87,31 @@ def seconds_between(start: str | None, end: str | None) -> float | None:
 class Store:
     """The SQLite file. Threads and processes may share it: whoever changes more than one row does so in `with store:`.
 
-    Raises ToolchainError where the file is something else, or was made by a version with other tables.
+    Raises ToolchainError where the file cannot be used, is something else, or was made by a version with other tables.
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Made before SQLite does: it holds the values of CI/CD variables.
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        self._connection = sqlite3.connect(path, timeout=20, isolation_level=None, check_same_thread=False)
-        self._connection.row_factory = sqlite3.Row
         self._lock = threading.RLock()
         self._depth = 0
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Made before SQLite does: it holds the values of CI/CD variables.
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            self._connection = sqlite3.connect(
+                path, timeout=_LOCK_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            self._connection.row_factory = sqlite3.Row
             for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
                 self._connection.execute(f"PRAGMA {pragma}")
             version = self._connection.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, _SCHEMA_VERSION):
                 raise sqlite3.DatabaseError(f"its tables are of version {version}, not {_SCHEMA_VERSION}")
             self._connection.executescript(f"{_SCHEMA}; PRAGMA user_version = {_SCHEMA_VERSION}")
+        except (sqlite3.OperationalError, OSError) as error:
+            raise ToolchainError(
+                f"{path} cannot be used ({error}): look for another process that holds it (`fuser {path}`), a full "
+                "disk or a file system that is read-only, then repeat"
+            ) from None
         except sqlite3.DatabaseError as error:
             self._connection.close()
             raise ToolchainError(f"{path} is no state of this sandbox ({error}): delete {path.parent}") from None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -16,7 +19,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from sandbox import server
+from sandbox import server, store
 from sandbox.__main__ import main
 from toolchain.shared import ToolchainError
 
@@ -149,6 +152,33 @@ def test_a_state_of_another_kind_is_told_with_a_remedy(own: Own) -> None:
     assert str(caught.value) == f"{path} is no state of this sandbox (file is not a database): delete {own.state}"
 
 
+def test_a_state_that_another_process_holds_is_not_to_be_deleted(own: Own, monkeypatch: pytest.MonkeyPatch) -> None:
+    own.state.mkdir()
+    path = own.state / "gitlab.db"
+    monkeypatch.setattr(store, "_LOCK_SECONDS", 0.1)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(ToolchainError) as caught:
+            own.up()
+    assert str(caught.value) == (
+        f"{path} cannot be used (database is locked): look for another process that holds it (`fuser {path}`), a full "
+        "disk or a file system that is read-only, then repeat"
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_command_ends_without_a_traceback(own: Own, number: signal.Signals) -> None:
+    own.state.mkdir()
+    with (own.state / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        words = [sys.executable, "-m", "sandbox", "up", "--state", str(own.state), "--host", "127.0.0.1"]
+        with subprocess.Popen(words, cwd=ROOT, text=True, stderr=subprocess.PIPE) as up:
+            assert up.stderr is not None
+            assert "waiting for another process that holds" in up.stderr.readline()
+            up.send_signal(number)
+            assert (up.stderr.read(), up.wait(10)) == ("interrupted; the same command goes on from here\n", 130)
+
+
 def test_a_killed_sandbox_comes_back_with_its_state(own: Own) -> None:
     own.up()
     token, pid = own.token, own.pid
@@ -209,7 +239,7 @@ def test_a_sandbox_that_does_not_start_shows_its_last_lines(own: Own, monkeypatc
         own.up()
     first, *lines = str(caught.value).splitlines()
     log = own.state / "sandbox.log"
-    assert first == f"the sandbox ended with exit code 1 before it answered. The last lines of {log}:"
+    assert first == f"the sandbox at {own.url} ended with exit code 1 before it answered. The last lines of {log}:"
     assert lines[-1].endswith("No module named sandbox")
     assert not own.info.exists()
 
