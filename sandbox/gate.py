@@ -181,21 +181,31 @@ class Peers:
 
 
 def bridge_networks(routes: Path, interfaces: Path) -> list[ipaddress.IPv4Network]:
-    """The networks that this machine reaches through a bridge of its own without a gateway (Linux)."""
+    """The networks that this machine reaches by a bridge of its own, without a gateway or a network card (Linux)."""
     networks = []
     for line in routes.read_text().splitlines()[1:] if routes.exists() else []:
         interface, destination, gateway, *_, mask, _, _, _ = line.split()
-        if int(gateway, 16) == 0 and int(mask, 16) and (interfaces / interface / "bridge").exists():
+        if int(gateway, 16) == 0 and int(mask, 16) and _is_virtual_bridge(interfaces, interface):
             address, netmask = (socket.inet_ntoa(int(word, 16).to_bytes(4, "little")) for word in (destination, mask))
             networks.append(ipaddress.ip_network(f"{address}/{netmask}"))
     return [network for network in networks if isinstance(network, ipaddress.IPv4Network)]
+
+
+def _is_virtual_bridge(interfaces: Path, name: str) -> bool:
+    """Whether an interface is a bridge that joins no network card: then its network ends on this machine."""
+    ports = interfaces / name / "brif"
+    joined = [port.name for port in ports.iterdir()] if ports.exists() else []
+    return (interfaces / name / "bridge").exists() and not any(
+        (interfaces / port / "device").exists() for port in joined
+    )
 
 
 def _is_own(address: str) -> bool:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
-            probe.bind((address, 0))
+            # No packet is sent. Only from an address of its own does a machine reach it; a bind may succeed for any.
+            probe.connect((address, 9))
         except OSError:
             return False
-    return True
+        return str(probe.getsockname()[0]) == address

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,23 @@ def fault(live: Live, **settings: Any) -> None:
 
 def test_bridges_are_found_and_other_networks_left_out(machine: tuple[Path, Path]) -> None:
     assert [str(network) for network in bridge_networks(*machine)] == ["172.17.0.0/16", "172.28.0.0/16"]
+
+
+def test_a_bridge_that_joins_a_network_card_is_not_dockers(machine: tuple[Path, Path]) -> None:
+    routes, interfaces = machine
+    for port in ("veth1", "eth0"):
+        (interfaces / "br-1" / "brif" / port).mkdir(parents=True)
+    (interfaces / "veth1").mkdir()
+    assert Peers(routes, interfaces).allowed("172.28.3.4")
+    (interfaces / "eth0" / "device").mkdir()
+    assert not Peers(routes, interfaces).allowed("172.28.3.4")
+
+
+def test_an_address_that_can_be_bound_is_not_yet_this_machines(
+    machine: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket.socket, "bind", lambda *_: None)  # as with net.ipv4.ip_nonlocal_bind
+    assert not Peers(*machine).allowed("203.0.113.9")
 
 
 @pytest.mark.parametrize(
