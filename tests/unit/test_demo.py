@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,7 +13,8 @@ from typing import Any, cast
 import pytest
 from gitlab.v4.objects import Project
 
-from sandbox import demo
+from sandbox import demo, seed
+from tests.unit.live_sandbox import running
 
 TRACES = Path(__file__).parent / "traces"
 COLD = (TRACES / "docker-20.10-cold.txt").read_text()
@@ -84,6 +86,7 @@ class FakeProject:
     default_branch: str = "main"
     created: list[dict[str, Any]] = field(default_factory=list)
     asked_tags: list[list[str]] = field(default_factory=list)
+    silent_seconds: float = 2.0
 
     @property
     def pipelines(self) -> SimpleNamespace:
@@ -92,6 +95,12 @@ class FakeProject:
     @property
     def runners(self) -> SimpleNamespace:
         return SimpleNamespace(list=self._runners)
+
+    @property
+    def manager(self) -> SimpleNamespace:
+        seen = datetime.now(UTC) - timedelta(seconds=self.silent_seconds)
+        runners = SimpleNamespace(get=lambda _: SimpleNamespace(contacted_at=seen.isoformat()))
+        return SimpleNamespace(gitlab=SimpleNamespace(runners=runners))
 
     @property
     def jobs(self) -> SimpleNamespace:
@@ -123,11 +132,9 @@ def two_runs(warm_trace: str = WARM, cold_trace: str = COLD) -> FakeProject:
     return FakeProject([passing(1, 20.0, 12.0), passing(2, 10.0, 12.0)], {10: cold_trace, 20: warm_trace})
 
 
-def play(project: FakeProject, figures: Path | None = None, limit: float = 100) -> tuple[int, list[str]]:
+def play(project: FakeProject, limit: float = 100) -> tuple[int, list[str]]:
     said: list[str] = []
-    status = demo.demo(
-        cast(Project, project), limit=limit, figures_file=figures, say=said.append, clock=FakeTime().clock()
-    )
+    status = demo.demo(cast(Project, project), limit=limit, say=said.append, clock=FakeTime().clock())
     return status, said
 
 
@@ -242,26 +249,6 @@ def test_a_pipeline_that_does_not_end_is_cancelled_at_the_limit() -> None:
     assert endless.cancelled
 
 
-def test_the_figures_are_written_as_json(tmp_path: Path) -> None:
-    file = tmp_path / "made" / "figures.json"
-    play(two_runs(), figures=file)
-    figures = json.loads(file.read_text())
-    assert (figures["passed"], figures["problems"]) == (True, [])
-    assert figures["ratios"] == {"build": 2.0, "docker build": 77.0, "test": 1.0, "pipeline": 1.0}
-    assert figures["pipelines"]["cold"]["build_seconds"] == {"build": 7.7}
-    warm_build = figures["pipelines"]["warm"]["jobs"][0]["builds"][0]
-    assert {"name": PIP, "cached": True, "seconds": None} in warm_build["steps"]
-    assert [path.name for path in file.parent.iterdir()] == ["figures.json"]
-
-
-def test_the_figures_of_a_failed_demo_are_written_too(tmp_path: Path) -> None:
-    file = tmp_path / "figures.json"
-    play(FakeProject([FakePipeline(1, {"build": ["failed"]}, {})], {}), figures=file)
-    figures = json.loads(file.read_text())
-    assert figures["problems"] == ["the cold pipeline 1 ended as failed, job build failed"]
-    assert figures["ratios"] == {"build": None, "pipeline": None}
-
-
 def test_the_demo_waits_for_a_runner_with_the_tags_of_the_sample() -> None:
     project = two_runs()
     project.runner_states = [[], [("offline", False)], [("online", True)], [("online", False)]]
@@ -286,6 +273,24 @@ def test_without_a_runner_nothing_is_started_and_the_remedy_is_told(states: list
         f"no runner with the tags dind came online within 60 s (found: {found}). Run `make up`, then `make demo` again."
     )
     assert project.created == []
+
+
+def test_a_runner_that_has_been_silent_for_more_than_a_minute_is_not_there() -> None:
+    project = two_runs()
+    project.silent_seconds = 61.2
+    with pytest.raises(demo.DemoError, match=r"\(found: runner-1 is silent for 6\d s\)"):
+        play(project)
+    assert project.created == []
+
+
+def test_a_proxy_of_the_users_is_not_for_the_sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with running(tmp_path) as live:
+        seed.demo_project(live.sandbox, {}, say=lambda _: None)
+        info = {"url": live.url, "token_file": str(tmp_path / "root-token"), "project": seed.PROJECT}
+        (tmp_path / "sandbox.json").write_text(json.dumps(info))
+        assert demo.connect(tmp_path / "sandbox.json").path_with_namespace == seed.PROJECT
 
 
 @pytest.mark.parametrize(
