@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -13,6 +14,8 @@ from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from psycopg.rows import class_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 from pydantic import BaseModel, Field
+
+LOG = logging.getLogger("uvicorn.error")
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS notes (
@@ -69,7 +72,9 @@ def health(request: Request) -> dict[str, str]:
         with request.app.state.pool.connection(timeout=2) as connection:
             connection.execute("SELECT 1")
     except (psycopg.Error, PoolTimeout) as error:
-        raise HTTPException(503, f"the database does not answer: {error}") from error
+        # The error may name hosts and users: it is for the log alone.
+        LOG.warning("the database does not answer: %s", error)
+        raise HTTPException(503, "the database does not answer") from error
     return {"status": "ok"}
 
 
