@@ -2,6 +2,8 @@
 STACK ?= dev
 PYTHON ?= python3
 ARGS ?=
+# For example --port 9929 --registry-port 9005, where another sandbox has the usual ones; export it to keep it.
+SANDBOX_ARGS ?=
 
 SETTINGS = Pulumi.$(STACK).yaml
 TOOLCHAIN = $(PYTHON) -m toolchain
@@ -9,9 +11,9 @@ IN_ENV = . .toolchain/env &&
 PULUMI = $(IN_ENV) pulumi --non-interactive
 # For stacks that name the sandbox as their GitLab; to start it for nothing does no harm.
 USES_SANDBOX = grep -Eqs "url['\"]?: *['\"]?sandbox(['\" ,}]|$$)" $(SETTINGS)
-START_SANDBOX = if $(USES_SANDBOX); then echo "== sandbox GitLab"; python -m sandbox up; fi
+START_SANDBOX = if $(USES_SANDBOX); then echo "== sandbox GitLab"; python -m sandbox up $(SANDBOX_ARGS); fi
 # What an update that was killed left would be in the way of the next one.
-RECOVER = python -m stacks.recover $(STACK)
+RECOVER = $(TOOLCHAIN) recover $(STACK)
 SAY = @echo "=="
 
 .DEFAULT_GOAL := help
@@ -42,7 +44,7 @@ demo: ready ## run the sample project's pipeline twice, cold and warm
 doctor: ## show what is there, where it came from, and what is missing
 	@$(TOOLCHAIN) doctor
 
-down: ## destroy the stack; with the last one the sandbox and the engine go, too
+down: ## destroy the stack; with the last one the sandbox goes, and an engine that was started here
 	@if [ -e .toolchain/env ]; then $(MAKE) --no-print-directory destroy stop; else echo "nothing was set up here"; fi
 
 test: ## run the tests; ARGS="-k word" chooses some
@@ -83,9 +85,9 @@ destroy:
 	*) echo "there is no stack $(STACK)";; esac
 
 stop:
-	@$(IN_ENV) if pulumi stack ls --json | grep -q '"resourceCount": [1-9]'; then \
-	echo "the sandbox and the engine stay, because another stack is still up (pulumi stack ls)"; \
-	else echo "== sandbox GitLab and Docker engine" && python -m sandbox down && $(TOOLCHAIN) engine down; fi
+	@$(IN_ENV) stacks=$$(pulumi stack ls --json) || exit 1; case "$$stacks" in \
+	*'"resourceCount": '[1-9]*) echo "the sandbox and the engine stay, because another stack is still up (pulumi stack ls)";; \
+	*) echo "== sandbox GitLab and Docker engine" && python -m sandbox down && $(TOOLCHAIN) engine down;; esac
 
 Pulumi.%.yaml:
 	@echo "there is no $@: copy Pulumi.dev.yaml and change its settings (docs/settings.md)" >&2; exit 1

@@ -1,4 +1,4 @@
-"""Command line: `python3 -m toolchain install | engine up/down/status | images | doctor | up`."""
+"""Command line: `python3 -m toolchain install | engine up/down/status | images | doctor | up | recover STACK`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from toolchain import doctor, engine, images, pulumi
 from toolchain.debian import ensure_git
 from toolchain.envfile import ensure_env_file
+from toolchain.recover import recover
 from toolchain.shared import Say, ToolchainError, elapsed, make_say
 from toolchain.venv import ensure_project_venv
 
@@ -53,6 +54,8 @@ def _run(chosen: argparse.Namespace, say: Say) -> int:
             images.ensure(say)
         case "install":
             install(say)
+        case "recover":
+            recover(chosen.stack, say)
         case "up":
             install(say)
             engine.up(say)
@@ -80,6 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("images", help="make the images where no container registry answers")
     commands.add_parser("doctor", help="show what is there, where it came from, and what is missing")
     commands.add_parser("up", help="install, engine up and images in one")
+    recover_command = commands.add_parser("recover", help="remove what a killed update of a stack left")
+    recover_command.add_argument("stack")
     engine_command = commands.add_parser("engine", help="the Docker engine")
     engine_command.add_argument("action", choices=("up", "down", "status"))
     return parser

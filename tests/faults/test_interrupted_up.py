@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.world import Sandbox, Stack, docker, inspect, run
+from tests.engine.world import ROOT, Sandbox, Stack, docker, inspect, run
 
 HELD_SECONDS = 120
 
@@ -128,8 +128,8 @@ def _children(pid: int) -> list[int]:
 
 def recover(stack: Stack) -> str:
     """What the recovery says."""
-    command = ("python", "-m", "stacks.recover", stack.name)
-    return run(*command, cwd=stack.directory, env=dict(stack.environment)).stdout
+    command = ("python", "-m", "toolchain", "recover", stack.name)
+    return run(*command, cwd=stack.directory, env={**stack.environment, "PYTHONPATH": str(ROOT)}).stderr
 
 
 def runners_of(stack: Stack, sandbox: Sandbox) -> int:

@@ -5,19 +5,25 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stacks import recover
+from toolchain import __main__ as command_line
+from toolchain import recover
+from toolchain.engine import DEFAULT_HOST
+from toolchain.shared import ToolchainError
 
 STACK = "dev"
 CONTAINER = "docker:index/container:Container"
@@ -46,6 +52,11 @@ class Machine:
     """A project with a state in local files, and a `pulumi` and a `docker` that answer what they are told to."""
 
     root: Path
+    said: list[str] = field(default_factory=list)
+
+    def recover(self) -> None:
+        """Keeps what is said."""
+        recover.recover(STACK, self.said.append)
 
     @property
     def locks(self) -> Path:
@@ -62,7 +73,7 @@ class Machine:
     def changes(self) -> list[str]:
         """Those that do more than look."""
         joined = [" ".join(call) for call in self.calls]
-        return [line for line in joined if " ls " not in line and "stack export" not in line]
+        return [line for line in joined if not re.search(" (ls|inspect) ", line) and "stack export" not in line]
 
     def lock(self, pid: object, host: str | None = None) -> Path:
         self.locks.mkdir(parents=True, exist_ok=True)
@@ -115,6 +126,10 @@ def listed(kind: str, label: str = STACK, identity: str = FULL_ID) -> dict[str, 
     return {"words": ["docker", kind, "ls", "--no-trunc"], "stdout": f"{identity}\t{label}\n"}
 
 
+def made(moment: str = "2026-01-02T03:04:05.000000001Z", kind: str = "container") -> dict[str, Any]:
+    return {"words": ["docker", kind, "inspect"], "stdout": f'"{moment}"\n'}
+
+
 def ended() -> int:
     """The number of a process that has ended."""
     process = subprocess.Popen(["true"])
@@ -135,11 +150,11 @@ def start(tmp_path: Path) -> Callable[[str], subprocess.Popen[bytes]]:
 
 
 def test_a_stack_without_leftovers_is_only_looked_at_and_nothing_is_said(
-    machine: Machine, capsys: pytest.CaptureFixture[str]
+    machine: Machine,
 ) -> None:
-    recover.recover(STACK)
+    machine.recover()
     assert machine.calls == [["pulumi", "stack", "export", "--stack", STACK]]
-    assert capsys.readouterr().out == ""
+    assert machine.said == []
 
 
 @pytest.mark.parametrize("url", ["s3://bucket", "https://api.pulumi.com", "", "file:///nowhere/at/all"])
@@ -148,20 +163,19 @@ def test_another_backend_and_a_state_that_is_not_there_are_left_alone(
 ) -> None:
     monkeypatch.setenv("PULUMI_BACKEND_URL", url)
     machine.lock(ended())
-    recover.recover(STACK)
+    machine.recover()
     assert machine.calls == []
 
 
 def test_the_lock_of_a_process_that_has_ended_is_cancelled(
-    machine: Machine, capsys: pytest.CaptureFixture[str]
+    machine: Machine,
 ) -> None:
     pid = ended()
     machine.lock(pid)
-    recover.recover(STACK)
+    machine.recover()
     assert machine.changes == [f"pulumi cancel --yes --stack {STACK}"]
-    assert capsys.readouterr().out == (
-        f"recover: removed the lock of process {pid}, which has ended (taken at 2026-01-02T03:04:05Z)\n"
-    )
+    taken = datetime.fromisoformat("2026-01-02T03:04:05Z").astimezone().isoformat()
+    assert machine.said == [f"removed the lock of process {pid}, which has ended (taken at {taken})"]
 
 
 def test_the_lock_of_a_process_that_is_no_pulumi_any_more_is_cancelled(
@@ -169,7 +183,7 @@ def test_the_lock_of_a_process_that_is_no_pulumi_any_more_is_cancelled(
 ) -> None:
     other = start("another")
     machine.lock(other.pid)
-    recover.recover(STACK)
+    machine.recover()
     other.kill()
     other.wait()
     assert machine.changes == [f"pulumi cancel --yes --stack {STACK}"]
@@ -182,52 +196,54 @@ def test_the_lock_of_a_killed_pulumi_whose_parent_has_not_noticed_is_cancelled(
     machine.lock(zombie.pid)
     zombie.kill()
     os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
-    recover.recover(STACK)
+    machine.recover()
     zombie.wait()
     assert machine.changes == [f"pulumi cancel --yes --stack {STACK}"]
 
 
 def test_while_an_update_runs_nothing_is_touched(
-    machine: Machine, start: Callable[[str], subprocess.Popen[bytes]], capsys: pytest.CaptureFixture[str]
+    machine: Machine, start: Callable[[str], subprocess.Popen[bytes]]
 ) -> None:
     update = start("pulumi-alive")
     machine.lock(ended())
     machine.lock(update.pid)
     machine.answer(machine.state(pending(CONTAINER, "x")), listed("container"))
-    recover.recover(STACK)
+    machine.recover()
     update.kill()
     update.wait()
     assert machine.calls == []
-    assert capsys.readouterr().out == ""
+    assert machine.said == []
 
 
 def test_an_update_that_begins_while_the_state_is_read_is_left_alone(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine.answer(machine.state(pending(CONTAINER, "x")), listed("container"))
-    found = iter([[], [recover.Lock(os.getpid(), "elsewhere", "now")]])
+    found = iter([[], [recover.Lock(os.getpid(), "elsewhere", datetime.now().astimezone())]])
     monkeypatch.setattr(recover, "_locks", lambda _: next(found))
-    recover.recover(STACK)
+    machine.recover()
     assert machine.changes == []
 
 
 @pytest.mark.parametrize("pid", [1, "one", None])
 def test_the_lock_of_another_machine_and_one_that_nobody_understands_are_left(machine: Machine, pid: object) -> None:
     machine.lock(pid, host="another-machine")
-    recover.recover(STACK)
+    machine.recover()
     assert machine.calls == []
 
 
 def test_containers_and_then_networks_with_our_label_are_removed_and_the_pending_creations_dropped(
-    machine: Machine, capsys: pytest.CaptureFixture[str]
+    machine: Machine,
 ) -> None:
     machine.lock(ended())
     machine.answer(
         machine.state(pending(NETWORK, "x"), pending(CONTAINER, "x-dind"), engine={"host": "tcp://far:2375"}),
         listed("container"),
         listed("network", identity="f" * 64),
+        made(),
+        made(kind="network"),
     )
-    recover.recover(STACK)
+    machine.recover()
     docker = "docker --host tcp://far:2375"
     assert machine.changes == [
         f"{docker} container rm --force --volumes {FULL_ID}",
@@ -235,57 +251,54 @@ def test_containers_and_then_networks_with_our_label_are_removed_and_the_pending
         f"pulumi cancel --yes --stack {STACK}",
         f"pulumi stack import --stack {STACK}",
     ]
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"recover: removing container x-dind ({SHORT_ID}), which an interrupted update made"
-    assert lines[1] == "recover: removing network x (ffffffffffff), which an interrupted update made"
-    assert lines[3:] == [
-        "recover: dropped the interrupted creation of x-resource, x-dind-resource from the state of stack dev"
-    ]
+    lines = machine.said
+    assert lines[0] == f"removing container x-dind ({SHORT_ID}), which an interrupted update made"
+    assert lines[1] == "removing network x (ffffffffffff), which an interrupted update made"
+    assert lines[3:] == ["dropped the interrupted creation of x-resource, x-dind-resource from the state of stack dev"]
 
 
 def test_objects_are_looked_up_by_their_whole_name(machine: Machine) -> None:
     machine.answer(machine.state(pending(CONTAINER, "a.b-dind")))
-    recover.recover(STACK)
+    machine.recover()
     looked = next(call for call in machine.calls if "ls" in call)
     assert looked[looked.index("--filter") + 1] == r"name=^a\.b\-dind$"
     assert "--all" in looked
 
 
-@pytest.mark.parametrize(("variable", "host"), [("tcp://near:2375", "tcp://near:2375"), (None, recover.DEFAULT_HOST)])
+@pytest.mark.parametrize(("variable", "host"), [("tcp://near:2375", "tcp://near:2375"), (None, DEFAULT_HOST)])
 def test_a_provider_without_a_host_takes_that_of_the_environment_or_the_default(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, variable: str | None, host: str
 ) -> None:
     if variable:
         monkeypatch.setenv("DOCKER_HOST", variable)
-    machine.answer(machine.state(pending(NETWORK, "x")), listed("network"))
-    recover.recover(STACK)
+    machine.lock(ended())
+    machine.answer(machine.state(pending(NETWORK, "x")), listed("network"), made(kind="network"))
+    machine.recover()
     assert f"docker --host {host} network rm {FULL_ID}" in machine.changes
 
 
 def test_a_container_with_a_grace_period_is_stopped_before_it_is_removed(
-    machine: Machine, capsys: pytest.CaptureFixture[str]
+    machine: Machine,
 ) -> None:
-    machine.answer(machine.state(pending(CONTAINER, "x-runner", destroyGraceSeconds=120)), listed("container"))
-    recover.recover(STACK)
+    machine.lock(ended())
+    machine.answer(machine.state(pending(CONTAINER, "x-runner", destroyGraceSeconds=120)), listed("container"), made())
+    machine.recover()
     assert [change.partition(" container ")[2] for change in machine.changes[:2]] == [
         f"stop --time 120 {FULL_ID}",
         f"rm --force --volumes {FULL_ID}",
     ]
-    assert capsys.readouterr().out.splitlines()[0] == (
-        f"recover: removing container x-runner ({SHORT_ID}), which an interrupted update made; "
-        "it has up to 120 s to stop"
+    assert machine.said[0] == (
+        f"removing container x-runner ({SHORT_ID}), which an interrupted update made; it has up to 120 s to stop"
     )
 
 
 @pytest.mark.parametrize("label", ["", "other"])
-def test_an_object_of_that_name_without_our_label_is_left(
-    machine: Machine, capsys: pytest.CaptureFixture[str], label: str
-) -> None:
+def test_an_object_of_that_name_without_our_label_is_left(machine: Machine, label: str) -> None:
     machine.answer(machine.state(pending(CONTAINER, "x")), listed("container", label))
-    recover.recover(STACK)
+    machine.recover()
     assert machine.changes == [f"pulumi stack import --stack {STACK}"]
-    assert capsys.readouterr().out.splitlines()[0] == (
-        f"recover: left container x ({SHORT_ID}) alone, because it has no label dindrunner.stack=dev: "
+    assert machine.said[0] == (
+        f"left container x ({SHORT_ID}) alone, because it has no label dindrunner.stack=dev: "
         "rename or remove it, or set another settings.name"
     )
 
@@ -293,48 +306,68 @@ def test_an_object_of_that_name_without_our_label_is_left(
 def test_an_object_that_the_state_knows_is_never_touched(machine: Machine) -> None:
     known = {"urn": "urn:pulumi:dev::p::docker::old", "type": CONTAINER, "id": FULL_ID}
     machine.answer(machine.state(pending(CONTAINER, "x"), known=[known]), listed("container"))
-    recover.recover(STACK)
+    machine.recover()
     assert machine.changes == [f"pulumi stack import --stack {STACK}"]
 
 
 def test_pending_operations_other_than_creations_are_left_to_pulumi(machine: Machine) -> None:
     operations = [pending(CONTAINER, "x", "updating"), pending(CONTAINER, "y", "deleting")]
     machine.answer(machine.state(*operations), listed("container"))
-    recover.recover(STACK)
+    machine.recover()
     assert machine.changes == []
 
 
 def test_a_pending_runner_is_named_because_gitlab_may_have_made_it(
-    machine: Machine, capsys: pytest.CaptureFixture[str]
+    machine: Machine,
 ) -> None:
     machine.answer(machine.state(pending("gitlab:index/userRunner:UserRunner", "r", description="dev docker")))
-    recover.recover(STACK)
-    assert capsys.readouterr().out.splitlines()[0] == (
-        "recover: GitLab may have made runner 'dev docker': if it lists two, delete the one that has never contacted it"
+    machine.recover()
+    assert machine.said[0] == (
+        "GitLab may have made runner 'dev docker': if it lists two, delete the one that has never contacted it"
     )
+
+
+@pytest.mark.parametrize("moment", ["2026-01-02T03:04:04.999999999Z", "2026-01-02T03:30:00+01:00"])
+@pytest.mark.parametrize("locked", [True, False])
+def test_an_object_of_another_clones_stack_of_that_name_is_left(machine: Machine, moment: str, locked: bool) -> None:
+    if locked:
+        machine.lock(ended())
+    machine.answer(machine.state(pending(CONTAINER, "x")), listed("container"), made(moment))
+    machine.recover()
+    assert [change for change in machine.changes if change.startswith("docker")] == []
+    assert machine.said[0] == (
+        f"left container x ({SHORT_ID}) alone, because nothing shows that the interrupted update made it: if no other "
+        f"stack uses it, remove it with `docker --host {DEFAULT_HOST} container rm {SHORT_ID}`"
+    )
+
+
+def test_without_a_lock_nothing_tells_when_the_update_began_and_nothing_is_removed(machine: Machine) -> None:
+    machine.answer(machine.state(pending(CONTAINER, "x")), listed("container"), made())
+    machine.recover()
+    assert machine.changes == [f"pulumi stack import --stack {STACK}"]
 
 
 def test_a_network_that_something_uses_is_left_and_the_lock_with_it(machine: Machine) -> None:
     machine.lock(ended())
-    used = {"words": ["docker", "container", f"network={FULL_ID}"], "stdout": "one\ntwo\n"}
-    machine.answer(machine.state(pending(NETWORK, "x")), used, listed("network"))
-    with pytest.raises(recover.RecoveryError) as caught:
-        recover.recover(STACK)
+    used = {"words": ["docker", "network", "rm"], "stderr": "network x has active endpoints\n", "code": 1}
+    machine.answer(machine.state(pending(NETWORK, "x")), listed("network"), made(kind="network"), used)
+    with pytest.raises(ToolchainError) as caught:
+        machine.recover()
     assert str(caught.value) == (
-        f"network x ({SHORT_ID}), which an interrupted update made, is used by one, two: "
-        "remove or disconnect that, then try again"
+        "docker --host unix:///var/run/docker.sock network rm (the engine of the interrupted update has to answer): "
+        "failed with exit code 1.\n    network x has active endpoints"
     )
-    assert machine.changes == []
+    assert machine.changes == [f"docker --host {DEFAULT_HOST} network rm {FULL_ID}"]
 
 
 def test_an_engine_that_fails_is_an_error_and_the_pending_creations_stay(machine: Machine) -> None:
     broken = {"words": ["docker"], "stderr": "Cannot connect\n", "code": 1}
     machine.answer(machine.state(pending(CONTAINER, "x")), broken)
-    with pytest.raises(recover.RecoveryError) as caught:
-        recover.recover(STACK)
+    with pytest.raises(ToolchainError) as caught:
+        machine.recover()
     assert str(caught.value) == (
-        "`docker --host unix:///var/run/docker.sock container ls` failed: Cannot connect: "
-        "the engine of the interrupted update has to answer"
+        "docker --host unix:///var/run/docker.sock container ls (the engine of the interrupted update has to answer): "
+        "failed with exit code 1.\n    Cannot connect"
     )
     assert machine.changes == []
 
@@ -342,19 +375,21 @@ def test_an_engine_that_fails_is_an_error_and_the_pending_creations_stay(machine
 def test_an_engine_that_hangs_is_given_up_after_a_while(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recover, "DOCKER_SECONDS", 1)
     machine.answer(machine.state(pending(CONTAINER, "x")), {"words": ["docker"], "seconds": 30})
-    with pytest.raises(recover.RecoveryError) as caught:
-        recover.recover(STACK)
+    with pytest.raises(ToolchainError) as caught:
+        machine.recover()
     assert str(caught.value) == (
-        "`docker --host unix:///var/run/docker.sock container ls` has not ended within 1 s: "
-        "the engine of the interrupted update has to answer"
+        "docker --host unix:///var/run/docker.sock container ls (the engine of the interrupted update has to answer): "
+        "not finished after 1.0 s, stopped."
     )
 
 
 def test_a_command_that_is_missing_is_an_error(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(machine.root))
-    with pytest.raises(recover.RecoveryError) as caught:
-        recover.recover(STACK)
-    assert str(caught.value) == "pulumi is not in PATH: run `. .toolchain/env` first"
+    with pytest.raises(ToolchainError) as caught:
+        machine.recover()
+    assert str(caught.value) == (
+        "pulumi stack export --stack dev (see docs/pitfalls.md): cannot run pulumi: No such file or directory"
+    )
 
 
 def test_two_recoveries_do_not_run_at_once(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -362,26 +397,33 @@ def test_two_recoveries_do_not_run_at_once(machine: Machine, monkeypatch: pytest
     path = machine.root / "state" / "recover.lock"
     with path.open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(recover.RecoveryError) as caught:
-            recover.recover(STACK)
-    assert str(caught.value) == (
-        f"waited 0 s for another recovery, which holds {path}: see who does with `fuser {path}`"
-    )
-    recover.recover(STACK)
+        with pytest.raises(ToolchainError) as caught:
+            machine.recover()
+    assert str(caught.value) == (f"waited 0.0 s for another process that holds {path}; see `fuser {path}`")
+    machine.recover()
 
 
-def test_the_command_prints_an_error_on_one_line_and_fails(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_project_without_a_name_is_an_error(machine: Machine) -> None:
+    (machine.root / "Pulumi.yaml").write_text("runtime: {name: python}\n")
+    with pytest.raises(ToolchainError) as caught:
+        machine.recover()
+    assert str(caught.value) == f"{machine.root}/Pulumi.yaml has no name of the project: write `name: ...`"
+
+
+@pytest.mark.parametrize("text", ['name: "p"\n', "# one\nname:   'p' # two\n", "runtime:\n  name: q\nname: p\n"])
+def test_the_name_of_the_project_is_found_however_it_is_written(machine: Machine, text: str) -> None:
+    (machine.root / "Pulumi.yaml").write_text(text)
+    machine.lock(ended())
+    machine.recover()
+    assert machine.changes == [f"pulumi cancel --yes --stack {STACK}"]
+
+
+def test_the_command_prints_an_error_and_fails(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     machine.answer({"words": ["pulumi"], "stderr": "error: no stack named 'dev' found\n", "code": 255})
-    monkeypatch.setattr(sys, "argv", ["recover", STACK])
-    assert recover.main() == 1
+    before = signal.getsignal(signal.SIGTERM)
+    assert command_line.main(["recover", STACK]) == 1
+    signal.signal(signal.SIGTERM, before)
     assert capsys.readouterr().err == (
-        "recover: `pulumi stack export --stack dev` failed: error: no stack named 'dev' found: see docs/pitfalls.md\n"
+        "error: pulumi stack export --stack dev (see docs/pitfalls.md): failed with exit code 255.\n"
+        "    error: no stack named 'dev' found\n"
     )
-
-
-def test_the_command_wants_one_stack(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["recover"])
-    assert recover.main() == 2
-    assert capsys.readouterr().err == "usage: python -m stacks.recover STACK\n"

@@ -1,51 +1,43 @@
-"""Makes a stack ready again whose last update was killed: `python -m stacks.recover STACK`.
+"""Makes a stack ready again whose last update was killed: `python3 -m toolchain recover STACK`.
 
 What a killed update leaves: its lock, which no other update gets past, and pending creations, of which the engine may
 have made the object although the stack's state does not know it. The next update would fail on a container's name, and
-make a network twice. So what carries the stack's label is removed here, and made again by the next update; volumes keep
-what is in them, because they are found again by their names.
+make a network twice. So what carries the stack's label and was made while that lock was held is removed here, and made
+again by the next update; volumes keep what is in them, because they are found again by their names.
 
 Only a state in local files tells whether another update runs right now; with any other backend nothing is touched.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
 import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-import yaml
+from toolchain.engine import DEFAULT_HOST
+from toolchain.shared import Say, ToolchainError, file_lock, run
 
-PULUMI_SECONDS = 60
-DOCKER_SECONDS = 60
-WAIT_SECONDS = 180
-DEFAULT_HOST = "unix:///var/run/docker.sock"
+PULUMI_SECONDS = 60.0
+DOCKER_SECONDS = 60.0
+WAIT_SECONDS = 180.0
 KINDS = {"docker:index/container:Container": "container", "docker:index/network:Network": "network"}
 """What is removed, in the order in which that has to happen."""
 
 
-class RecoveryError(Exception):
-    """What stands in the way of the next update, with a remedy."""
-
-
 @dataclass(frozen=True)
 class Lock:
-    """A lock of the stack. pid: its holder; None where the file cannot be understood. since: as Pulumi wrote it."""
+    """A lock of the stack. pid: its holder; None where the file cannot be understood. since: when it was taken."""
 
     pid: int | None
     host: str
-    since: str
+    since: datetime
 
     @property
     def is_left_over(self) -> bool:
@@ -66,20 +58,21 @@ class Leftover:
     grace_seconds: int = 0
 
 
-def recover(stack: str) -> None:
-    """Remove what a killed update of `stack` left, and print a line for each; nothing while another update runs.
+def recover(stack: str, say: Say) -> None:
+    """Removes what a killed update of `stack` left, and says so; does nothing while another update runs.
 
-    The project is the one in the current directory, the state that of PULUMI_BACKEND_URL. Raises RecoveryError.
+    The project is the one in the current directory, the state that of PULUMI_BACKEND_URL. Raises ToolchainError where
+    Pulumi or the engine of that update fails or does not answer in time.
     """
     state = _state_directory()
     if state is None or not state.exists():
         return
     # Two at once: the second could cancel the lock of the update that follows the first.
-    with _alone(state / "recover.lock"):
-        _recover(stack, state / ".pulumi" / "locks" / "organization" / _project() / stack)
+    with file_lock(state / "recover.lock", say=say, limit=WAIT_SECONDS):
+        _recover(stack, state / ".pulumi" / "locks" / "organization" / _project() / stack, say)
 
 
-def _recover(stack: str, locks_directory: Path) -> None:
+def _recover(stack: str, locks_directory: Path, say: Say) -> None:
     if not _all_left_over(_locks(locks_directory)):
         return
     exported = _pulumi("stack", "export", stack=stack)
@@ -89,41 +82,53 @@ def _recover(stack: str, locks_directory: Path) -> None:
     if not _all_left_over(locks):
         return
     pending = [op["resource"] for op in deployment.get("pending_operations") or () if op["type"] == "creating"]
-    _remove_leftovers(stack, pending, deployment.get("resources") or ())
+    began = min((lock.since for lock in locks), default=None)
+    _remove_leftovers(stack, pending, deployment.get("resources") or (), began, say)
     # Until here the lock keeps other updates away.
     if locks:
         _pulumi("cancel", "--yes", stack=stack)
     for lock in locks:
-        _say(f"removed the lock of process {lock.pid}, which has ended (taken at {lock.since})")
+        say(f"removed the lock of process {lock.pid}, which has ended (taken at {lock.since.isoformat()})")
     if pending:
         # `up` would carry pending creations along for ever; an import leaves them out.
         _pulumi("stack", "import", stack=stack, stdin=exported)
-        _say_what_gitlab_may_have(pending)
+        _say_what_gitlab_may_have(pending, say)
         names = ", ".join(resource["urn"].rpartition("::")[2] for resource in pending)
-        _say(f"dropped the interrupted creation of {names} from the state of stack {stack}")
+        say(f"dropped the interrupted creation of {names} from the state of stack {stack}")
 
 
-def _remove_leftovers(stack: str, pending: Sequence[Mapping[str, Any]], known: Sequence[Mapping[str, Any]]) -> None:
+def _remove_leftovers(
+    stack: str,
+    pending: Sequence[Mapping[str, Any]],
+    known: Sequence[Mapping[str, Any]],
+    began: datetime | None,
+    say: Say,
+) -> None:
     recorded = {resource.get("id") for resource in known}
     for leftover in _leftovers(pending, known):
         for identity, label in _found(leftover):
             if identity in recorded:
                 continue
-            if label == stack:
-                _remove(leftover, identity)
-            else:
-                _say(
-                    f"left {leftover.kind} {leftover.name} ({identity[:12]}) alone, because it has no label "
-                    f"dindrunner.stack={stack}: rename or remove it, or set another settings.name"
+            if label != stack:
+                reason = f"it has no label dindrunner.stack={stack}: rename or remove it, or set another settings.name"
+            elif began is None or not _made_since(began, leftover, identity):
+                # The stack of another clone may have the same name.
+                reason = (
+                    "nothing shows that the interrupted update made it: if no other stack uses it, remove it with "
+                    f"`docker --host {leftover.host} {leftover.kind} rm {identity[:12]}`"
                 )
+            else:
+                _remove(leftover, identity, say)
+                continue
+            say(f"left {leftover.kind} {leftover.name} ({identity[:12]}) alone, because {reason}")
 
 
-def _say_what_gitlab_may_have(pending: Sequence[Mapping[str, Any]]) -> None:
+def _say_what_gitlab_may_have(pending: Sequence[Mapping[str, Any]], say: Say) -> None:
     """Nobody can tell: GitLab's token of a runner is shown once, and its description need not be unique."""
     for resource in pending:
         if resource["type"] == "gitlab:index/userRunner:UserRunner":
             description = (resource.get("inputs") or {}).get("description")
-            _say(
+            say(
                 f"GitLab may have made runner {description!r}: if it lists two, delete the one that has never "
                 "contacted it"
             )
@@ -153,31 +158,20 @@ def _found(leftover: Leftover) -> list[tuple[str, str]]:
     return [(identity, label) for identity, _, label in (line.partition("\t") for line in lines)]
 
 
-def _remove(leftover: Leftover, identity: str) -> None:
-    if leftover.kind == "network":
-        attached = _attached(leftover, identity)
-        if attached:
-            raise RecoveryError(
-                f"network {leftover.name} ({identity[:12]}), which an interrupted update made, is used by "
-                f"{', '.join(attached)}: remove or disconnect that, then try again"
-            )
+def _made_since(began: datetime, leftover: Leftover, identity: str) -> bool:
+    created = _docker(leftover, "inspect", "--format", "{{json .Created}}", identity)
+    return datetime.fromisoformat(json.loads(created)) >= began
+
+
+def _remove(leftover: Leftover, identity: str, say: Say) -> None:
     wait = f"; it has up to {leftover.grace_seconds} s to stop" if leftover.grace_seconds else ""
-    _say(f"removing {leftover.kind} {leftover.name} ({identity[:12]}), which an interrupted update made{wait}")
+    say(f"removing {leftover.kind} {leftover.name} ({identity[:12]}), which an interrupted update made{wait}")
     if leftover.grace_seconds:
         # A runner may have taken jobs since: its signal lets it finish them.
         _docker(leftover, "stop", "--time", str(leftover.grace_seconds), identity)
     # --volumes takes anonymous ones only.
     options = ["--force", "--volumes"] if leftover.kind == "container" else []
     _docker(leftover, "rm", *options, identity)
-
-
-def _attached(network: Leftover, identity: str) -> list[str]:
-    containers = Leftover("container", "", network.host)
-    return _docker(containers, "ls", "--all", "--filter", f"network={identity}", "--format", "{{.Names}}").split()
-
-
-def _say(line: str) -> None:
-    print(f"recover: {line}", flush=True)
 
 
 def _state_directory() -> Path | None:
@@ -188,25 +182,10 @@ def _state_directory() -> Path | None:
 
 
 def _project() -> str:
-    return str(yaml.safe_load(Path("Pulumi.yaml").read_text())["name"])
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    end = time.monotonic() + WAIT_SECONDS
-    with path.open("a") as handle:
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise RecoveryError(
-                        f"waited {WAIT_SECONDS} s for another recovery, which holds {path}: see who does with "
-                        f"`fuser {path}`"
-                    ) from None
-                time.sleep(0.1)
-        yield
+    found = re.search(r"""^name:\s*["']?([\w.-]+)""", Path("Pulumi.yaml").read_text(), re.MULTILINE)
+    if not found:
+        raise ToolchainError(f"{Path('Pulumi.yaml').absolute()} has no name of the project: write `name: ...`")
+    return found[1]
 
 
 def _locks(directory: Path) -> list[Lock]:
@@ -216,11 +195,12 @@ def _locks(directory: Path) -> list[Lock]:
 def _lock(path: Path) -> Lock | None:
     try:
         content = json.loads(path.read_text())
-        return Lock(int(content["pid"]), str(content["hostname"]), str(content["timestamp"]))
+        since = datetime.fromisoformat(content["timestamp"]).astimezone()
+        return Lock(int(content["pid"]), str(content["hostname"]), since)
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError):
-        return Lock(None, "", "")
+        return Lock(None, "", datetime.now().astimezone())
 
 
 def _all_left_over(locks: Sequence[Lock]) -> bool:
@@ -246,42 +226,11 @@ def _is_pulumi(pid: int) -> bool:
 
 def _pulumi(*arguments: str, stack: str, stdin: str = "") -> str:
     command = ["pulumi", "--non-interactive", "--color=never", *arguments, "--stack", stack]
-    return _run(command, PULUMI_SECONDS, stdin, f"pulumi {' '.join(arguments)} --stack {stack}", "see docs/pitfalls.md")
+    what = f"pulumi {' '.join(arguments)} --stack {stack} (see docs/pitfalls.md)"
+    return run(command, limit=PULUMI_SECONDS, what=what, stdin=stdin.encode())
 
 
 def _docker(leftover: Leftover, *arguments: str) -> str:
-    command = ["docker", "--host", leftover.host, leftover.kind, *arguments]
-    said = f"docker --host {leftover.host} {leftover.kind} {arguments[0]}"
-    return _run(
-        command, DOCKER_SECONDS + leftover.grace_seconds, "", said, "the engine of the interrupted update has to answer"
-    )
-
-
-def _run(command: Sequence[str], seconds: int, stdin: str, said: str, remedy: str) -> str:
-    """What a command printed; RecoveryError, naming it as `said`, where it fails or takes longer than `seconds`."""
-    try:
-        done = subprocess.run(command, input=stdin, text=True, capture_output=True, timeout=seconds, check=False)
-    except FileNotFoundError:
-        raise RecoveryError(f"{command[0]} is not in PATH: run `. .toolchain/env` first") from None
-    except subprocess.TimeoutExpired:
-        raise RecoveryError(f"`{said}` has not ended within {seconds} s: {remedy}") from None
-    if done.returncode:
-        raise RecoveryError(f"`{said}` failed: {done.stderr.strip() or done.stdout.strip()}: {remedy}")
-    return done.stdout
-
-
-def main() -> int:
-    """The command line: one argument, the stack's name."""
-    if len(sys.argv) != 2:
-        print("usage: python -m stacks.recover STACK", file=sys.stderr)
-        return 2
-    try:
-        recover(sys.argv[1])
-    except RecoveryError as error:
-        print(f"recover: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    command = ["docker", "--host", leftover.host, leftover.kind]
+    what = f"{' '.join(command)} {arguments[0]} (the engine of the interrupted update has to answer)"
+    return run([*command, *arguments], limit=DOCKER_SECONDS + leftover.grace_seconds, what=what)

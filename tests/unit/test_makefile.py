@@ -1,0 +1,65 @@
+"""What make calls in which case, with commands that only write down that they were called."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+RECORDER = '#!/bin/sh\necho "$(basename "$0") $*" >> "$CALLS"\n'
+
+Make = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Runs make in a directory of its own, where `pulumi stack ls` answers with the given shell commands."""
+    if not shutil.which("make"):
+        pytest.skip("make is not installed")
+    (tmp_path / ".toolchain").mkdir()
+    (tmp_path / ".toolchain" / "env").touch()
+    (tmp_path / "Pulumi.dev.yaml").write_text("gitlab: {url: sandbox}\n")
+
+    def run(*arguments: str, stacks: str = "echo '[]'") -> subprocess.CompletedProcess[str]:
+        for name, more in {"pulumi": stacks, "python": "", "python3": ""}.items():
+            program = tmp_path / name
+            program.write_text(RECORDER + more + "\n")
+            program.chmod(0o755)
+        environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "CALLS": str(tmp_path / "calls")}
+        command = ["make", "--file", str(ROOT / "Makefile"), *arguments]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    return run
+
+
+def calls(directory: Path) -> list[str]:
+    return (directory / "calls").read_text().splitlines()
+
+
+def test_the_last_stack_takes_the_sandbox_and_the_engine_with_it(make: Make, tmp_path: Path) -> None:
+    assert make("stop", stacks="""echo '[{"name": "dev", "resourceCount": 0}]'""").returncode == 0
+    assert calls(tmp_path)[1:] == ["python -m sandbox down", "python3 -m toolchain engine down"]
+
+
+def test_the_sandbox_and_the_engine_stay_while_another_stack_is_up(make: Make, tmp_path: Path) -> None:
+    done = make("stop", stacks="""echo '[{"name": "dev", "resourceCount": 12}]'""")
+    assert done.stdout == "the sandbox and the engine stay, because another stack is still up (pulumi stack ls)\n"
+    assert calls(tmp_path) == ["pulumi stack ls --json"]
+
+
+def test_nothing_is_stopped_where_pulumi_cannot_tell_which_stacks_are_up(make: Make, tmp_path: Path) -> None:
+    assert make("stop", stacks="exit 255").returncode != 0
+    assert calls(tmp_path) == ["pulumi stack ls --json"]
+
+
+def test_the_sandboxs_ports_are_passed_on(make: Make, tmp_path: Path) -> None:
+    assert make("stack", "SANDBOX_ARGS=--port 9929 --registry-port 9005").returncode == 0
+    assert "python -m sandbox up --port 9929 --registry-port 9005" in calls(tmp_path)
+    assert calls(tmp_path)[-1] == "python3 -m toolchain recover dev"
