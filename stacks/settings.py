@@ -7,6 +7,7 @@ Pure: no Pulumi here. `parse` turns the plain object under the `settings` key in
 from __future__ import annotations
 
 import ipaddress
+import posixpath
 import re
 from collections.abc import Mapping
 from enum import StrEnum
@@ -54,12 +55,9 @@ JOB_IMAGE = "docker:28.5.2-cli"
 RUNNER_IMAGE = "gitlab/gitlab-runner:v18.5.0"
 """GitLab's own image; its version should not be newer than the GitLab it talks to."""
 
-DAEMON_PATHS = frozenset(
-    below
-    for path in (DOCKER_SOCKET, "/run/docker.sock", SOCKET, f"{CERTS_DIR}/client", f"{CERTS_DIR}/ca")
-    for below in (PurePosixPath(path), *PurePosixPath(path).parents)
-)
-"""Paths in the daemon's machine by which a job would get hold of the daemon."""
+DAEMON_SOCKETS = tuple(PurePosixPath(path) for path in (DOCKER_SOCKET, "/run/docker.sock", SOCKET))
+DAEMON_SECRETS = (PurePosixPath(CERTS_DIR), PurePosixPath("/proc"))
+"""Directories in the daemon's machine whose content is a way into the daemon."""
 
 
 class Kind(StrEnum):
@@ -302,7 +300,7 @@ class Runner(Model):
         if self.token is not None:
             self._check_token(self.token.get_secret_value())
         for volume in self.volumes if self.kind in (Kind.PLAIN, Kind.JOB_DIND) else ():
-            if PurePosixPath(volume.partition(":")[0]) in DAEMON_PATHS and ":" in volume:
+            if ":" in volume and _reaches_daemon(volume.partition(":")[0]):
                 fail("volumes", volume, f"hands the daemon to kind {self.kind}: use kind dind, which is meant for that")
         return self
 
@@ -324,6 +322,13 @@ class Runner(Model):
     def needs_daemon(self) -> bool:
         """Whether its jobs run in, or build with, the stack's daemon."""
         return self.kind is not Kind.HOST_DOCKER and not (self.kind is Kind.PLAIN and self.executor is Executor.SHELL)
+
+
+def _reaches_daemon(source: str) -> bool:
+    """Whether a path in the daemon's machine, mounted into a job, gives the job the daemon."""
+    path = PurePosixPath(posixpath.normpath(source))
+    sockets = any(socket.is_relative_to(path) for socket in DAEMON_SOCKETS)
+    return sockets or any(path.is_relative_to(secret) for secret in DAEMON_SECRETS)
 
 
 class Common(Model):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -44,8 +47,8 @@ Reply = Callable[[BaseHTTPRequestHandler, str | None], None]
 
 
 @contextmanager
-def serving(reply: Reply) -> Iterator[Server]:
-    """A server that answers every GET with `reply(handler, token)`."""
+def serving(reply: Reply, certificate: Path | None = None) -> Iterator[Server]:
+    """A server that answers every GET with `reply(handler, token)`; over TLS where it has a certificate and key."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -58,6 +61,11 @@ def serving(reply: Reply) -> Iterator[Server]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
         server = Server(f"http://127.0.0.1:{listener.server_port}")
+        if certificate is not None:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(certificate)
+            listener.socket = tls.wrap_socket(listener.socket, server_side=True)
+            server.url = server.url.replace("http:", "https:")
         thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -289,3 +297,44 @@ def test_only_a_gitlab_on_this_machine_is_asked_past_the_proxy(monkeypatch: pyte
         assert (proxy.requests, server.tokens) == ([], [None, TOKEN])
         assert "status 502" in refusal(server.url)
         assert proxy.requests == [(f"{server.url}{PROBE}", None)]
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A self-signed certificate for 127.0.0.1, with its key in the same file."""
+    directory = tmp_path_factory.mktemp("certificate")
+    key, file = directory / "key.pem", directory / "both.pem"
+    subject = ["-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
+    subprocess.run([*command, "-keyout", str(key), "-out", str(file)], check=True, capture_output=True, timeout=30)
+    file.write_text(file.read_text() + key.read_text())
+    return file
+
+
+def test_a_gitlab_with_a_private_ca_is_taken_where_the_settings_name_that_ca(certificate: Path) -> None:
+    with serving(gitlab, certificate) as server:
+        check_gitlab(server.url, TOKEN, ca_file=str(certificate))
+        assert server.tokens == [None, TOKEN]
+
+
+def test_an_untrusted_certificate_is_refused_before_the_token_is_sent(certificate: Path) -> None:
+    with serving(gitlab, certificate) as server:
+        message = refusal(server.url, TOKEN)
+    assert message == (
+        f"settings.gitlab.url: {server.url!r} has a certificate that is not trusted (self-signed certificate): "
+        "name its CA in settings.gitlab.ca_file"
+    )
+    assert server.tokens == []
+
+
+@pytest.mark.parametrize(("content", "reason"), [(None, "No such file or directory"), ("no PEM", "[X509")])
+def test_a_ca_file_that_is_none_is_refused(tmp_path: Path, content: str | None, reason: str) -> None:
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(SettingsError) as caught:
+        check_gitlab("https://gitlab.example.com", None, ca_file=str(file))
+    assert str(caught.value).startswith(
+        f"settings.gitlab.ca_file: {str(file)!r} cannot be read as PEM certificates ({reason}"
+    )
+    assert str(caught.value).endswith("): give the file of the CA that signed GitLab's certificate")
