@@ -10,36 +10,8 @@ from collections.abc import Callable
 import pytest
 from gitlab.v4.objects import Project as GitLabProject
 
-from tests.engine.world import ROOT, Sandbox, Stack, docker, inspect, run, trace, unique, wait_for
-
-DOCKERFILE = """\
-ARG BASE
-FROM $BASE
-RUN echo first layer, slowly && sleep 3
-COPY answer.txt /
-RUN cat /answer.txt
-"""
-
-
-def pipeline(tag: str) -> str:
-    """Two jobs on one runner: an image build, and one that goes on until a file tells it to end."""
-    return f"""\
-build:
-  tags: [{tag}]
-  script:
-    - DOCKER_BUILDKIT=1 docker build --progress=plain --build-arg BASE=$PYTHON_IMAGE --tag built:$CI_PIPELINE_ID .
-  rules:
-    - if: $WHAT == "build"
-long:
-  tags: [{tag}]
-  script:
-    - docker run --detach --rm --name long-$CI_JOB_ID --entrypoint sleep $PYTHON_IMAGE 600
-    - echo started
-    - docker wait long-$CI_JOB_ID || true
-    - echo ended well
-  rules:
-    - if: $WHAT == "long"
-"""
+from tests.engine.jobs import end_long_job, project_files, start_long_job, wait_for_script
+from tests.engine.world import ROOT, Sandbox, Stack, docker, inspect, run, unique
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +25,7 @@ def stack(new_stack: Callable[[], Stack]) -> Stack:
 @pytest.fixture(scope="module")
 def project(stack: Stack, sandbox: Sandbox) -> GitLabProject:
     """A project whose jobs ask for the stack's runner."""
-    files = {".gitlab-ci.yml": pipeline(stack.name), "Dockerfile": DOCKERFILE, "answer.txt": "42\n"}
-    return sandbox.project(files)
+    return sandbox.project(project_files(stack.name))
 
 
 CLIENT = """
@@ -81,8 +52,7 @@ def answer(host: str, port: int, kind: str, network: str) -> str:
 
 
 def test_a_second_up_changes_nothing_and_a_refresh_finds_no_drift(stack: Stack) -> None:
-    stack.pulumi("preview", "--expect-no-changes")
-    stack.pulumi("refresh", "--yes", "--expect-no-changes")
+    stack.expect_no_changes()
     stack.pulumi("preview", "--expect-no-changes")
 
 
@@ -166,18 +136,42 @@ def test_the_second_build_comes_from_the_cache(sandbox: Sandbox, project: GitLab
     assert warm.count("CACHED") == 3, warm
 
 
-def test_a_setting_of_config_toml_changes_under_a_running_job(
+def test_a_higher_limit_lets_the_next_job_start_beside_a_running_one(
     stack: Stack, sandbox: Sandbox, project: GitLabProject
 ) -> None:
     before = inspect(f"{stack.prefix}-runner")["State"]["StartedAt"]
-    job_id, finish = start_long_job(sandbox, project)
-    stack.configure(concurrent=7)
+    first, finish_first = start_long_job(sandbox, project)
+    waiting = sandbox.run_pipeline(project, {"WHAT": "long"})
+    time.sleep(6)  # several requests for a job, as one is made each second
+    assert sandbox.job(project, waiting, "long").status == "pending"
+    stack.configure(runners=[stack.runner(limit=2)])
     stack.up()
-    assert "concurrent = 7" in stack.config_toml()
+    second = sandbox.wait_for_job(project, waiting, "long", "running")
+    assert project.jobs.get(first).status == "running"
     assert docker("exec", f"{stack.prefix}-runner", "stat", "--format=%a", "/etc/gitlab-runner/config.toml") == "600"
     assert inspect(f"{stack.prefix}-runner")["State"]["StartedAt"] == before
-    end_long_job(stack, job_id)
-    finish()
+    wait_for_script(project, second.id)
+    for job in (first, second.id):
+        end_long_job(stack, job)
+    finish_first()
+    sandbox.finish(project, waiting, "long")
+
+
+def test_a_rotated_token_reaches_the_runner_while_it_runs(
+    stack: Stack, sandbox: Sandbox, project: GitLabProject
+) -> None:
+    before, old_token = inspect(f"{stack.prefix}-runner")["State"]["StartedAt"], stack.token()
+    old = stack.outputs()["runners"]["docker"]["id"]
+    resources = json.loads(stack.pulumi("stack", "export").stdout)["deployment"]["resources"]
+    (urn,) = (r["urn"] for r in resources if r["type"] == "gitlab:index/userRunner:UserRunner")
+    stack.pulumi("up", "--yes", "--skip-preview", "--replace", urn)
+    new = stack.outputs()["runners"]["docker"]["id"]
+    assert stack.token() != old_token
+    assert [r.id for r in sandbox.runners_of(stack.name)] == [int(new)] != [int(old)]
+    assert inspect(f"{stack.prefix}-runner")["State"]["StartedAt"] == before
+    done = sandbox.run_pipeline(project, {"WHAT": "build"})
+    sandbox.finish(project, done, "build")
+    assert sandbox.job(project, done, "build").runner["id"] == int(new)
 
 
 def test_a_running_job_survives_a_new_image_of_the_runner(
@@ -212,44 +206,40 @@ def test_a_daemon_upgrade_lets_the_job_end_first_and_keeps_the_cache(
     assert warm.count("CACHED") == 3, warm
 
 
-def test_no_secret_shows_in_previews_inspections_logs_or_plain_state(stack: Stack, sandbox: Sandbox) -> None:
-    token = re.findall(r'token = "(glrt-[^"]+)"', stack.config_toml())[0]
-    stack.configure(concurrent=8)
-    shown = stack.pulumi("preview", "--diff", "--show-secrets=false").stdout + stack.up()
-    shown += stack.pulumi("stack", "export").stdout
+def test_no_secret_shows_in_previews_inspections_logs_or_the_whole_state(stack: Stack, sandbox: Sandbox) -> None:
+    planted = {"environment.PLANTED": unique("variable"), "cache.s3.SecretKey": unique("key")}
+    stack.configure(runners=[stack.runner(cache={"Type": "s3", "s3": {"BucketName": "layers"}})])
+    for path, value in planted.items():
+        name = f"gitlab-dind-runners:settings.runners[0].{path}"
+        stack.pulumi("config", "set", "--secret", "--path", name, value)
+    shown = stack.pulumi("preview", "--diff").stdout + stack.up()
+    secrets = [stack.token(), sandbox.token, *planted.values()]
+    config = stack.config_toml()
+    for value in planted.values():
+        assert value in config
     for container in ("dind", "runner", "runner-config"):
         shown += docker("inspect", f"{stack.prefix}-{container}")
         done = run("docker", "logs", f"{stack.prefix}-{container}", check=False)
         shown += done.stdout + done.stderr
-    for secret in (token, sandbox.token):
+    stack.pulumi("config", "set", "gitlab-dind-runners:settings.runner_image", "127.0.0.1:9/nothing:1", "--path")
+    failed = stack.pulumi("up", "--yes", "--skip-preview", "--diff", check=False)
+    assert failed.returncode != 0
+    shown += failed.stdout + failed.stderr + stack.pulumi("stack", "export").stdout
+    stack.pulumi("config", "set", "--path", "gitlab-dind-runners:settings.runners[0].limit", "many")
+    refused = stack.pulumi("preview", check=False)
+    assert "settings.runners[0].limit" in refused.stdout + refused.stderr
+    shown += refused.stdout + refused.stderr
+    files = [path for path in (stack.directory / "state").rglob("*") if path.is_file()]
+    assert {f"{stack.name}.json", f"{stack.name}.json.bak"} <= {path.name for path in files}
+    for secret in secrets:
         assert secret not in shown
-    for file in stack.directory.rglob("state/**/*.json"):
-        assert not {token, sandbox.token} & set(re.split(r"[^\w-]+", file.read_text())), file
+        assert [path for path in files if secret.encode() in path.read_bytes()] == []
 
 
 def test_destroy_leaves_nothing_on_the_engine_nor_in_gitlab(stack: Stack, sandbox: Sandbox) -> None:
     stack.pulumi("destroy", "--yes", "--skip-preview")
     assert stack.leftovers() == []
-    assert [
-        r.description for r in sandbox.client.runners_all.list(all=True) if r.description.startswith(stack.name)
-    ] == []
-
-
-def start_long_job(sandbox: Sandbox, project: GitLabProject) -> tuple[int, Callable[[], None]]:
-    """Start a job that goes on until `end_long_job`; its ID, and what waits for its good end."""
-    running = sandbox.run_pipeline(project, {"WHAT": "long"})
-    job = sandbox.wait_for_job(project, running, "long", "running")
-    wait_for("the job's script", 60, lambda: "started" in trace(sandbox.job(project, running, "long")) or None)
-
-    def finish() -> None:
-        assert "ended well" in sandbox.finish(project, running, "long")
-
-    return job.id, finish
-
-
-def end_long_job(stack: Stack, job_id: int) -> None:
-    """Let the job's script go on, by ending the container in the daemon that it waits for."""
-    docker("exec", f"{stack.prefix}-dind", "docker", "kill", f"long-{job_id}")
+    assert sandbox.runners_of(stack.name) == []
 
 
 def retagged(container: str) -> str:

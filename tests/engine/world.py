@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -20,7 +21,7 @@ import gitlab
 import pytest
 import yaml
 from gitlab.v4.objects import Project as GitLabProject
-from gitlab.v4.objects import ProjectJob, ProjectPipeline
+from gitlab.v4.objects import ProjectJob, ProjectPipeline, RunnerAll
 
 ROOT = Path(__file__).resolve().parents[2]
 STEP_SECONDS = 300
@@ -94,6 +95,10 @@ class Sandbox:
     def fault(self, **fault: Any) -> None:
         """Have the sandbox fail on purpose; see docs/sandbox.md."""
         self.client.http_post("/../../-/sandbox/faults", post_data=fault)
+
+    def runners_of(self, stack: str) -> list[RunnerAll]:
+        """The runners of a stack that it knows."""
+        return [r for r in self.client.runners_all.list(get_all=True) if r.description.startswith(f"{stack} ")]
 
     def project(self, files: Mapping[str, str]) -> GitLabProject:
         """A new project in the demo group whose default branch has these files."""
@@ -232,6 +237,10 @@ class Stack:
     def config_toml(self) -> str:
         """The runner's configuration as it stands in the volume."""
         return docker("exec", f"{self.prefix}-runner", "cat", "/etc/gitlab-runner/config.toml")
+
+    def token(self) -> str:
+        """The token in the runner's configuration."""
+        return str(re.findall(r'token = "(glrt-[^"]+)"', self.config_toml())[0])
 
     def leftovers(self) -> list[str]:
         """What of it is on the engine."""
