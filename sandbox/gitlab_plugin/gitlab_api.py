@@ -19,6 +19,8 @@ CONNECT_SECONDS = 5.0
 """Limit for a connection to GitLab."""
 ANSWER_SECONDS = 20.0
 """Limit for an answer; the sandbox answers in milliseconds."""
+REPETITIONS = 5
+"""How often a request is sent again after an answer that asks for it; as in the official plugin."""
 LONGEST_PAUSE = 15
 """Seconds between two attempts, also where GitLab asks for more by `Retry-After`."""
 
@@ -67,15 +69,13 @@ class GitLab:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._session = _session(settings)
+        self._session = _session()
         self._api = gitlab.Gitlab(
             settings.base_url,
             oauth_token=settings.token,
-            ssl_verify=settings.verify,
             user_agent=f"dindrunner-sandbox-gitlab-plugin/{VERSION}",
             session=self._session,
         )
-        self._api.headers.update(settings.headers)
         self._admission = threading.Lock()
         self._admitted = False
 
@@ -153,7 +153,6 @@ class GitLab:
                 response = self._session.get(
                     marker,
                     timeout=(CONNECT_SECONDS, ANSWER_SECONDS),
-                    verify=self._settings.verify,
                     allow_redirects=False,
                 )
             except requests.RequestException as error:
@@ -178,19 +177,16 @@ class GitLab:
         return f"GitLab at {self.base_url} answered {status}: {text or 'nothing'}"
 
 
-def _session(settings: Settings) -> requests.Session:
+def _session() -> requests.Session:
     session = _Session()
     # No proxy and no .netrc of the user's: the sandbox is on this machine, and credentials are the token alone.
     session.trust_env = False
-    session.cert = settings.client_cert
-    if settings.verify is False:
-        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     repetition = _Repetition(
-        total=max(settings.retries, 2),
+        total=REPETITIONS,
         connect=2,
         read=1,
         other=2,
-        status=settings.retries,
+        status=REPETITIONS,
         redirect=0,
         status_forcelist={500, 502, 503, 504},
         allowed_methods={"GET", "PUT", "DELETE"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -185,7 +184,7 @@ def test_a_gitlab_that_is_not_the_sandbox_is_refused_before_the_token_is_sent(
 ) -> None:
     gitlab.sandbox = False
     with pytest.raises(Failed) as failed:
-        unconfigured.configure(gitlab, headers=json.dumps({"X-Secret": "also not sent"}))
+        unconfigured.configure(gitlab)
     assert str(failed.value) == (
         f"refused to work with GitLab at {gitlab.url}: it does not say that it is the sandbox "
         f"(GET {gitlab.url}/-/sandbox answered 404); no token was sent. {OFFICIAL}"
@@ -280,20 +279,18 @@ def test_a_missing_token_is_named(unconfigured: Engine, gitlab: FakeGitLab) -> N
             {"baseUrl": "https://me:glpat-x@gitlab.com"},
             "base_url holds a user name or a password: leave them out, and set the token instead",
         ),
-        ({"retries": "many"}, "retries is 'many': it has to be a whole number from 0 to 10"),
-        ({"retries": "11"}, "retries is 11: it has to be a whole number from 0 to 10"),
-        ({"insecure": "perhaps"}, "insecure is 'perhaps': it has to be true or false"),
+        ({"earlyAuthCheck": "perhaps"}, "earlyAuthCheck is 'perhaps': it has to be true or false"),
         ({"token": 1}, "token has to be a string"),
-        ({"headers": '"secret"'}, "headers has to be a map of strings"),
-        ({"cacertFile": "/no/such.pem"}, "cacertFile is '/no/such.pem': there is no such file"),
-        (
-            {"context": "work"},
-            "the sandbox's GitLab plugin does not serve 'context': unset it, and set a token instead",
+        *(
+            (
+                {name: value},
+                f"the sandbox's GitLab plugin does not serve {name!r}, only baseUrl, earlyAuthCheck, token: unset it",
+            )
+            for name, value in {"cacertFile": "/ca.pem", "headers": '{"A": "secret"}', "insecure": "true"}.items()
         ),
         (
             {"tokn": "glpat-x"},
-            "unknown setting 'tokn': the GitLab provider knows baseUrl, cacertFile, clientCert, clientKey, configFile, "
-            "context, earlyAuthCheck, enableAutoCiSupport, headers, insecure, retries, token",
+            "unknown setting 'tokn': the sandbox's GitLab plugin serves baseUrl, earlyAuthCheck, token",
         ),
     ],
 )
@@ -307,11 +304,9 @@ def test_a_configuration_as_the_sdk_sends_it_is_taken(unconfigured: Engine) -> N
     config = {
         "baseUrl": UNKNOWN,
         "token": UNKNOWN,
-        "insecure": "true",
-        "retries": "3",
+        "insecure": "false",
         "earlyAuthCheck": "false",
         "enableAutoCiSupport": "false",
-        "headers": '{"X-Trace": "1"}',
         "version": "10.4.0",
         "__internal": {},
     }
@@ -319,14 +314,8 @@ def test_a_configuration_as_the_sdk_sends_it_is_taken(unconfigured: Engine) -> N
 
 
 def test_a_secret_configuration_is_read_as_the_engine_sends_it(unconfigured: Engine, gitlab: FakeGitLab) -> None:
-    unconfigured.configure(gitlab, token=secret(TOKEN), headers=secret('{"X-Trace": "1"}'))
+    unconfigured.configure(gitlab, token=secret(TOKEN))
     assert gitlab.sent("GET", "/user")[0].authorization == f"Bearer {TOKEN}"
-
-
-def test_client_certificate_and_key_go_together(unconfigured: Engine) -> None:
-    assert unconfigured.check_config(clientCert=__file__) == {
-        "clientKey": "client_cert and client_key go together: set both or none"
-    }
 
 
 # --- Check
@@ -718,16 +707,15 @@ def test_what_is_idempotent_is_repeated_until_it_works(
     assert gitlab.runners[41]["paused"] is True
 
 
-def test_repetitions_end(unconfigured: Engine, gitlab: FakeGitLab) -> None:
-    unconfigured.configure(gitlab, retries="2")
+def test_repetitions_end(engine: Engine, gitlab: FakeGitLab) -> None:
     gitlab.fail("GET", "/api/v4/runners/41", 500, times=99)
     with pytest.raises(Failed) as failed:
-        unconfigured.read("41")
+        engine.read("41")
     assert str(failed.value) == (
         f"could not read runner 41: GitLab at {gitlab.url} answered 500: 500 on purpose. GitLab itself has failed: "
         "look into its log, and repeat"
     )
-    assert len(gitlab.sent("GET", "/runners/41")) == 3
+    assert len(gitlab.sent("GET", "/runners/41")) == 6
 
 
 def test_an_answer_that_does_not_come_ends_the_wait(engine: Engine, gitlab: FakeGitLab) -> None:
