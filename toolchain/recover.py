@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from toolchain.engine import DEFAULT_HOST
+from toolchain.engine import docker_host
 from toolchain.shared import Say, ToolchainError, file_lock, run
 
 PULUMI_SECONDS = 60.0
@@ -144,7 +144,7 @@ def _leftovers(pending: Sequence[Mapping[str, Any]], known: Sequence[Mapping[str
                 yield Leftover(
                     kind=kind,
                     name=inputs["name"],
-                    host=host or os.environ.get("DOCKER_HOST") or DEFAULT_HOST,
+                    host=host or docker_host(),
                     grace_seconds=int(inputs.get("destroyGraceSeconds") or 0),
                 )
 
