@@ -118,6 +118,8 @@ class DindDaemon(pulumi.ComponentResource):
                 parent=self,
                 # Two daemons on one data volume corrupt it: the old one goes first.
                 delete_before_replace=True,
+                # An engine cannot lift the limit of a container that is there.
+                replace_on_changes=["memorySwap"],
                 # Ready in time, after an image that may have to be pulled first.
                 custom_timeouts=pulumi.CustomTimeouts(create=f"{args.ready_timeout_seconds + PULL_SECONDS}s"),
                 # "Not healthy in time" alone explains nothing.
