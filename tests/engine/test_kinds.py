@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from tests.engine.world import Sandbox, Stack, inspect, sandbox_images
+from tests.engine.world import STEP_SECONDS, Sandbox, Stack, inspect, sandbox_images
 
 BUILD = "printf 'FROM %s\\nRUN echo built\\n' $PYTHON_IMAGE > Dockerfile && docker build --tag built:$CI_JOB_ID ."
 """An image build as a user would write it: nothing about where the daemon is."""
@@ -86,7 +86,9 @@ def test_two_stacks_live_side_by_side_and_a_kept_cache_outlives_its_stack(
     first, second = new_stack(), new_stack()
     for stack in (first, second):
         stack.configure(daemon={"keep_cache": stack is second}, runners=[runner(stack, "dind")])
-        stack.up()
+    for up in [stack.start("up", "--yes", "--skip-preview") for stack in (first, second)]:
+        output, _ = up.communicate(timeout=STEP_SECONDS)
+        assert up.returncode == 0, output
     first.pulumi("destroy", "--yes", "--skip-preview")
     assert first.leftovers() == []
     run_jobs(second, sandbox, {"dind": BUILD})
