@@ -38,13 +38,6 @@ def version(_: User) -> Row:
     return {"version": VERSION, "revision": "sandbox"}
 
 
-@router.get("/metadata")
-def metadata(_: User) -> Row:
-    """GitLab's version and features."""
-    kas = {"enabled": False, "externalUrl": None, "externalK8sProxyUrl": None, "version": None}
-    return {"version": VERSION, "revision": "sandbox", "kas": kas, "enterprise": False}
-
-
 @router.get("/user")
 def current_user(sandbox: Box, user: Annotated[Row, scoped("read_user")]) -> Row:
     """Whose token this is."""
@@ -93,8 +86,8 @@ def revoke_token(token_id: Id, sandbox: Box, user: User) -> None:
 
 @router.get("/groups")
 def list_groups(request: Request, sandbox: Box, user: User) -> Response:
-    """Groups that the user may see; `search` looks into their paths."""
-    rows = _visible(sandbox, "groups", user, request.query_params.get("search"))
+    """Groups that the user may see."""
+    rows = _visible(sandbox, "groups", user)
     return paginate(request, rows, lambda row: as_group(sandbox, row))
 
 
@@ -124,15 +117,8 @@ def get_group(sandbox: Box, group: Group) -> Row:
 
 @router.get("/projects")
 def list_projects(request: Request, sandbox: Box, user: User) -> Response:
-    """Projects that the user may see; `search` looks into their paths."""
-    rows = _visible(sandbox, "projects", user, request.query_params.get("search"))
-    return paginate(request, rows, lambda row: as_project(sandbox, row))
-
-
-@router.get("/groups/{id}/projects")
-def list_group_projects(request: Request, sandbox: Box, group: Group) -> Response:
-    """The projects of a group."""
-    rows = sandbox.store.all("SELECT * FROM projects WHERE group_id = ? ORDER BY id DESC", group["id"])
+    """Projects that the user may see."""
+    rows = _visible(sandbox, "projects", user)
     return paginate(request, rows, lambda row: as_project(sandbox, row))
 
 
@@ -197,9 +183,8 @@ def delete_project(sandbox: Box, project: Project) -> Row:
     return {"message": "202 Accepted"}
 
 
-def _visible(sandbox: Sandbox, table: str, user: Row, search: str | None) -> list[Row]:
-    rows = sandbox.store.all(f"SELECT * FROM {table} ORDER BY id DESC")
-    return [row for row in rows if owns(user, row) and (search or "").lower() in row["full_path"].lower()]
+def _visible(sandbox: Sandbox, table: str, user: Row) -> list[Row]:
+    return [row for row in sandbox.store.all(f"SELECT * FROM {table} ORDER BY id DESC") if owns(user, row)]
 
 
 def _path(given: Params, *, required: bool = False, fallback: str = "") -> str:

@@ -34,7 +34,7 @@ def test_the_front_page_says_what_it_is_not(live: Live) -> None:
     assert about["does_not"]
 
 
-@pytest.mark.parametrize("path", ["user", "version", "metadata", "projects", "runners", "runners/all"])
+@pytest.mark.parametrize("path", ["user", "version", "projects", "runners", "runners/all"])
 def test_nothing_is_told_without_a_token(live: Live, path: str) -> None:
     answer = live.call("GET", path, token="")
     assert (answer.status_code, answer.json()) == (401, {"message": "401 Unauthorized"})
