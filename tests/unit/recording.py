@@ -46,6 +46,8 @@ class Recorded:
     depends_on: tuple[str, ...]
     retain_on_delete: bool
     delete_before_replace: bool
+    replace_on_changes: tuple[str, ...]
+    create_timeout: str
     delete_timeout: str
     error_hooks: tuple[str, ...]
     aliases: int
@@ -159,6 +161,8 @@ def _recorded(request: Any) -> Recorded:
         depends_on=tuple(sorted(map(_name, request.dependencies))),
         retain_on_delete=request.retainOnDelete,
         delete_before_replace=request.deleteBeforeReplace,
+        replace_on_changes=tuple(request.replaceOnChanges),
+        create_timeout=request.customTimeouts.create,
         delete_timeout=request.customTimeouts.delete,
         error_hooks=tuple(request.hooks.on_error),
         aliases=len(request.aliases) + len(request.aliasURNs),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 TOKEN = "glrt-s3cret"
+WITH_CLIENT = "mine/runner:1"
+"""An image of a runner with a Docker client, as executor shell needs it."""
 
 
 def runner(**settings: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import yaml
 
 from stacks.ci_snippet import ci_snippet
 from stacks.settings import parse
-from tests.unit.samples import plain, runner
+from tests.unit.samples import TOKEN, plain, runner
 
 BUILD = ["docker build --tag $CI_PROJECT_PATH_SLUG:$CI_COMMIT_SHORT_SHA ."]
 
@@ -39,6 +39,10 @@ def test_every_runner_has_a_job_of_its_own() -> None:
 
 def test_a_runner_for_untagged_jobs_needs_no_tags() -> None:
     assert snippet(runner(tags=[], run_untagged=True)) == {"docker-job": {"script": BUILD}}
+
+
+def test_a_runner_whose_tags_only_gitlab_knows_gets_a_job_without_any() -> None:
+    assert snippet(runner(tags=[], token=TOKEN)) == {"docker-job": {"script": BUILD}}
 
 
 @pytest.mark.parametrize("name", ["default", "image", "on", "1", "null", "1e3"])

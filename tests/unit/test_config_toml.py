@@ -9,14 +9,18 @@ import pytest
 
 from components.config_toml import merge, render
 from stacks.settings import JOB_IMAGE, parse
-from tests.unit.samples import TOKEN, plain, runner
+from tests.unit.samples import TOKEN, WITH_CLIENT, changed, plain, runner
 
 SOCKET = "unix:///var/run/docker.sock"
 TLS_HOST = {"host": "tcp://docker:2376", "tls_verify": True, "tls_cert_path": "/certs/client"}
 TLS_ENVIRONMENT = ["DOCKER_HOST=tcp://docker:2376", "DOCKER_TLS_VERIFY=1", "DOCKER_CERT_PATH=/certs/client"]
 TCP_ENVIRONMENT = ["DOCKER_HOST=tcp://docker:2375", "DOCKER_TLS_CERTDIR="]
 GATEWAY = {"extra_hosts": ["docker:host-gateway"]}
-JOB_DAEMON = {"services": [{"name": "docker:28.5.2-dind", "alias": "docker"}], "services_privileged": True}
+JOB_DAEMON = {
+    "services": [{"name": "docker:28.5.2-dind", "alias": "docker"}],
+    "services_privileged": True,
+    "allowed_privileged_services": ["docker:28.5.2-dind"],
+}
 HOSTS: dict[str, dict[str, Any]] = {
     "tls": TLS_HOST,
     "tcp": {"host": "tcp://docker:2375"},
@@ -33,7 +37,7 @@ def rendered(**settings: Any) -> dict[str, Any]:
 def entry(**settings: Any) -> dict[str, Any]:
     """The one `[[runners]]` entry of a stack with this runner; `daemon` is the stack's."""
     daemon = settings.pop("daemon", {})
-    (only,) = rendered(daemon=daemon, runners=[runner(**settings)])["runners"]
+    (only,) = rendered(daemon=daemon, runner_image=WITH_CLIENT, runners=[runner(**settings)])["runners"]
     assert isinstance(only, dict)
     return only
 
@@ -164,7 +168,10 @@ def test_a_setting_of_job_containers_arrives_in_the_docker_table(
     assert entry(**{setting: value})["docker"][key] == expected
 
 
-@pytest.mark.parametrize("key", ["helper_image", "shm_size", "network_mode", "services", "services_privileged"])
+@pytest.mark.parametrize(
+    "key",
+    ["helper_image", "shm_size", "network_mode", "services", "services_privileged", "allowed_privileged_services"],
+)
 def test_what_is_not_set_is_left_to_the_runner(key: str) -> None:
     assert key not in entry()["docker"]
 
@@ -173,6 +180,15 @@ def test_the_job_daemon_is_the_only_privileged_container_of_its_job() -> None:
     table = entry(kind="job-dind", job_daemon_image="mine/dind:1")["docker"]
     assert table["services"] == [{"name": "mine/dind:1", "alias": "docker"}]
     assert (table["privileged"], table["services_privileged"]) == (False, True)
+    assert table["allowed_privileged_services"] == ["mine/dind:1"]
+
+
+@pytest.mark.parametrize("executor", ["docker", "shell"])
+def test_every_runner_trusts_the_ca_of_a_gitlab_of_ones_own(executor: str) -> None:
+    runners = [runner(name=name, kind="plain", executor=executor) for name in ("a", "b")]
+    settings = parse(changed("gitlab.ca_file", "not/read/here.pem", runners=runners))
+    config = tomllib.loads(render(settings, {"a": TOKEN, "b": TOKEN}))
+    assert [each["tls-ca-file"] for each in config["runners"]] == ["/etc/gitlab-runner/certs/gitlab-ca.pem"] * 2
 
 
 def test_limits_cache_and_variables_arrive_in_the_runners_entry() -> None:
@@ -198,7 +214,8 @@ def test_global_settings_arrive_at_the_top() -> None:
 
 
 def test_every_runner_keeps_its_own_token_and_its_place() -> None:
-    config = rendered(runners=[runner(name="b"), runner(name="a", kind="plain"), runner(name="c", executor="shell")])
+    runners = [runner(name="b"), runner(name="a", kind="plain"), runner(name="c", executor="shell")]
+    config = rendered(runner_image=WITH_CLIENT, runners=runners)
     assert [(each["name"], each["token"]) for each in config["runners"]] == [
         ("b", "glrt-b"),
         ("a", "glrt-a"),

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import time
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pulumi
 import pytest
 import yaml
 
-from components.docker import RunnerContainer, RunnerContainerArgs
+from components.docker import RunnerContainer, RunnerContainerArgs, log_tail
+from components.docker import daemon as daemon_module
 from components.docker.log_tail import log_tail_on_failure
 from stacks.docker_host import build
 from stacks.load import Stack
 from stacks.settings import parse
 from tests.unit.recording import Recorded, Recording, Secret, run
-from tests.unit.samples import TOKEN, plain, runner
+from tests.unit.samples import TOKEN, WITH_CLIENT, plain, runner
 
 CONTAINER = "docker:index/container:Container"
 NETWORK = "docker:index/network:Network"
@@ -55,7 +58,7 @@ def labels(resource: Recorded) -> dict[str, str]:
 
 
 def config_toml(recording: Recording) -> dict[str, Any]:
-    (upload,) = inputs(recording, "runner-config")["uploads"]
+    upload = inputs(recording, "runner-config")["uploads"][0]
     assert isinstance(upload["content"], Secret)
     return tomllib.loads(upload["content"].value)
 
@@ -104,8 +107,17 @@ def test_everything_goes_through_the_stacks_own_providers(dev: Recording) -> Non
     assert sum(resource.aliases for resource in dev.resources) == 0
 
 
-def test_the_docker_provider_finds_the_engine_itself_unless_the_settings_name_one(dev: Recording) -> None:
-    assert inputs(dev, "engine") == {}
+@pytest.mark.parametrize(("provider", "server"), [("engine", "host"), ("gitlab", "baseUrl")])
+def test_what_an_old_server_holds_goes_before_it_is_made_on_a_new_one(
+    dev: Recording, provider: str, server: str
+) -> None:
+    made = dev.one(provider)
+    assert (made.replace_on_changes, made.delete_before_replace) == ((server,), True)
+    assert server in made.inputs
+
+
+def test_the_engine_is_this_machines_unless_the_settings_name_another(dev: Recording) -> None:
+    assert inputs(dev, "engine") == {"host": "unix:///var/run/docker.sock"}
     assert inputs(record(docker_host="ssh://pi@raspberry"), "engine") == {"host": "ssh://pi@raspberry"}
 
 
@@ -116,7 +128,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "host-docker": {"runners": [runner(kind="host-docker")]},
     "job-dind": {"runners": [runner(kind="job-dind")]},
     "privileged jobs": {"runners": [runner(privileged=True)]},
-    "shell": {"runners": [runner(executor="shell")]},
+    "shell": {"runner_image": WITH_CLIENT, "runners": [runner(executor="shell")]},
     "plain shell": {"runners": [runner(kind="plain", executor="shell")]},
     "metrics": {"metrics_address": ":9252"},
 }
@@ -171,7 +183,7 @@ def test_the_network_is_a_bridge_of_the_stacks_own(dev: Recording) -> None:
 def test_subnet_and_mtu_reach_the_network_and_the_daemon() -> None:
     recording = record(network={"subnet": "10.90.0.0/24", "mtu": 1400})
     network = inputs(recording, "network-network")
-    assert network["ipamConfigs"] == [{"subnet": "10.90.0.0/24"}]
+    assert network["ipamConfigs"] == [{"subnet": "10.90.0.0/24", "gateway": "10.90.0.1"}]
     assert network["options"] == {"com.docker.network.driver.mtu": "1400"}
     assert daemon_json(recording)["mtu"] == 1400
 
@@ -190,9 +202,9 @@ def test_the_daemon_cleans_up_after_itself_and_keeps_off_the_hosts_networks(dev:
         "builder": {
             "gc": {
                 "enabled": True,
-                "defaultReservedSpace": "20GB",
                 "defaultMaxUsedSpace": "20GB",
                 "defaultMinFreeSpace": "2GB",
+                "defaultReservedSpace": "5120MB",
                 "defaultKeepStorage": "20GB",
             }
         },
@@ -216,12 +228,22 @@ def test_every_setting_of_the_daemon_reaches_it() -> None:
         }
     )
     container, config = inputs(recording, "dind-container"), daemon_json(recording)
-    assert (container["image"], container["cpus"], container["memory"]) == ("mine/dind:1", "2.0", 2048)
+    assert (container["image"], container["cpus"]) == ("mine/dind:1", "2.0")
+    assert (container["memory"], container["memorySwap"]) == (2048, -1)
     assert (container["waitTimeout"], container["healthcheck"]["startPeriod"]) == (75, "1m15s")
     assert (config["storage-driver"], config["dns"]) == ("vfs", ["9.9.9.9"])
     assert (config["registry-mirrors"], config["insecure-registries"]) == (["https://mirror:5000"], ["registry:5000"])
-    assert config["builder"]["gc"]["defaultMaxUsedSpace"] == "7GB"
+    garbage = config["builder"]["gc"]
+    assert (garbage["defaultMaxUsedSpace"], garbage["defaultReservedSpace"]) == ("7GB", "1792MB")
     assert (config["bip"], config["default-address-pools"][0]["base"]) == ("10.64.0.1/24", "10.64.8.0/21")
+
+
+def test_a_daemon_whose_limit_of_memory_comes_or_goes_is_made_anew(dev: Recording) -> None:
+    assert dev.one("dind-container").replace_on_changes == ("memorySwap",)
+
+
+def test_a_daemon_without_a_limit_of_memory_is_asked_for_none_of_swap(dev: Recording) -> None:
+    assert not {"memory", "memorySwap"} & set(inputs(dev, "dind-container"))
 
 
 @pytest.mark.parametrize(("cpus", "written"), [(0.5, "0.5"), (1, "1.0"), (2.5, "2.5"), (10, "10."), (100, "100.")])
@@ -264,12 +286,17 @@ def test_up_waits_for_the_daemon_over_the_clients_own_way_in(dev: Recording) -> 
             "--tlskey=/certs/client/key.pem",
             "info",
         ],
-        "interval": "2s",
+        "interval": "5s",
         "timeout": "10s",
         "retries": 5,
         "startPeriod": "2m0s",
     }
     assert dev.one("dind-container").error_hooks == ("dind-log-tail",)
+
+
+@pytest.mark.parametrize(("ready", "created"), [(120, "1020s"), (3600, "4500s")])
+def test_the_daemons_image_may_be_pulled_before_its_time_to_become_ready_begins(ready: int, created: str) -> None:
+    assert record(daemon={"ready_timeout_seconds": ready}).one("dind-container").create_timeout == created
 
 
 @pytest.mark.parametrize(
@@ -348,6 +375,17 @@ def test_a_config_toml_that_a_stack_gives_in_the_clear_becomes_a_secret() -> Non
 
     (upload,) = inputs(run(program), "runner-config")["uploads"]
     assert upload["content"] == Secret("concurrent = 1")
+
+
+def test_the_ca_of_a_gitlab_of_ones_own_reaches_the_runner_and_the_provider(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("a CA")
+    gitlab = plain()["gitlab"] | {"ca_file": str(tmp_path / "ca.pem")}
+    recording = record(gitlab=gitlab)
+    config, ca = inputs(recording, "runner-config")["uploads"]
+    assert (config["file"], config["permissions"]) == ("/etc/gitlab-runner/config.toml", "0600")
+    assert ca == {"file": "/etc/gitlab-runner/certs/gitlab-ca.pem", "content": "a CA", "permissions": "0644"}
+    assert config_toml(recording)["runners"][0]["tls-ca-file"] == ca["file"]
+    assert inputs(recording, "gitlab")["cacertFile"] == str(tmp_path / "ca.pem")
 
 
 def test_the_runners_container_depends_on_no_content_of_config_toml(dev: Recording) -> None:
@@ -468,10 +506,37 @@ HOST_DOCKER_WARNING = (
 )
 
 
+PRIVILEGED_WARNING = (
+    "settings.runners[0].privileged: every job of runner docker owns the machine it runs on. Use false unless its jobs "
+    "cannot do without"
+)
+HOST_NETWORK_WARNING = (
+    "settings.runners[0].network_mode: host puts the jobs of runner docker into the network of the daemon itself. "
+    "Leave it out unless a job cannot do without"
+)
+
+
+def drain_warning(drain: int, index: int, timeout: int) -> str:
+    return (
+        f"settings.drain_seconds: {drain} is less than settings.runners[{index}].maximum_timeout {timeout}: an upgrade "
+        "would end jobs that may still run. Use the longer of the two"
+    )
+
+
 @pytest.mark.parametrize(
     ("settings", "warnings"),
     [
         ({}, []),
+        ({"runners": [runner(privileged=True)]}, [PRIVILEGED_WARNING]),
+        ({"runners": [runner(network_mode="host")]}, [HOST_NETWORK_WARNING]),
+        ({"runners": [runner(network_mode="bridge")]}, []),
+        (
+            {"runners": [runner(privileged=True, network_mode="host", maximum_timeout=3601)]},
+            [PRIVILEGED_WARNING, HOST_NETWORK_WARNING, drain_warning(3600, 0, 3601)],
+        ),
+        ({"drain_seconds": 7200, "runners": [runner(maximum_timeout=7200)]}, []),
+        ({"drain_seconds": 0, "runners": [runner(token=TOKEN)]}, []),
+        ({"drain_seconds": 600, "runners": [runner(token=TOKEN), runner(name="b")]}, [drain_warning(600, 1, 3600)]),
         ({"daemon": {"transport": "socket"}}, []),
         ({"daemon": {"transport": "tcp"}}, [TCP_WARNING]),
         ({"daemon": {"transport": "tcp"}, "runners": [runner(kind="plain", executor="shell")]}, []),
@@ -544,49 +609,125 @@ def test_a_chosen_name_is_the_prefix_of_every_name(dev: Recording) -> None:
     assert len(chosen) == len(names_on_the_engine(dev))
 
 
-@pytest.mark.parametrize(
-    ("operation", "answer", "errors"),
-    [
-        (
-            "create",
-            {"logsListStrings": ["one  \n", "", "two\n"]},
-            ["last lines of the log of container dev-dind:\n  one\n  two"],
-        ),
-        (
-            "create",
-            {"logsListStrings": [f'level=fatal msg="{n}"' for n in range(30)] + ["time=1 level=info msg=x"]},
-            [
-                "\n  ".join(
-                    ["last lines of the log of container dev-dind:", *(f'level=fatal msg="{n}"' for n in range(10, 30))]
-                )
-            ],
-        ),
-        (
-            "create",
-            None,
-            [
-                "the log of container dev-dind could not be read: invoke of docker:index/getLogs:getLogs failed: "
-                "no engine (call)"
-            ],
-        ),
-        ("delete", {"logsListStrings": ["one"]}, []),
-    ],
-)
-def test_a_daemon_that_does_not_become_ready_shows_the_end_of_its_log(
-    operation: str, answer: dict[str, Any] | None, errors: list[str]
-) -> None:
-    def logs(args: dict[str, Any]) -> dict[str, Any]:
-        if answer is None:
-            raise OSError("no engine")
-        return answer | args | {"id": "logs"}
+@pytest.fixture(name="client")
+def _client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The one `docker` on PATH: says how it is called in `asked`, then does what a test adds to it."""
+    script = tmp_path / "docker"
+    script.write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/asked\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    return script
+
+
+def does(client: Path, commands: str) -> None:
+    client.write_text(client.read_text() + commands)
+
+
+def asked(client: Path) -> list[str]:
+    """With which arguments it was called."""
+    calls = client.with_name("asked")
+    return calls.read_text().splitlines() if calls.exists() else []
+
+
+def after_failure(*errors: str, operation: str = "create", engine: str | None = None) -> list[str]:
+    """What is logged when an operation on the daemon's container has failed with these errors."""
 
     def program() -> dict[str, Any]:
         component = pulumi.ComponentResource("test:index:Component", "component")
-        hook = log_tail_on_failure(component, "dind", "dev-dind")
-        args = pulumi.ErrorHookArgs(urn="", id="", name="", type="", failed_operation=operation)
+        hook = log_tail_on_failure(component, "dind", "dev-dind", engine)
+        args = pulumi.ErrorHookArgs(
+            urn="", id="", name="", type="", failed_operation=operation, errors=list(errors or ("not healthy in time",))
+        )
         return {"retry": pulumi.Output.from_input(hook(args))}
 
-    recording = run(program, calls={"docker:index/getLogs:getLogs": logs})
-    assert recording.errors == errors
+    recording = run(program)
     assert recording.outputs == {"retry": False}
-    assert [args["tail"] for _, args in recording.calls] == ["300"] * len(errors)
+    return recording.errors
+
+
+FATAL = [f'level=fatal msg="{n}"' for n in range(30)]
+
+
+@pytest.mark.parametrize(
+    ("log", "shown"),
+    [
+        (["one  ", "", "two"], ["one", "two"]),
+        (["123456789"], ["123456789"]),
+        (["größe 🏃"], ["größe 🏃"]),
+        ([*FATAL, "time=1 level=info msg=x"], FATAL[10:]),
+        (["level=info msg=a", "level=info msg=b"], ["level=info msg=a", "level=info msg=b"]),
+    ],
+    ids=["blank lines", "nine characters", "not ASCII", "many lines", "routine lines only"],
+)
+def test_a_daemon_that_does_not_become_ready_shows_the_end_of_its_log(
+    client: Path, log: list[str], shown: list[str]
+) -> None:
+    client.with_name("log").write_text("".join(f"{line}\n" for line in log))
+    does(client, f"cat {client.with_name('log')} >&2\n")
+    assert after_failure() == ["\n  ".join(["last lines of the log of container dev-dind:", *shown])]
+    assert asked(client) == ["logs --tail 300 dev-dind"]
+
+
+def test_both_streams_of_a_log_are_shown_and_bytes_that_are_no_text_do_no_harm(client: Path) -> None:
+    does(client, "echo out; printf '\\377err\\n' >&2\n")
+    assert after_failure() == ["last lines of the log of container dev-dind:\n  out\n  \ufffderr"]
+
+
+def test_the_log_is_read_from_the_engine_that_the_stack_is_on(client: Path) -> None:
+    does(client, "echo one\n")
+    assert after_failure(engine="ssh://pi@raspberry") == ["last lines of the log of container dev-dind:\n  one"]
+    assert asked(client) == ["--host ssh://pi@raspberry logs --tail 300 dev-dind"]
+
+
+@pytest.mark.parametrize("engine", ["unix:///var/run/docker.sock", "ssh://pi@raspberry"])
+def test_the_daemons_log_is_asked_of_the_engine_of_the_settings(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    hooked: list[tuple[str, str | None]] = []
+
+    def hook(component: pulumi.Resource, name: str, container: str, at: str | None) -> pulumi.ErrorHook:
+        hooked.append((container, at))
+        return log_tail_on_failure(component, name, container, at)
+
+    monkeypatch.setattr(daemon_module, "log_tail_on_failure", hook)
+    record(docker_host=engine)
+    assert hooked == [("gitlab-dind-runners-dev-dind", engine)]
+
+
+@pytest.mark.parametrize(
+    ("operation", "error"),
+    [
+        ("delete", "cannot remove it"),
+        ("update", "not healthy in time"),
+        ("create", 'Conflict. The container name "/dev-dind" is already in use by container "0123"'),
+    ],
+)
+def test_the_log_of_a_container_that_was_not_created_is_not_read(client: Path, operation: str, error: str) -> None:
+    assert after_failure(error, operation=operation) == []
+    assert asked(client) == []
+
+
+def test_a_log_that_the_engine_does_not_give_is_explained_in_its_own_words(client: Path) -> None:
+    does(client, "echo 'Error response from daemon:' >&2; echo 'No such container: dev-dind' >&2; exit 1\n")
+    assert after_failure() == [
+        "the log of container dev-dind could not be read: Error response from daemon: No such container: dev-dind"
+    ]
+
+
+def test_a_client_that_is_not_there_leaves_the_engines_message_as_it_is(
+    client: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.unlink()
+    monkeypatch.setenv("PATH", str(client.parent))
+    assert after_failure() == [
+        "the log of container dev-dind could not be read: [Errno 2] No such file or directory: 'docker'"
+    ]
+
+
+def test_a_client_that_does_not_answer_is_given_up(client: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_tail, "LIMIT_SECONDS", 0.3)
+    does(client, "exec sleep 30\n")
+    begun = time.monotonic()
+    assert after_failure() == [
+        "the log of container dev-dind could not be read: Command '['docker', 'logs', '--tail', '300', 'dev-dind']' "
+        "timed out after 0.3 seconds"
+    ]
+    assert time.monotonic() - begun < 10

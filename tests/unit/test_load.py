@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pulumi
 import pytest
@@ -15,20 +15,35 @@ from stacks.load import Stack, load
 from stacks.mistakes import SettingsError
 from stacks.settings import parse
 from tests.unit.recording import Secret, run
-from tests.unit.samples import TOKEN, plain, runner
+from tests.unit.samples import TOKEN, changed, plain, runner
 
 PROJECT = "gitlab-dind-runners"
 SANDBOX_GITLAB = {"url": "sandbox", "scope": "project", "project": "demo/app"}
 WRONG = "the settings of stack dev are wrong:\n"
+SALTED = "encryptionsalt: v1:c2FsdA==:v1:x:y\nconfig: {}\n"
+
+
+class Asked(NamedTuple):
+    """What the check of a GitLab is given."""
+
+    url: str
+    token: str | None
+    direct: bool
+    ca_file: str | None = None
 
 
 @pytest.fixture(name="asked", autouse=True)
-def _asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
-    """What GitLabs are asked, with which token; the environment has nothing that matters."""
-    for name in ("GITLAB_TOKEN", "DINDRUNNER_SANDBOX", "PULUMI_CONFIG_PASSPHRASE"):
+def _asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Asked]:
+    """What GitLabs are asked, with which token; neither environment nor working directory has anything that matters."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("GITLAB_TOKEN", "DINDRUNNER_SANDBOX", "PULUMI_CONFIG_PASSPHRASE", "DOCKER_HOST"):
         monkeypatch.delenv(name, raising=False)
-    asked: list[tuple[str, str | None]] = []
-    monkeypatch.setattr(loading, "check_gitlab", lambda url, token: asked.append((url, token)))
+    asked: list[Asked] = []
+
+    def ask(url: str, token: str | None, *, direct: bool, ca_file: str | None) -> None:
+        asked.append(Asked(url, token, direct, ca_file))
+
+    monkeypatch.setattr(loading, "check_gitlab", ask)
     return asked
 
 
@@ -91,7 +106,7 @@ def test_all_mistakes_are_in_the_one_error() -> None:
     )
 
 
-def test_a_mistake_is_found_before_any_gitlab_is_asked(asked: list[tuple[str, str | None]]) -> None:
+def test_a_mistake_is_found_before_any_gitlab_is_asked(asked: list[Asked]) -> None:
     refusal(plain(concurrent=0), gitlab_token="glpat-x")
     assert asked == []
 
@@ -106,13 +121,11 @@ def test_a_missing_token_is_explained(token: str | None, monkeypatch: pytest.Mon
     )
 
 
-def test_the_token_of_the_environment_is_used_and_secret(
-    monkeypatch: pytest.MonkeyPatch, asked: list[tuple[str, str | None]]
-) -> None:
+def test_the_token_of_the_environment_is_used_and_secret(monkeypatch: pytest.MonkeyPatch, asked: list[Asked]) -> None:
     monkeypatch.setenv("GITLAB_TOKEN", "glpat-environment\n")
     stack, token = loaded(plain())
     assert token == Secret("glpat-environment")
-    assert asked == [("https://gitlab.example.com", "glpat-environment")]
+    assert asked == [Asked("https://gitlab.example.com", "glpat-environment", direct=False)]
     assert stack.settings == parse(plain())
 
 
@@ -122,16 +135,38 @@ def test_the_token_of_the_configuration_goes_before_that_of_the_environment(monk
 
 
 def test_no_token_is_needed_or_sent_where_every_runner_brings_its_own(
-    monkeypatch: pytest.MonkeyPatch, asked: list[tuple[str, str | None]]
+    monkeypatch: pytest.MonkeyPatch, asked: list[Asked]
 ) -> None:
     monkeypatch.setenv("GITLAB_TOKEN", "glpat-environment")
     stack, _ = loaded(plain(runners=[runner(token=TOKEN)]))
     assert stack.gitlab_token is None
-    assert asked == [("https://gitlab.example.com", None)]
+    assert asked == [Asked("https://gitlab.example.com", None, direct=False)]
+
+
+def test_a_gitlab_is_asked_with_the_ca_of_the_settings(asked: list[Asked]) -> None:
+    loaded(changed("gitlab.ca_file", "ca.pem"), gitlab_token="glpat-x")
+    assert asked == [Asked("https://gitlab.example.com", "glpat-x", direct=False, ca_file="ca.pem")]
+
+
+@pytest.mark.parametrize(
+    ("environment", "settings", "engine"),
+    [
+        (None, {}, "unix:///var/run/docker.sock"),
+        ("", {}, "unix:///var/run/docker.sock"),
+        ("tcp://environment:2375", {}, "tcp://environment:2375"),
+        ("tcp://environment:2375", {"docker_host": "ssh://pi@settings"}, "ssh://pi@settings"),
+    ],
+)
+def test_the_engine_is_the_one_of_the_settings_else_of_the_environment_else_this_machines(
+    environment: str | None, settings: dict[str, str], engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if environment is not None:
+        monkeypatch.setenv("DOCKER_HOST", environment)
+    assert loaded(plain(**settings), gitlab_token="glpat-x")[0].settings.docker_host == engine
 
 
 def test_what_gitlab_says_is_part_of_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(url: str, _: str | None) -> None:
+    def refuse(url: str, _: str | None, **__: object) -> None:
         raise SettingsError(f"{url} said no")
 
     monkeypatch.setattr(loading, "check_gitlab", refuse)
@@ -144,10 +179,9 @@ def test_names_begin_with_project_and_stack_unless_the_settings_choose(name: str
     assert (stack.prefix, stack.name, stack.project) == (prefix, "dev", PROJECT)
 
 
-def test_the_known_passphrase_is_refused_for_a_real_gitlab(
-    monkeypatch: pytest.MonkeyPatch, asked: list[tuple[str, str | None]]
-) -> None:
+def test_the_known_passphrase_is_refused_for_a_real_gitlab(monkeypatch: pytest.MonkeyPatch, asked: list[Asked]) -> None:
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "sandbox")
+    Path("Pulumi.dev.yaml").write_text(SALTED)
     assert refusal(plain(), gitlab_token="glpat-x") == (
         f"{WRONG}PULUMI_CONFIG_PASSPHRASE: is the sandbox's, which everybody knows, and this stack's GitLab is not the "
         "sandbox: remove encryptionsalt from the stack's file, export a passphrase of your own "
@@ -156,21 +190,42 @@ def test_the_known_passphrase_is_refused_for_a_real_gitlab(
     assert asked == []
 
 
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        {"Pulumi.dev.yaml": "config: {}\n"},
+        {"Pulumi.dev.yaml": "secretsprovider: awskms://key\n"},
+        {"Pulumi.dev.yaml": "config: {}\n", "Pulumi.prod.yaml": SALTED},
+    ],
+    ids=["no file", "no salt", "another provider", "another stack's salt"],
+)
+def test_the_known_passphrase_is_left_alone_where_it_encrypts_nothing_of_the_stack(
+    files: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "sandbox")
+    for name, text in files.items():
+        Path(name).write_text(text)
+    assert loaded(plain(), gitlab_token="glpat-x")[1] == Secret("glpat-x")
+
+
 def test_a_passphrase_of_ones_own_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "sandbox2")
+    Path("Pulumi.dev.yaml").write_text(SALTED)
     assert loaded(plain(), gitlab_token="glpat-x")[1] == Secret("glpat-x")
 
 
 @pytest.mark.usefixtures("sandbox")
 def test_the_sandbox_gives_its_url_and_its_own_token_and_takes_the_known_passphrase(
-    monkeypatch: pytest.MonkeyPatch, asked: list[tuple[str, str | None]]
+    monkeypatch: pytest.MonkeyPatch, asked: list[Asked]
 ) -> None:
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "sandbox")
+    Path("Pulumi.dev.yaml").write_text(SALTED)
     monkeypatch.setenv("GITLAB_TOKEN", "glpat-real")
     stack, token = loaded(plain(gitlab=SANDBOX_GITLAB), gitlab_token="glpat-real")
     assert token == Secret("glpat-sandbox")
     assert stack.settings.gitlab.url == "http://172.17.0.1:8929"
-    assert asked == [("http://172.17.0.1:8929", "glpat-sandbox")]
+    assert asked == [Asked("http://172.17.0.1:8929", "glpat-sandbox", direct=True)]
 
 
 def test_a_sandbox_that_does_not_run_is_explained() -> None:

@@ -12,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 import components.config_toml
+import components.paths
 import components.transport
 import stacks.ci_snippet
 import stacks.settings
@@ -31,7 +32,7 @@ from stacks.settings import (
     Runner,
     parse,
 )
-from tests.unit.samples import TOKEN, changed, plain, runner
+from tests.unit.samples import TOKEN, WITH_CLIENT, changed, plain, runner
 
 SECRET = "s3cret"
 TOP_LEVEL = (
@@ -112,6 +113,8 @@ WRONG: list[tuple[str, Any, str]] = [
         for value in ["", "gitlab.com", "ftp://gitlab.com", "https://", "https://[", "https://h:70000", "https://h x"]
     ),
     ("gitlab.url", "https://h/api/v4/", "settings.gitlab.url: 'https://h/api/v4/' is the API's URL: leave out /api/v4"),
+    ("gitlab.ca_file", "", "settings.gitlab.ca_file: '' is not accepted: String should have at least 1 character"),
+    ("gitlab.ca_file", 7, "settings.gitlab.ca_file: 7 is not accepted: should be a valid string"),
     ("gitlab.url", 7, "settings.gitlab.url: 7 is not accepted: should be a valid string"),
     # network and daemon
     *(
@@ -245,8 +248,6 @@ WRONG: list[tuple[str, Any, str]] = [
          "as source:/path[:mode]")
         for value in ["", "cache", "/a:b", "/a:/b:ro:z", ":/b"]
     ),
-    ("runners.0.volumes", ["/var/run/docker.sock:/s"], "settings.runners[0].volumes: '/var/run/docker.sock:/s' hands "
-     "out a daemon's socket to kind dind: use kind host-docker instead"),
     *(
         ("runners.0.environment", {name: "x"}, f"settings.runners[0].environment: (hidden) has {shown}, which is no "
          "variable's name: use letters, digits and _, no digit first")
@@ -390,6 +391,94 @@ def test_settings_of_job_containers_are_refused_with_the_shell(name: str, value:
     )
 
 
+@pytest.mark.parametrize("kind", ["plain", "job-dind"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "/",
+        "/var",
+        "/run",
+        "/run/",
+        "/var/run/docker.sock",
+        "/run/docker.sock",
+        "/run//docker.sock",
+        "/run/dind",
+        "/run/dind/docker.sock",
+        "/certs",
+        "/certs/client",
+        "/certs/./client/",
+        "/certs/client/key.pem",
+        "/certs/ca",
+        "/certs/server",
+        "/proc",
+        "/proc/1/root",
+        "/srv/../run/docker.sock",
+        "//run/docker.sock",
+        "//certs",
+    ],
+)
+def test_no_volume_hands_the_daemon_to_jobs_that_are_to_have_none(kind: str, source: str) -> None:
+    assert mistakes(plain(runners=[runner(kind=kind, volumes=["/cache", f"{source}:/x:ro"])])) == (
+        f"settings.runners[0].volumes: '{source}:/x:ro' hands the daemon to kind {kind}: use kind dind, which is meant "
+        "for that"
+    )
+
+
+@pytest.mark.parametrize("kind", ["plain", "job-dind"])
+@pytest.mark.parametrize(
+    "volume", ["/certs/client", "/run", "certs:/certs/client", "proc:/x", "/run/x:/x", "/certs2:/x", "/data:/run/dind"]
+)
+def test_a_volume_that_only_looks_like_the_daemons_is_taken(kind: str, volume: str) -> None:
+    (only,) = parse(plain(runners=[runner(kind=kind, volumes=[volume])])).runners
+    assert only.volumes == (volume,)
+
+
+@pytest.mark.parametrize("kind", ["dind", "host-docker"])
+def test_kinds_that_have_the_daemon_anyway_may_mount_what_leads_to_it(kind: str) -> None:
+    (only,) = parse(plain(runners=[runner(kind=kind, volumes=["/var/run/docker.sock:/s"])])).runners
+    assert only.volumes == ("/var/run/docker.sock:/s",)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("description", "Mine", "'Mine'"),
+        ("run_untagged", True, "true"),
+        ("run_untagged", False, "false"),
+        ("locked", True, "true"),
+        ("access_level", "ref_protected", "'ref_protected'"),
+        ("maximum_timeout", 3600, "3600"),
+        ("paused", False, "false"),
+    ],
+)
+def test_what_gitlab_keeps_of_a_runner_is_refused_together_with_its_token(name: str, value: object, shown: str) -> None:
+    assert mistakes(plain(runners=[runner(token=TOKEN, **{name: value})])) == (
+        f"settings.runners[0].{name}: {shown} has no effect with token, as GitLab keeps it: remove it, set it there"
+    )
+
+
+@pytest.mark.parametrize("settings", [{"name": "docker"}, runner(tags=[]), runner()])
+def test_a_runner_with_a_token_needs_no_tags_here_because_gitlab_has_them(settings: dict[str, Any]) -> None:
+    (only,) = parse(plain(runners=[settings | {"token": TOKEN}])).runners
+    assert list(only.tags) == settings.get("tags", [])
+
+
+@pytest.mark.parametrize("neighbour", ["dind", "plain", "job-dind"])
+def test_plain_jobs_in_a_shell_are_refused_beside_runners_that_have_the_daemon(neighbour: str) -> None:
+    raw = plain(runners=[runner(kind=neighbour), runner(name="sh", kind="plain", executor="shell")])
+    assert mistakes(raw) == (
+        "settings.runners[1].executor: 'shell' would give kind plain the certificates that the runner's container has "
+        "for the other runners: use executor docker, or a stack of its own"
+    )
+
+
+def test_builds_in_a_shell_are_refused_with_a_runner_image_that_has_no_client() -> None:
+    assert mistakes(plain(runners=[runner(), runner(name="sh", executor="shell")])) == (
+        f"settings.runner_image: '{RUNNER_IMAGE}' has no Docker client, which runners[1] needs for its jobs with "
+        "executor shell: name an image that has one, or use executor docker"
+    )
+
+
 def test_the_shell_is_refused_where_the_daemon_is_reached_by_roots_socket() -> None:
     raw = plain(daemon={"transport": "socket"}, runners=[runner(), runner(name="sh", executor="shell")])
     assert mistakes(raw) == (
@@ -519,7 +608,7 @@ def test_jobs_at_once_default_to_four_or_to_one_a_runner(count: int, concurrent:
     ],
 )
 def test_only_runners_whose_jobs_use_the_daemon_need_one(kind: str, executor: str, needed: bool) -> None:
-    settings = parse(plain(runners=[runner(kind=kind, executor=executor)]))
+    settings = parse(plain(runner_image=WITH_CLIENT, runners=[runner(kind=kind, executor=executor)]))
     assert settings.needs_daemon is needed
 
 
@@ -527,6 +616,7 @@ def test_only_runners_whose_jobs_use_the_daemon_need_one(kind: str, executor: st
     ("path", "value"),
     [
         ("gitlab.project", 4),
+        ("gitlab.ca_file", "certs/größe ca.pem"),
         ("gitlab.url", "http://10.0.0.2:8080/gitlab/"),
         ("daemon.endpoint", "tcp://Dind.internal:2376"),
         ("daemon.certificate_names", ["docker", "*.example.com", "10.0.0.2", "fd00::2"]),
@@ -571,5 +661,5 @@ def test_every_setting_is_explained_where_it_is_declared(model: type[Model]) -> 
 
 
 def test_the_pure_layers_know_no_pulumi() -> None:
-    for module in (stacks.settings, stacks.ci_snippet, components.config_toml, components.transport):
+    for module in (stacks.settings, stacks.ci_snippet, components.config_toml, components.paths, components.transport):
         assert "import pulumi" not in Path(str(module.__file__)).read_text()
