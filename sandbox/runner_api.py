@@ -59,10 +59,14 @@ def _running_job(job_id: Id, request: Request, sandbox: Box, given: Given) -> Ro
     if job is None:
         raise forbidden()
     if job["status"] != "running":
-        raise forbidden("Job is not running", {"Job-Status": job["status"]})
+        raise _not_running(job)
     if job["runner_id"]:
         sandbox.store.update("runners", job["runner_id"], contacted_at=now())
     return job
+
+
+def _not_running(job: Row) -> ApiError:
+    return forbidden("Job is not running", {"Job-Status": job["status"]})
 
 
 RunningJob = Annotated[Row, Depends(_running_job)]
@@ -241,7 +245,7 @@ def update_job(job: RunningJob, given: Given, sandbox: Box) -> Response:
     if state not in ("running", "success", "failed"):
         return JSONResponse("400", 400, headers)
     if state != "running" and not pipelines.finish(sandbox, job, state, failure_reason=reason, exit_code=exit_code):
-        raise forbidden("Job is not running")
+        raise _not_running(sandbox.store.get("jobs", job["id"]))
     return JSONResponse("200", 200, headers)
 
 
