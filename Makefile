@@ -25,6 +25,7 @@ help: ## list the targets
 
 up: stack ## set up everything that is missing, then bring the stack up; safe to repeat
 	$(SAY) "pulumi up of stack $(STACK)"
+	@$(IN_ENV) $(RECOVER)
 	@$(PULUMI) up --yes --stack $(STACK)
 
 preview: stack ## show what `make up` would change
@@ -69,7 +70,6 @@ stack: $(SETTINGS)
 	@$(TOOLCHAIN) up
 	@$(IN_ENV) $(START_SANDBOX)
 	@$(PULUMI) stack select --create $(STACK)
-	@$(IN_ENV) $(RECOVER)
 
 ready:
 	@[ -e .toolchain/env ] || { echo "nothing is set up here yet: run make up" >&2; exit 1; }

@@ -147,7 +147,12 @@ def _registrations(stack: Stack) -> dict[str, RunnerRegistration]:
     if stack.gitlab_token is None:
         return {}
     provider = gitlab.Provider(
-        "gitlab", base_url=f"{settings.gitlab.url.rstrip('/')}/api/v4/", token=stack.gitlab_token
+        "gitlab",
+        base_url=f"{settings.gitlab.url.rstrip('/')}/api/v4/",
+        token=stack.gitlab_token,
+        cacert_file=settings.gitlab.ca_file,
+        # Another GitLab knows none of the runners: they are removed from the old one, and registered with the new one.
+        opts=pulumi.ResourceOptions(replace_on_changes=["baseUrl"], delete_before_replace=True),
     )
     opts = pulumi.ResourceOptions(provider=provider)
     return {

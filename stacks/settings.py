@@ -326,7 +326,8 @@ class Runner(Model):
 
 def _reaches_daemon(source: str) -> bool:
     """Whether a path in the daemon's machine, mounted into a job, gives the job the daemon."""
-    path = PurePosixPath(posixpath.normpath(source))
+    # POSIX leaves two leading slashes alone; Docker does not.
+    path = PurePosixPath(posixpath.normpath(re.sub("^/+", "/", source)))
     sockets = any(socket.is_relative_to(path) for socket in DAEMON_SOCKETS)
     return sockets or any(path.is_relative_to(secret) for secret in DAEMON_SECRETS)
 

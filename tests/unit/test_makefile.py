@@ -62,4 +62,15 @@ def test_nothing_is_stopped_where_pulumi_cannot_tell_which_stacks_are_up(make: M
 def test_the_sandboxs_ports_are_passed_on(make: Make, tmp_path: Path) -> None:
     assert make("stack", "SANDBOX_ARGS=--port 9929 --registry-port 9005").returncode == 0
     assert "python -m sandbox up --port 9929 --registry-port 9005" in calls(tmp_path)
-    assert calls(tmp_path)[-1] == "python3 -m toolchain recover dev"
+
+
+def test_what_a_killed_update_left_is_cleared_away_before_an_update_and_never_for_a_preview(
+    make: Make, tmp_path: Path
+) -> None:
+    assert make("preview").returncode == 0
+    assert "python3 -m toolchain recover dev" not in calls(tmp_path)
+    assert make("up").returncode == 0
+    assert calls(tmp_path)[-2:] == [
+        "python3 -m toolchain recover dev",
+        "pulumi --non-interactive up --yes --stack dev",
+    ]
