@@ -20,17 +20,18 @@ from components.docker import (
 )
 from components.docker.daemon import daemon_json
 from components.registration import RunnerRegistration, RunnerRegistrationArgs
-from components.transport import Transport
 from stacks.ci_snippet import ci_snippet
 from stacks.load import Stack
 from stacks.settings import Daemon, DockerHostSettings, Kind, Runner
+from stacks.warnings import warnings_about
 
 
 def build(stack: Stack) -> dict[str, Any]:
     """Make the stack's resources; outputs: target, network, daemon, runners, ci_snippet."""
     settings = stack.settings
-    warn(settings)
-    engine = pulumi.ResourceOptions(provider=_engine(settings))
+    for warning in warnings_about(settings):
+        pulumi.log.warn(warning)
+    on_engine = pulumi.ResourceOptions(provider=_engine(settings))
     network = RunnerNetwork(
         "network",
         RunnerNetworkArgs(
@@ -39,9 +40,9 @@ def build(stack: Stack) -> dict[str, Any]:
             subnet=str(settings.network.subnet) if settings.network.subnet else None,
             mtu=settings.network.mtu,
         ),
-        engine,
+        on_engine,
     )
-    daemon = _daemon(stack, settings, network, engine) if settings.needs_daemon else None
+    daemon = _daemon(stack, settings, network, on_engine) if settings.needs_daemon else None
     registrations = _registrations(stack)
     RunnerContainer(
         "runner",
@@ -57,7 +58,7 @@ def build(stack: Stack) -> dict[str, Any]:
             host_socket=settings.host_socket if _uses_host_docker(settings) else None,
             ca_pem=Path(settings.gitlab.ca_file).read_text() if settings.gitlab.ca_file else None,
         ),
-        engine,
+        on_engine,
     )
     return {
         "target": settings.target,
@@ -66,40 +67,6 @@ def build(stack: Stack) -> dict[str, Any]:
         "runners": {r.name: _runner_output(stack, r, registrations.get(r.name)) for r in settings.runners},
         "ci_snippet": ci_snippet(settings.runners),
     }
-
-
-def warn(settings: DockerHostSettings) -> None:
-    """Say in the preview what the settings give away."""
-    if settings.needs_daemon and settings.daemon.transport is Transport.TCP:
-        pulumi.log.warn(
-            "settings.daemon.transport: tcp is plaintext and asks for no certificate: every container on the stack's "
-            "network, and every job, is root in the daemon. Use tls unless you must not"
-        )
-    for index, runner in enumerate(settings.runners):
-        _warn_of_runner(f"settings.runners[{index}]", runner, settings.drain_seconds)
-
-
-def _warn_of_runner(where: str, runner: Runner, drain_seconds: int) -> None:
-    if runner.privileged:
-        pulumi.log.warn(
-            f"{where}.privileged: every job of runner {runner.name} owns the machine it runs on. Use false unless its "
-            "jobs cannot do without"
-        )
-    if runner.network_mode == "host":
-        pulumi.log.warn(
-            f"{where}.network_mode: host puts the jobs of runner {runner.name} into the network of the daemon itself. "
-            "Leave it out unless a job cannot do without"
-        )
-    if runner.token is None and runner.maximum_timeout > drain_seconds:
-        pulumi.log.warn(
-            f"settings.drain_seconds: {drain_seconds} is less than {where}.maximum_timeout {runner.maximum_timeout}: "
-            "an upgrade would end jobs that may still run. Use the longer of the two"
-        )
-    if runner.kind is Kind.HOST_DOCKER:
-        pulumi.log.warn(
-            f"{where}.kind: host-docker hands the host's Docker socket to every job of runner "
-            f"{runner.name}: whoever can push a job is root on the host. Use dind unless all of them may be"
-        )
 
 
 def _engine(settings: DockerHostSettings) -> docker.Provider:
