@@ -76,6 +76,18 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
         parsed = config.parse(_values(request.news), os.environ)
         return _checked(request, parsed if isinstance(parsed, list) else [])
 
+    def DiffConfig(self, request: provider_pb2.DiffRequest, context: grpc.ServicerContext) -> provider_pb2.DiffResponse:
+        """By name, as a resource option that replaces the provider on changes needs it."""
+        old, new = _values(request.old_inputs), _values(request.news)
+        changed = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+        update = provider_pb2.PropertyDiff(kind=provider_pb2.PropertyDiff.UPDATE, inputDiff=True)
+        return provider_pb2.DiffResponse(
+            changes=provider_pb2.DiffResponse.DIFF_SOME if changed else provider_pb2.DiffResponse.DIFF_NONE,
+            diffs=changed,
+            hasDetailedDiff=True,
+            detailedDiff=dict.fromkeys(changed, update),
+        )
+
     @_explains_errors
     def Configure(
         self, request: provider_pb2.ConfigureRequest, context: grpc.ServicerContext

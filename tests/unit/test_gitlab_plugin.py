@@ -534,6 +534,15 @@ def test_a_runner_that_nobody_waits_for_any_more_is_deleted_again(engine: Engine
     wait_for("the deletion", lambda: gitlab.runners == {})
 
 
+def test_a_changed_configuration_is_told_by_name_so_that_the_provider_can_be_replaced(unconfigured: Engine) -> None:
+    old = {"baseUrl": "http://one/api/v4/", "token": TOKEN}
+    for news, diffs in ((old, []), (old | {"baseUrl": "http://two/api/v4/"}, ["baseUrl"])):
+        request = provider_pb2.DiffRequest(urn=URN, old_inputs=struct(old), news=struct(news))
+        response = unconfigured.call("DiffConfig", request)
+        assert (list(response.diffs), list(response.detailedDiff), list(response.replaces)) == (diffs, diffs, [])
+        assert response.changes == (response.DIFF_SOME if diffs else response.DIFF_NONE)
+
+
 # --- Diff
 
 
