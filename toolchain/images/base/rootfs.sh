@@ -4,14 +4,15 @@ set -eu
 root=$1
 certificates=$2
 
-# Without --force-check-gpg, a missing keyring would be a warning only.
+# Without --force-check-gpg, a missing keyring would be a warning only. The mirror is debootstrap's own choice.
 debootstrap --force-check-gpg --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
-    --variant=minbase --include=ca-certificates bookworm "$root" http://deb.debian.org/debian
+    --variant=minbase --include=ca-certificates bookworm "$root"
 
-cat > "$root/etc/apt/sources.list" <<'SOURCES'
-deb http://deb.debian.org/debian bookworm main
-deb http://deb.debian.org/debian bookworm-updates main
-deb http://deb.debian.org/debian-security bookworm-security main
+mirror=$(sed -n 's/^deb \([^ ]*\) .*/\1/p' "$root/etc/apt/sources.list")
+cat > "$root/etc/apt/sources.list" <<SOURCES
+deb $mirror bookworm main
+deb $mirror bookworm-updates main
+deb $mirror-security bookworm-security main
 SOURCES
 
 # As in the official slim images: no recommended packages, no translations, no manuals.
