@@ -247,6 +247,8 @@ def _info(sandbox: Sandbox, pulled: Mapping[str, str]) -> dict[str, Any]:
             "helper": pulled.get("helper", local["helper"]),
             "job": pulled.get("job", local["job"]),
             "job_daemon": pulled.get("dind", local["dind"]),
+            "host_helper": local["helper"],
+            "host_job": local["job"],
         }
     return {
         "url": sandbox.url,

@@ -20,13 +20,18 @@ REMEDY = "start it and set DINDRUNNER_SANDBOX with: make up, then source .toolch
 
 
 class Images(Model):
-    """Images made on this machine, where no container registry answers; see docs/images.md."""
+    """Images made on this machine, where no container registry answers; see docs/images.md.
+
+    daemon, runner, host_helper, host_job: names on this machine's engine; the others: names in the sandbox's registry.
+    """
 
     daemon: str
     runner: str
     helper: str
     job: str
     job_daemon: str
+    host_helper: str
+    host_job: str
 
 
 class Sandbox(Model):
@@ -102,6 +107,16 @@ def _fill_images(settings: dict[str, Any], images: Images) -> None:
     runners = settings.get("runners")
     for runner in runners if isinstance(runners, list) else []:
         if isinstance(runner, dict):
-            runner.setdefault("image", images.job)
-            runner.setdefault("helper_image", images.helper)
-            runner.setdefault("job_daemon_image", images.job_daemon)
+            _fill_runner_images(runner, images)
+
+
+def _fill_runner_images(runner: dict[str, Any], images: Images) -> None:
+    runner.setdefault("job_daemon_image", images.job_daemon)
+    if runner.get("kind") == "host-docker":
+        # The host's engine has them under names that nobody serves.
+        runner.setdefault("image", images.host_job)
+        runner.setdefault("helper_image", images.host_helper)
+        runner.setdefault("pull_policy", "if-not-present")
+    else:
+        runner.setdefault("image", images.job)
+        runner.setdefault("helper_image", images.helper)

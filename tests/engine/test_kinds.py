@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from tests.engine.world import STEP_SECONDS, Sandbox, Stack, docker, inspect, sandbox_images
+from tests.engine.world import STEP_SECONDS, Sandbox, Stack, docker, inspect
 
 BUILD = "printf 'FROM %s\\nRUN echo built\\n' $PYTHON_IMAGE > Dockerfile && docker build --tag built:$CI_JOB_ID ."
 """An image build as a user would write it: nothing about where the daemon is."""
@@ -35,13 +35,11 @@ def runner(stack: Stack, name: str, **settings: object) -> dict[str, object]:
 
 def test_every_kind_runs_its_jobs(new_stack: Callable[[], Stack], sandbox: Sandbox) -> None:
     stack = new_stack()
-    images = sandbox_images(sandbox)
     stack.configure(
         runners=[
             runner(stack, "plain", kind="plain"),
             runner(stack, "dind", kind="dind", environment={"GREETING": "hello"}, shm_size_mib=96),
-            # The host's engine has its images under other names than the daemon's registry.
-            runner(stack, "host", kind="host-docker", image=images["host-job"], helper_image=images["host-helper"]),
+            runner(stack, "host", kind="host-docker"),
             # Before services_privileged came, only privileged jobs had privileged services.
             runner(stack, "job", kind="job-dind", privileged=True),
             runner(stack, "shell", kind="dind", executor="shell"),

@@ -303,13 +303,6 @@ def toolchain_environment() -> dict[str, str]:
     return dict(entry.split("=", 1) for entry in text.split("\0") if entry)
 
 
-def sandbox_images(sandbox: Sandbox) -> dict[str, str]:
-    """Names of the images that jobs use: in the sandbox's registry, and on the host's own engine."""
-    registry = sandbox.described["images"]
-    built = json.loads((ROOT / ".toolchain" / "images.json").read_text())
-    return {**registry, "host-job": built["job"], "host-helper": built["helper"]}
-
-
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

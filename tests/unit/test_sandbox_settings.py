@@ -15,7 +15,8 @@ from stacks.settings import parse
 from tests.unit.samples import plain, runner
 
 REMEDY = "start it and set DINDRUNNER_SANDBOX with: make up, then source .toolchain/env"
-IMAGES = {role: f"dindrunner.local/{role}:1" for role in ("daemon", "runner", "helper", "job", "job_daemon")}
+ROLES = ("daemon", "runner", "helper", "job", "job_daemon", "host_helper", "host_job")
+IMAGES = {role: f"dindrunner.local/{role}:1" for role in ROLES}
 INFO = {
     "url": "http://172.17.0.1:8929",
     "token_file": "/nowhere/root-token",
@@ -112,6 +113,12 @@ def test_what_the_stack_left_open_is_filled_in_and_gives_right_settings() -> Non
     assert {(r.image, r.helper_image, r.job_daemon_image) for r in resolved.runners} == {
         (IMAGES["job"], IMAGES["helper"], IMAGES["job_daemon"])
     }
+
+
+def test_a_runner_on_the_hosts_engine_gets_the_names_that_the_host_has_and_does_not_pull_them() -> None:
+    (host,) = parse(sandbox.resolve(settings(runners=[runner(kind="host-docker")]), info())).runners
+    assert (host.image, host.helper_image) == (IMAGES["host_job"], IMAGES["host_helper"])
+    assert host.pull_policy == ("if-not-present",)
 
 
 def test_what_the_stack_says_itself_stays_as_it_is() -> None:
