@@ -198,7 +198,7 @@ def test_a_good_demo_ends_with_the_ratio_in_a_sentence() -> None:
     status, said = play(two_runs())
     assert (status, said[-1]) == (
         0,
-        "passed: every step of the warm build came from the cache; docker build was 77 times as fast, "
+        "passed: every step of the warm build came from the cache; docker build was 77 or more times as fast, "
         "the whole pipeline 1.0 times",
     )
 
