@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -172,11 +173,17 @@ def test_an_interrupted_command_ends_without_a_traceback(own: Own, number: signa
     with (own.state / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         words = [sys.executable, "-m", "sandbox", "up", "--state", str(own.state), "--host", "127.0.0.1"]
-        with subprocess.Popen(words, cwd=ROOT, text=True, stderr=subprocess.PIPE) as up:
+        # A test run in the background has SIGINT ignored, and its children with it.
+        heeding = partial(signal.signal, number, signal.SIG_DFL)
+        with subprocess.Popen(words, cwd=ROOT, text=True, stderr=subprocess.PIPE, preexec_fn=heeding) as up:
             assert up.stderr is not None
             assert "waiting for another process that holds" in up.stderr.readline()
             up.send_signal(number)
-            assert (up.stderr.read(), up.wait(10)) == ("interrupted; the same command goes on from here\n", 130)
+            try:
+                _, said = up.communicate(timeout=10)
+            finally:
+                up.kill()
+            assert (said, up.returncode) == ("interrupted; the same command goes on from here\n", 130)
 
 
 def test_a_killed_sandbox_comes_back_with_its_state(own: Own) -> None:
