@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,24 +14,20 @@ from sandbox.auth import SCOPES, make_token
 from sandbox.core import Sandbox
 from sandbox.seed import administrator, token_file
 from sandbox.store import Store
-from toolchain.shared import ToolchainError, make_say
+from toolchain.shared import ToolchainError, make_say, run_command
 
 
 def main(arguments: Sequence[str]) -> int:
     """Runs one command and returns the exit code: 0 done, 1 went wrong, 3 (status) not running, 130 interrupted."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        if arguments[:1] == ["demo"]:
-            from sandbox.demo import main as demo  # it needs python-gitlab, which nothing else here does
+    return run_command(lambda: _dispatch(arguments))
 
-            return demo(arguments[1:])
-        return _run(_parser().parse_args(arguments))
-    except ToolchainError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+
+def _dispatch(arguments: Sequence[str]) -> int:
+    if arguments[:1] == ["demo"]:
+        from sandbox.demo import main as demo  # it needs python-gitlab, which nothing else here does
+
+        return demo(arguments[1:])
+    return _run(_parser().parse_args(arguments))
 
 
 def _run(chosen: argparse.Namespace) -> int:
@@ -98,10 +93,6 @@ def _parser() -> argparse.ArgumentParser:
     token.add_argument("--name", default="made on the command line", help="its name (%(default)s)")
     commands.add_parser("demo", help="run the sample project's pipeline twice", add_help=False)
     return parser
-
-
-def _interrupt(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from sandbox import background, registry, seed
 from sandbox.app import create_app
 from sandbox.core import SANDBOX, Sandbox
 from sandbox.store import Store
+from toolchain.images import IMAGES_FILE
 from toolchain.shared import (
     ROOT,
     TOOLCHAIN_DIR,
@@ -41,7 +42,6 @@ DEFAULT_STATE = TOOLCHAIN_DIR / "sandbox"
 DEFAULT_INFO = TOOLCHAIN_DIR / "sandbox.json"
 DEFAULT_PORT = 8929
 DEFAULT_REGISTRY_PORT = 5005
-IMAGES_FILE = TOOLCHAIN_DIR / "images.json"
 
 _GRACE_SECONDS = 3
 _SIOCGIFADDR = 0x8915

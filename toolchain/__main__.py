@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -12,22 +11,14 @@ from toolchain import doctor, engine, images, pulumi
 from toolchain.debian import ensure_git
 from toolchain.envfile import ensure_env_file
 from toolchain.recover import recover
-from toolchain.shared import Say, ToolchainError, elapsed, make_say
+from toolchain.shared import Say, elapsed, make_say, run_command
 from toolchain.venv import ensure_project_venv
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code: 0 done, 1 something could not be had, 130 interrupted."""
     chosen = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        return _run(chosen, make_say())
-    except ToolchainError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+    return run_command(lambda: _run(chosen, make_say()))
 
 
 def install(say: Say) -> None:
@@ -88,10 +79,6 @@ def _parser() -> argparse.ArgumentParser:
     engine_command = commands.add_parser("engine", help="the Docker engine")
     engine_command.add_argument("action", choices=("up", "down", "status"))
     return parser
-
-
-def _interrupt(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

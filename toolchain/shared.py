@@ -37,6 +37,23 @@ class ToolchainError(Exception):
     """Something could not be had; the text says what, why and what to do about it."""
 
 
+def run_command(command: Callable[[], int]) -> int:
+    """The exit code of a command line's work: 1 after a ToolchainError, 130 once interrupted, with no traceback."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return command()
+    except ToolchainError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
 class LimitReached(ToolchainError):
     """A wait took longer than its limit."""
 
