@@ -101,6 +101,9 @@ def _docker(runner: Runner, daemon: Daemon, host_socket: str) -> dict[str, Any]:
     }
     if runner.helper_image:
         table["helper_image"] = runner.helper_image
+    for key, limit in _limits(runner).items():
+        # A service that a job starts is as much its own as the job's container.
+        table |= {key: limit, f"service_{key}": limit}
     if runner.shm_size_mib:
         table["shm_size"] = runner.shm_size_mib * 1024**2
     if runner.network_mode:
@@ -114,6 +117,11 @@ def _docker(runner: Runner, daemon: Daemon, host_socket: str) -> dict[str, Any]:
         table["services_privileged"] = True
         table["allowed_privileged_services"] = [runner.job_daemon_image]
     return table
+
+
+def _limits(runner: Runner) -> dict[str, str]:
+    cpus = {"cpus": f"{runner.cpus:g}"} if runner.cpus else {}
+    return cpus | ({"memory": f"{runner.memory_mib}m"} if runner.memory_mib else {})
 
 
 def _executor_daemon(runner: Runner, daemon: Daemon) -> dict[str, Any]:

@@ -5,23 +5,33 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import pulumi
 
 from stacks import sandbox
+from stacks.board import Board, check_board, check_images, fitted
+from stacks.engine import ask_board, check_data_path, offered_platforms
 from stacks.mistakes import SettingsError
 from stacks.preflight import check_gitlab
-from stacks.settings import Settings, parse
+from stacks.settings import Common, RaspberryPiSettings, Settings, parse
+
+S = TypeVar("S", bound=Common)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stack:
-    """A stack's name, its checked settings, and the token for GitLab's API (None: every runner brings its own)."""
+class Stack(Generic[S]):
+    """A stack.
+
+    settings: checked, and complete. gitlab_token: for GitLab's API; None where every runner brings a token of its own.
+    board: what the machine said of itself, for a target that asks.
+    """
 
     name: str
     project: str
-    settings: Settings
+    settings: S
     gitlab_token: pulumi.Output[str] | None
+    board: Board | None = None
 
     @property
     def prefix(self) -> str:
@@ -29,7 +39,7 @@ class Stack:
         return self.settings.name or f"{self.project}-{self.name}"
 
 
-def load() -> Stack:
+def load() -> Stack[Any]:
     """The current stack. Raises pulumi.RunError, before anything is touched, where a setting is wrong."""
     try:
         return _load()
@@ -37,7 +47,7 @@ def load() -> Stack:
         raise pulumi.RunError(f"the settings of stack {pulumi.get_stack()} are wrong:\n{error}") from None
 
 
-def _load() -> Stack:
+def _load() -> Stack[Any]:
     raw = _raw()
     token = (pulumi.Config("gitlab").get("token") or os.environ.get("GITLAB_TOKEN") or "").strip()
     on_this_machine = False
@@ -61,12 +71,26 @@ def _load() -> Stack:
         direct=on_this_machine,
         ca_file=settings.gitlab.ca_file,
     )
+    settings, board = _fit(settings)
     return Stack(
         name=pulumi.get_stack(),
         project=pulumi.get_project(),
         settings=settings,
         gitlab_token=pulumi.Output.secret(token) if registers else None,
+        board=board,
     )
+
+
+def _fit(settings: Settings) -> tuple[Settings, Board | None]:
+    """The settings completed from the machine that they name, and what that said of itself."""
+    if not isinstance(settings, RaspberryPiSettings):
+        return settings, None
+    board = ask_board(settings)
+    check_board(settings, board)
+    check_data_path(settings)
+    settings = fitted(settings, board)
+    check_images(settings, offered_platforms(settings))
+    return settings, board
 
 
 def _raw() -> object:
@@ -80,7 +104,7 @@ def _raw() -> object:
             f"settings: is missing in Pulumi.{pulumi.get_stack()}.yaml: copy those of Pulumi.dev.yaml and change them"
         )
     engine = os.environ.get("DOCKER_HOST")
-    if engine and isinstance(raw, dict) and raw.get("target") == "docker-host":
+    if engine and isinstance(raw, dict) and raw.get("target") in ("docker-host", "raspberry-pi"):
         return {"docker_host": engine, **raw}
     return raw
 

@@ -17,19 +17,25 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 
+from components.engine import DockerEngine
 from components.paths import DOCKER_SOCKET
 from components.transport import CERTS_DIR, SOCKET, Transport
 from stacks.mistakes import Model, SettingsError, explain, fail, is_consequence, shown
+from stacks.platforms import Platform
 from stacks.values import (
     MOST,
     Address,
     CertificateName,
     Count,
     CountOrNone,
+    Cpus,
+    Directory,
     Engine,
     Flag,
     Image,
+    LocalPath,
     Name,
+    NodeLabel,
     PathOrId,
     PullPolicy,
     Registry,
@@ -54,6 +60,9 @@ JOB_IMAGE = "docker:28.5.2-cli"
 
 RUNNER_IMAGE = "gitlab/gitlab-runner:v18.5.0"
 """GitLab's own image; its version should not be newer than the GitLab it talks to."""
+
+SSH_SECONDS = 10
+"""How long SSH may take to connect."""
 
 DAEMON_SOCKETS = tuple(PurePosixPath(path) for path in (DOCKER_SOCKET, "/run/docker.sock", SOCKET))
 DAEMON_SECRETS = (PurePosixPath(CERTS_DIR), PurePosixPath("/proc"))
@@ -154,6 +163,8 @@ class Daemon(Model):
     subnet: what the daemon's own networks are cut from. Default 10.199.0.0/16, outside Docker's own pools, because an
         inner network equal to one of the host's cuts the jobs off.
     keep_cache: whether the layer cache survives `pulumi destroy`. Default no: nothing is left behind unasked.
+    data_path: directory on the engine's machine that holds the layer cache, for example on another disk; it has to be
+        there, and stays with all that is in it. Default: where the engine keeps its volumes.
     ready_timeout_seconds: how long `up` waits for the daemon. Default 120: a small board takes 10 s for certificates.
     """
 
@@ -162,7 +173,7 @@ class Daemon(Model):
     endpoint: str | None = None
     certificate_names: tuple[CertificateName, ...] | None = None
     storage_driver: Literal["overlay2", "fuse-overlayfs", "btrfs", "zfs", "vfs"] | None = None
-    cpus: Annotated[float, Field(strict=True, ge=0.1, le=1024)] | None = None
+    cpus: Cpus | None = None
     memory_mib: Annotated[int, Field(strict=True, ge=256, le=MOST)] | None = None
     dns: tuple[Address, ...] = ()
     registry_mirrors: tuple[str, ...] = ()
@@ -170,6 +181,7 @@ class Daemon(Model):
     cache_budget_gib: Count = 20
     subnet: Subnet = ipaddress.IPv4Network("10.199.0.0/16")
     keep_cache: Flag = False
+    data_path: Directory | None = None
     ready_timeout_seconds: Annotated[int, Field(strict=True, ge=5, le=3600)] = 120
 
     @model_validator(mode="after")
@@ -188,8 +200,6 @@ class Daemon(Model):
                 list(self.names),
                 f"lacks the endpoint's host {self.alias}, so every TLS client would refuse the daemon: add it",
             )
-        if self.cpus is not None and round(self.cpus, 1) != self.cpus:
-            fail("cpus", self.cpus, f"is too fine: use tenths, for example {max(round(self.cpus, 1), 0.1)}")
         if self.subnet.prefixlen > 20:
             fail("subnet", str(self.subnet), "is too small for a network a job: use /20 or larger")
         for mirror in self.registry_mirrors:
@@ -256,6 +266,8 @@ class Runner(Model):
     privileged: whether jobs run privileged. Default no: such a job owns the daemon's machine.
     volumes: more volumes of the jobs, as GitLab Runner writes them; sources are paths inside the daemon's machine.
     environment: more variables of the jobs.
+    cpus (in tenths), memory_mib: limits of a job's container, and of each of its services. Default: none. What the job
+        builds or starts in the daemon counts for the daemon.
     shm_size_mib: /dev/shm of jobs in MiB. Default: Docker's, 64.
     network_mode: Docker network of the jobs. Default: the daemon's bridge.
     cache: the `[runners.cache]` table, as GitLab Runner documents it.
@@ -282,6 +294,8 @@ class Runner(Model):
     privileged: Flag = False
     volumes: tuple[Volume, ...] = ()
     environment: Variables = Field(default_factory=dict)
+    cpus: Cpus | None = None
+    memory_mib: Annotated[int, Field(strict=True, ge=16, le=MOST)] | None = None
     shm_size_mib: Count | None = None
     network_mode: str | None = None
     cache: TomlTable = Field(default_factory=dict)
@@ -314,7 +328,7 @@ class Runner(Model):
     def _check_shell(self) -> None:
         if self.kind in (Kind.JOB_DIND, Kind.HOST_DOCKER):
             fail("kind", self.kind, "does not go with executor shell: use executor docker")
-        for name in ("privileged", "volumes", "shm_size_mib", "network_mode"):
+        for name in ("privileged", "volumes", "cpus", "memory_mib", "shm_size_mib", "network_mode"):
             if getattr(self, name):
                 fail(name, getattr(self, name), "has no effect with executor shell: remove it, or use executor docker")
 
@@ -433,9 +447,146 @@ class DockerHostSettings(Common):
     host_socket: SocketPath = DOCKER_SOCKET
 
 
-Settings: TypeAlias = DockerHostSettings
+class Orchestrator(StrEnum):
+    """What keeps the runner running: the engine itself, or the swarm that it manages."""
 
-TARGETS: Mapping[str, type[DockerHostSettings]] = {"docker-host": DockerHostSettings}
+    DOCKER = "docker"
+    SWARM = "swarm"
+
+
+class Ssh(Model):
+    """How SSH gets to the board. The board's host key is always checked.
+
+    key_file: path of the private key, without a passphrase. Default: the agent's, or ssh's own choice.
+    known_hosts_file: path of the file with the board's host key. Default: ssh's own.
+    """
+
+    key_file: LocalPath | None = None
+    known_hosts_file: LocalPath | None = None
+
+
+class Swarm(Model):
+    """How the runner becomes a service of a swarm that is there.
+
+    node_label: `key=value` of the node that holds the daemon, which has to be that of `docker_host`. Default: that
+        node's ID, which changes where the node leaves the swarm and joins it again.
+    privileged: a Swarm service cannot be.
+    """
+
+    node_label: NodeLabel | None = None
+    privileged: Flag = False
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.privileged:
+            fail(
+                "privileged",
+                True,
+                "cannot be had, as Swarm has no privileged services (https://github.com/moby/moby/issues/24862): "
+                "remove it; the daemon runs as a container beside the service, jobs inside it",
+            )
+        return self
+
+
+class PiDaemon(Daemon):
+    """`Daemon`, with less for a small disk.
+
+    cache_budget_gib: Default 8: a card of 32 GB keeps room for the system.
+    """
+
+    cache_budget_gib: Count = 8
+
+
+class PiRunner(Runner):
+    """`Runner`, with fewer pulls.
+
+    pull_policy: Default `if-not-present`: a pull at every job takes long, and wears a card out. A job can then use an
+        image that another project has pulled.
+    """
+
+    pull_policy: Annotated[tuple[PullPolicy, ...], Field(min_length=1), BeforeValidator(one_or_many)] = (
+        "if-not-present",
+    )
+
+
+class RaspberryPiSettings(Common):
+    """A Raspberry Pi or another small board, by SSH or from itself.
+
+    What is left out here and depends on the board is taken from it; see `stacks.board.fitted`.
+
+    docker_host: the board's engine, `ssh://user@host` or a local socket. Default: $DOCKER_HOST, else this machine's
+        socket. Another one is taken for another machine: everything goes from the old one, the layer cache too.
+    host_socket: path of the engine's socket on the board, for kind `host-docker`. Default /var/run/docker.sock.
+    platform: what images are pulled for: `linux/arm64` (default), `linux/arm/v7` for a 32-bit system, or `linux/amd64`
+        for a PC. Not published for it is refused.
+    orchestrator: `docker` (default) or `swarm`. With `swarm`, docker_host has to be a manager.
+    ssh, swarm: see there.
+    runner_cpus (in tenths), runner_memory_mib: limits of the runner's own container. Default of the memory: 256, four
+        times what a runner takes, so that it never starves the jobs; none where jobs run in it (executor shell).
+    """
+
+    target: Literal["raspberry-pi"]
+    docker_host: Engine = f"unix://{DOCKER_SOCKET}"
+    host_socket: SocketPath = DOCKER_SOCKET
+    platform: Platform = Platform.ARM64
+    orchestrator: Orchestrator = Orchestrator.DOCKER
+    ssh: Ssh = Ssh()
+    swarm: Swarm = Swarm()
+    daemon: PiDaemon = PiDaemon()
+    runners: Annotated[tuple[PiRunner, ...], Field(min_length=1)]
+    runner_cpus: Cpus | None = None
+    runner_memory_mib: Annotated[int, Field(strict=True, ge=64, le=MOST)] | None = None
+
+    @model_validator(mode="after")
+    def _check_board(self) -> Self:
+        parts = split(self.docker_host)
+        if parts is None or parts.scheme not in ("unix", "ssh"):
+            fail(
+                "docker_host",
+                self.docker_host,
+                "is no way to a board: write ssh://user@host, or unix:///var/run/docker.sock on the board itself",
+            )
+        if parts.scheme == "ssh" and (not parts.hostname or parts.password or parts.query or parts.fragment):
+            fail("docker_host", "(hidden)", "has more than SSH takes: write ssh://user@host or ssh://user@host:port")
+        for name in Ssh.model_fields:
+            if parts.scheme != "ssh" and getattr(self.ssh, name):
+                fail(
+                    f"ssh.{name}", getattr(self.ssh, name), f"is not used by docker_host {self.docker_host}: remove it"
+                )
+        if self.orchestrator is Orchestrator.DOCKER and self.swarm.node_label:
+            fail("swarm.node_label", self.swarm.node_label, "has no use with orchestrator docker: remove it")
+        return self
+
+    @property
+    def engine(self) -> DockerEngine:
+        """The board's engine, and how to get to it."""
+        by_ssh = self.docker_host.startswith("ssh://")
+        return DockerEngine(host=self.docker_host, ssh_options=self._ssh_options if by_ssh else ())
+
+    @property
+    def _ssh_options(self) -> tuple[str, ...]:
+        options = [
+            # Nobody is there to answer a question, and a wrong host must not get the runners' tokens.
+            "BatchMode=yes",
+            "StrictHostKeyChecking=yes",
+            f"ConnectTimeout={SSH_SECONDS}",
+            # A drain is silent for as long as the jobs take.
+            "ServerAliveInterval=30",
+        ]
+        if self.ssh.known_hosts_file:
+            options.append(f"UserKnownHostsFile={self.ssh.known_hosts_file}")
+        if self.ssh.key_file:
+            # ssh would offer the agent's keys first, and be turned away for too many.
+            options += ["IdentitiesOnly=yes", f"IdentityFile={self.ssh.key_file}"]
+        return tuple(word for option in options for word in ("-o", option))
+
+
+Settings: TypeAlias = DockerHostSettings | RaspberryPiSettings
+
+TARGETS: Mapping[str, type[DockerHostSettings] | type[RaspberryPiSettings]] = {
+    "docker-host": DockerHostSettings,
+    "raspberry-pi": RaspberryPiSettings,
+}
 """The model of each `target`."""
 
 

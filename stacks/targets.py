@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from stacks import docker_host
+from stacks import docker_host, raspberry_pi
 from stacks.load import Stack
 
-BUILDERS: Mapping[str, Callable[[Stack], dict[str, Any]]] = {"docker-host": docker_host.build}
+BUILDERS: Mapping[str, Callable[[Stack[Any]], dict[str, Any]]] = {
+    "docker-host": docker_host.build,
+    "raspberry-pi": raspberry_pi.build,
+}
 """What builds each `target`."""
 
 
-def build(stack: Stack) -> dict[str, Any]:
+def build(stack: Stack[Any]) -> dict[str, Any]:
     """Make the resources of a stack; its outputs, by name."""
     return BUILDERS[stack.settings.target](stack)

@@ -45,6 +45,12 @@ def _path_or_id(value: object) -> object:
     raise ValueError("is no path or ID: give the full path, for example my-group/my-project, or the numeric ID")
 
 
+def _tenths(cpus: float) -> float:
+    if round(cpus, 1) != cpus:
+        raise ValueError(f"is too fine: use tenths, for example {max(round(cpus, 1), 0.1)}")
+    return cpus
+
+
 def _subnet(value: object) -> ipaddress.IPv4Network:
     try:
         network = ipaddress.IPv4Network(value if isinstance(value, str) else "")
@@ -112,6 +118,8 @@ PathOrId = Annotated[int | str, BeforeValidator(_path_or_id)]
 Flag = Annotated[bool, Field(strict=True)]
 Count = Annotated[int, Field(strict=True, ge=1, le=MOST)]
 CountOrNone = Annotated[int, Field(strict=True, ge=0, le=MOST)]
+Cpus = Annotated[float, Field(strict=True, ge=0.1, le=1024), AfterValidator(_tenths)]
+LocalPath = Annotated[str, _matching(r"\S+", "is no path that SSH takes: write it without spaces")]
 Variables = Annotated[Mapping[str, str], BeforeValidator(_variables)]
 TomlTable = Annotated[Mapping[str, Any], BeforeValidator(_toml_table)]
 PullPolicy = Literal["always", "if-not-present", "never"]
@@ -149,6 +157,19 @@ Engine = Annotated[
 ]
 SocketPath = Annotated[
     str, _matching(r"/[^:\s]+", "is no path of a socket: write it as /var/run/docker.sock, without unix://")
+]
+Directory = Annotated[
+    str,
+    _matching(
+        r"/[^:,\s]+", "is no absolute path of a directory: write it as /mnt/disk/docker, without spaces, : and ,"
+    ),
+]
+NodeLabel = Annotated[
+    str,
+    _matching(
+        r"[A-Za-z0-9][A-Za-z0-9._/-]*=[A-Za-z0-9._-]+",
+        "is no label of a node: write it as key=value, for example ci=true",
+    ),
 ]
 
 

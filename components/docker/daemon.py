@@ -13,6 +13,8 @@ import pulumi_docker as docker
 
 from components.docker.labels import LOG_OPTS, container_labels, volume_labels
 from components.docker.log_tail import log_tail_on_failure
+from components.docker.spelling import cpus_text, go_duration
+from components.engine import DockerEngine
 from components.paths import DOCKER_SOCKET
 from components.transport import CERTS_DIR, CLIENT_CERTS_DIR, SOCKET, SOCKET_DIR, Transport
 
@@ -38,7 +40,8 @@ class DindDaemonArgs:
     ready_timeout_seconds: how long its creation waits until it answers.
     cpus, memory_mib: limits of the container; None is none. The limit of memory is one of RAM, swap is not limited.
     keep_cache: whether the data volume outlives the stack.
-    engine: address of the engine, as DOCKER_HOST, by which the log of a failing daemon is read; None is the default.
+    data_path: directory on the engine's machine that holds the data volume; None is where the engine keeps its volumes.
+    engine: where the log of a failing daemon is read; None is the Docker client's own choice.
     """
 
     prefix: str
@@ -53,7 +56,8 @@ class DindDaemonArgs:
     cpus: float | None = None
     memory_mib: int | None = None
     keep_cache: bool = False
-    engine: str | None = None
+    data_path: str | None = None
+    engine: DockerEngine | None = None
 
 
 class DindDaemon(pulumi.ComponentResource):
@@ -64,13 +68,13 @@ class DindDaemon(pulumi.ComponentResource):
     fails and shows the end of the daemon's log.
 
     container: the daemon's container. data: the volume with the layer cache.
-    client_volumes: what a client's container has to mount, read-only: certificates, or the socket, or nothing.
+    client_volumes: what a client's container has to mount read-only, volumes by path: certificates, socket, or none.
     endpoint: DOCKER_HOST for clients on the network.
     """
 
     container: docker.Container
     data: docker.Volume
-    client_volumes: list[docker.ContainerVolumeArgs]
+    client_volumes: dict[str, pulumi.Output[str]]
     endpoint: str
 
     def __init__(self, name: str, args: DindDaemonArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -79,16 +83,15 @@ class DindDaemon(pulumi.ComponentResource):
         self.data = docker.Volume(
             f"{name}-data",
             name=f"{args.prefix}-dind-data",
+            driver_opts={"type": "none", "o": "bind", "device": args.data_path} if args.data_path else None,
             labels=volume_labels(args.stack, "data"),
             # The layer cache is the point of a long-lived daemon: it goes only when asked to.
             opts=pulumi.ResourceOptions(parent=self, retain_on_delete=args.keep_cache),
         )
         shared = self._shared_volumes(name, args)
-        self.client_volumes = [
-            docker.ContainerVolumeArgs(volume_name=volume, container_path=path, read_only=True)
-            for path, volume in shared.items()
-            if path in (CLIENT_CERTS_DIR, SOCKET_DIR)
-        ]
+        self.client_volumes = {
+            path: volume for path, volume in shared.items() if path in (CLIENT_CERTS_DIR, SOCKET_DIR)
+        }
         self.container = docker.Container(
             f"{name}-container",
             name=f"{args.prefix}-dind",
@@ -104,7 +107,7 @@ class DindDaemon(pulumi.ComponentResource):
             ],
             uploads=[docker.ContainerUploadArgs(file="/etc/docker/daemon.json", content=args.daemon_json)],
             labels=container_labels(args.stack, "daemon"),
-            cpus=_cpus(args.cpus) if args.cpus else None,
+            cpus=cpus_text(args.cpus) if args.cpus else None,
             memory=args.memory_mib,
             # Said outright, or the engine fills in a value that every later update would want to take back.
             memory_swap=-1 if args.memory_mib else None,
@@ -170,6 +173,8 @@ def daemon_json(
         "default-address-pools": [{"base": str(list(network.subnets(prefixlen_diff=1))[1]), "size": 24}],
         "builder": {"gc": _garbage_collection(cache_budget_gib)},
         "mtu": mtu,
+        "log-driver": "json-file",
+        "log-opts": LOG_OPTS,
         "storage-driver": storage_driver,
         "dns": list(dns),
         "registry-mirrors": list(registry_mirrors),
@@ -217,12 +222,6 @@ def _command(transport: Transport) -> list[str] | None:
     return None
 
 
-def _cpus(cpus: float) -> str:
-    """CPUs as the provider reads them back (`2.0`, but `10.`): written otherwise, every refresh would find a drift."""
-    text = f"{cpus:.9f}"
-    return f"{cpus:.1f}" if text.count("0") == 9 else text.rstrip("0")
-
-
 def _healthcheck(args: DindDaemonArgs) -> docker.ContainerHealthcheckArgs:
     """`docker info` over the clients' own way in, so that a wrong certificate or alias is found here."""
     client = ["docker", "--host", args.transport.endpoint(args.alias)]
@@ -234,12 +233,5 @@ def _healthcheck(args: DindDaemonArgs) -> docker.ContainerHealthcheckArgs:
         interval="5s",
         timeout="10s",
         retries=5,
-        start_period=_go_duration(args.ready_timeout_seconds),
+        start_period=go_duration(args.ready_timeout_seconds),
     )
-
-
-def _go_duration(seconds: int) -> str:
-    """Seconds as the engine reports them back (`2m0s`): written otherwise, every refresh would find a drift."""
-    hours, rest = divmod(seconds, 3600)
-    minutes, rest = divmod(rest, 60)
-    return f"{hours}h{minutes}m{rest}s" if hours else f"{minutes}m{rest}s" if minutes else f"{rest}s"

@@ -21,3 +21,8 @@ def container_labels(stack: str, role: str) -> list[docker.ContainerLabelArgs]:
 def volume_labels(stack: str, role: str) -> list[docker.VolumeLabelArgs]:
     """`labels_for`, as a volume takes them."""
     return [docker.VolumeLabelArgs(label=key, value=value) for key, value in labels_for(stack, role).items()]
+
+
+def network_labels(stack: str) -> list[docker.NetworkLabelArgs]:
+    """`labels_for`, as a network takes them."""
+    return [docker.NetworkLabelArgs(label=key, value=value) for key, value in labels_for(stack, "network").items()]

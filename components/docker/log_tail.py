@@ -7,6 +7,8 @@ import subprocess
 
 import pulumi
 
+from components.engine import DockerEngine
+
 LINES = 20
 READ_LINES = 300
 """More than is shown, because a daemon that is started again and again buries its last words in routine ones."""
@@ -15,12 +17,12 @@ LIMIT_SECONDS = 20
 
 
 def log_tail_on_failure(
-    component: pulumi.Resource, name: str, container: str, engine: str | None = None
+    component: pulumi.Resource, name: str, container: str, engine: DockerEngine | None = None
 ) -> pulumi.ErrorHook:
     """A hook that logs the last lines of a container's output when creating the container failed.
 
     component: to which the lines are attributed. name: prefix of the hook's name. container: its name on the engine.
-    engine: the engine's address, as DOCKER_HOST; None is the Docker client's own choice.
+    engine: where the container is; None is the Docker client's own choice.
     """
 
     async def show(args: pulumi.ErrorHookArgs) -> bool:
@@ -33,9 +35,10 @@ def log_tail_on_failure(
     return pulumi.ErrorHook(f"{name}-log-tail", show)
 
 
-def _tail(container: str, engine: str | None) -> str:
+def _tail(container: str, engine: DockerEngine | None) -> str:
     """By the client, because the provider's own lookup of logs ends the provider at lines of certain lengths."""
-    command = ["docker", *(["--host", engine] if engine else []), "logs", "--tail", str(READ_LINES), container]
+    arguments = ["logs", "--tail", str(READ_LINES), container]
+    command = engine.docker(*arguments) if engine else ["docker", *arguments]
     try:
         done = subprocess.run(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT_SECONDS, check=False

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_docker as docker
 
-from components.docker.labels import labels_for
+from components.docker.labels import network_labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,15 +42,22 @@ class RunnerNetwork(pulumi.ComponentResource):
             f"{name}-network",
             name=args.network_name,
             driver="bridge",
-            ipam_configs=[_addresses(args.subnet)] if args.subnet else None,
-            options={"com.docker.network.driver.mtu": str(args.mtu)} if args.mtu else None,
-            labels=[docker.NetworkLabelArgs(label=k, value=v) for k, v in labels_for(args.stack, "network").items()],
+            ipam_configs=addresses(args.subnet),
+            options=options(args.mtu),
+            labels=network_labels(args.stack),
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.name = self.network.name
         self.register_outputs({"name": self.name})
 
 
-def _addresses(subnet: str) -> docker.NetworkIpamConfigArgs:
+def addresses(subnet: str | None) -> list[docker.NetworkIpamConfigArgs] | None:
     """With the gateway that the engine takes anyway, or newer engines would report one that nobody asked for."""
-    return docker.NetworkIpamConfigArgs(subnet=subnet, gateway=str(ipaddress.IPv4Network(subnet)[1]))
+    if subnet is None:
+        return None
+    return [docker.NetworkIpamConfigArgs(subnet=subnet, gateway=str(ipaddress.IPv4Network(subnet)[1]))]
+
+
+def options(mtu: int | None) -> dict[str, str] | None:
+    """Options of the network's driver."""
+    return {"com.docker.network.driver.mtu": str(mtu)} if mtu else None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import pulumi
 import pulumi_docker as docker
 
 from components.docker.labels import LOG_OPTS, container_labels, volume_labels
+from components.docker.spelling import cpus_text
 from components.paths import CA_FILE, CONFIG_DIR, DOCKER_SOCKET
 
 
@@ -23,8 +24,9 @@ class RunnerContainerArgs:
     config_toml: text of its config.toml, with tokens: a secret.
     drain_seconds: how long it may finish its jobs when it is stopped.
     daemon_id: ID of the daemon's container; when that changes, the runner is drained before the daemon is touched.
-    daemon_volumes: mounts that a client of the daemon needs.
+    daemon_volumes: volumes that a client of the daemon mounts, by path.
     host_socket: path of the host's Docker socket to mount; None mounts none.
+    cpus, memory_mib: limits of the container; None is none. The limit of memory is one of RAM, swap is not limited.
     ca_pem: certificates of GitLab's CA, put where config.toml may name them (CA_FILE); None where the system's do.
     """
 
@@ -35,8 +37,10 @@ class RunnerContainerArgs:
     config_toml: pulumi.Input[str]
     drain_seconds: int
     daemon_id: pulumi.Input[str] | None = None
-    daemon_volumes: Sequence[docker.ContainerVolumeArgs] = ()
+    daemon_volumes: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     host_socket: str | None = None
+    cpus: float | None = None
+    memory_mib: int | None = None
     ca_pem: str | None = None
 
 
@@ -81,8 +85,12 @@ class RunnerContainer(pulumi.ComponentResource):
             # A scalar input that forces a replacement makes the engine drain the runner before it replaces the daemon.
             domainname=_domain(args.daemon_id) if args.daemon_id is not None else None,
             networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=args.network_name)],
-            volumes=[config_mount, *args.daemon_volumes, *_host_socket(args.host_socket)],
+            volumes=[config_mount, *_daemon_volumes(args), *_host_socket(args.host_socket)],
             labels=container_labels(args.stack, "runner"),
+            cpus=cpus_text(args.cpus) if args.cpus else None,
+            memory=args.memory_mib,
+            # Said outright, or the engine fills in a value that every later update would want to take back.
+            memory_swap=-1 if args.memory_mib else None,
             log_driver="json-file",
             log_opts=LOG_OPTS,
             stop_signal="SIGQUIT",
@@ -92,6 +100,8 @@ class RunnerContainer(pulumi.ComponentResource):
                 parent=self,
                 # The file has to be there before the first start.
                 depends_on=[writer],
+                # An engine cannot lift the limit of a container that is there.
+                replace_on_changes=["memorySwap"],
                 # The engine must not give up before the jobs have ended.
                 custom_timeouts=pulumi.CustomTimeouts(delete=f"{args.drain_seconds + 120}s"),
             ),
@@ -106,6 +116,13 @@ def _uploads(args: RunnerContainerArgs) -> list[docker.ContainerUploadArgs]:
     if args.ca_pem is not None:
         uploads.append(docker.ContainerUploadArgs(file=CA_FILE, content=args.ca_pem, permissions="0644"))
     return uploads
+
+
+def _daemon_volumes(args: RunnerContainerArgs) -> list[docker.ContainerVolumeArgs]:
+    return [
+        docker.ContainerVolumeArgs(volume_name=volume, container_path=path, read_only=True)
+        for path, volume in args.daemon_volumes.items()
+    ]
 
 
 def _host_socket(path: str | None) -> list[docker.ContainerVolumeArgs]:

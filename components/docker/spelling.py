@@ -1,0 +1,16 @@
+"""Values spelled as the engine reports them back: spelled otherwise, every refresh would find a drift. Pure."""
+
+from __future__ import annotations
+
+
+def cpus_text(cpus: float) -> str:
+    """CPUs, for example `2.0`, but `10.`."""
+    text = f"{cpus:.9f}"
+    return f"{cpus:.1f}" if text.count("0") == 9 else text.rstrip("0")
+
+
+def go_duration(seconds: int) -> str:
+    """Seconds, for example `2m0s`."""
+    hours, rest = divmod(seconds, 3600)
+    minutes, rest = divmod(rest, 60)
+    return f"{hours}h{minutes}m{rest}s" if hours else f"{minutes}m{rest}s" if minutes else f"{rest}s"

@@ -1,0 +1,95 @@
+"""What the targets that deploy to a Docker engine have in common."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pulumi_docker as docker
+
+from components.docker import DindDaemon, DindDaemonArgs, RunnerNetworkArgs
+from components.docker.daemon import daemon_json
+from components.engine import DockerEngine
+from stacks.load import Stack
+from stacks.settings import Common, Kind
+
+
+def provider(engine: DockerEngine) -> docker.Provider:
+    """The provider for an engine."""
+    return docker.Provider(
+        "engine",
+        host=engine.host,
+        ssh_opts=list(engine.ssh_options) or None,
+        # Another engine has none of the stack's objects: they go from the old one, and are made on the new one.
+        opts=pulumi.ResourceOptions(replace_on_changes=["host"], delete_before_replace=True),
+    )
+
+
+def network_args(stack: Stack[Any], network_name: str) -> RunnerNetworkArgs:
+    """What the settings say of the stack's network."""
+    wanted = stack.settings.network
+    return RunnerNetworkArgs(
+        network_name=network_name,
+        stack=stack.name,
+        subnet=str(wanted.subnet) if wanted.subnet else None,
+        mtu=wanted.mtu,
+    )
+
+
+def daemon(
+    stack: Stack[Any],
+    engine: DockerEngine,
+    network_name: pulumi.Input[str],
+    image: pulumi.Input[str],
+    opts: pulumi.ResourceOptions,
+) -> DindDaemon:
+    """The daemon as the settings describe it."""
+    wanted = stack.settings.daemon
+    args = DindDaemonArgs(
+        prefix=stack.prefix,
+        stack=stack.name,
+        network_name=network_name,
+        image=image,
+        transport=wanted.transport,
+        alias=wanted.alias,
+        certificate_names=wanted.names,
+        daemon_json=daemon_json(
+            subnet=str(wanted.subnet),
+            cache_budget_gib=wanted.cache_budget_gib,
+            mtu=stack.settings.network.mtu,
+            storage_driver=wanted.storage_driver,
+            dns=[str(server) for server in wanted.dns],
+            registry_mirrors=wanted.registry_mirrors,
+            insecure_registries=wanted.insecure_registries,
+        ),
+        ready_timeout_seconds=wanted.ready_timeout_seconds,
+        cpus=wanted.cpus,
+        memory_mib=wanted.memory_mib,
+        keep_cache=wanted.keep_cache,
+        data_path=wanted.data_path,
+        engine=engine,
+    )
+    return DindDaemon("dind", args, opts)
+
+
+def daemon_output(stack: Stack[Any], made: DindDaemon | None) -> dict[str, Any] | None:
+    """The stack's output `daemon`."""
+    if made is None:
+        return None
+    return {
+        "endpoint": made.endpoint,
+        "transport": stack.settings.daemon.transport.value,
+        "container": made.container.name,
+        "volume": made.data.name,
+    }
+
+
+def mounted_socket(settings: Common, host_socket: str) -> str | None:
+    """The host's socket, where a runner of kind `host-docker` needs it."""
+    return host_socket if any(runner.kind is Kind.HOST_DOCKER for runner in settings.runners) else None
+
+
+def ca_pem(settings: Common) -> str | None:
+    """The text of `gitlab.ca_file`."""
+    return Path(settings.gitlab.ca_file).read_text() if settings.gitlab.ca_file else None

@@ -1,0 +1,155 @@
+"""Asks a board's Docker engine what it is and has, before anything is touched."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from components.engine import DockerEngine
+from stacks.board import Board, Node, images
+from stacks.mistakes import SettingsError, shown
+from stacks.no_answer import NoAnswer, explained
+from stacks.platforms import fits, manifest_platforms, published
+from stacks.settings import Orchestrator, RaspberryPiSettings
+
+ANSWER_SECONDS = 30
+"""How long an engine may take for one answer; a small board under load takes several seconds."""
+
+REGISTRY_SECONDS = 20
+"""How long a registry may take; where it takes longer, the table of published platforms has to do."""
+
+
+def ask_board(settings: RaspberryPiSettings) -> Board:
+    """What the engine says of itself and its machine. Raises SettingsError, with the remedy, where it does not."""
+    engine = settings.engine
+    _check_files(settings)
+    server, info = _json(engine, "version")["Server"], _json(engine, "info")
+    swarm = info.get("Swarm") or {}
+    is_manager = bool(swarm.get("ControlAvailable"))
+    return Board(
+        hostname=info["Name"],
+        architecture=server["Arch"],
+        cores=info["NCPU"],
+        memory_mib=info["MemTotal"] // 1024**2,
+        limits_memory=info["MemoryLimit"],
+        swarm=swarm.get("LocalNodeState") or "inactive",
+        is_manager=is_manager,
+        node_id=swarm.get("NodeID") or "",
+        nodes=_nodes(engine) if is_manager and settings.orchestrator is Orchestrator.SWARM else (),
+    )
+
+
+def check_data_path(settings: RaspberryPiSettings) -> None:
+    """Raise SettingsError where the directory for the layer cache is not there: the engine would not make it."""
+    path = settings.daemon.data_path
+    if path is None:
+        return
+    try:
+        _run(settings.engine.command("test", "-d", path), ANSWER_SECONDS)
+    except NoAnswer as error:
+        if error.status != 1:
+            raise explained(settings.engine, error) from None
+        raise SettingsError(
+            f"settings.daemon.data_path: {shown(path)} is no directory on the machine of {settings.docker_host}: mount "
+            "the disk, make the directory, or correct the path"
+        ) from None
+
+
+def offered_platforms(settings: RaspberryPiSettings) -> dict[str, frozenset[str] | None]:
+    """The platforms that each image of the stack is there for; None where nobody can tell.
+
+    Of what the engine itself runs, an image that it has already counts as it is. Otherwise the table of official
+    images is asked, and where that does not say no, the registry, by the engine's own client, which knows the way and
+    the credentials. Images with GitLab Runner's variables in their names are left out.
+    """
+    wanted = {image: by_engine for _, image, by_engine in images(settings) if "$" not in image}
+
+    def ask(image: str) -> frozenset[str] | None:
+        local = _local_platforms(settings.engine, image) if wanted[image] else None
+        return local or _published(settings, image)
+
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        return dict(zip(wanted, pool.map(ask, wanted), strict=True))
+
+
+def _local_platforms(engine: DockerEngine, image: str) -> frozenset[str] | None:
+    """The platform of an image that the engine has."""
+    columns = "{{.Os}}/{{.Architecture}}{{if .Variant}}/{{.Variant}}{{end}}"
+    try:
+        return frozenset({_run(engine.docker("image", "inspect", "--format", columns, image), ANSWER_SECONDS).strip()})
+    except NoAnswer:
+        return None
+
+
+def _published(settings: RaspberryPiSettings, image: str) -> frozenset[str] | None:
+    known = published(image)
+    if known is not None and not fits(settings.platform, known):
+        return known
+    try:
+        text = _run(settings.engine.docker("manifest", "inspect", "--verbose", image), REGISTRY_SECONDS)
+        return manifest_platforms(text)
+    except (NoAnswer, ValueError):
+        return known
+
+
+def _nodes(engine: DockerEngine) -> tuple[Node, ...]:
+    ids = _answer(engine, "node", "ls", "--quiet").split()
+    return tuple(
+        Node(
+            id=node["ID"],
+            hostname=node["Description"]["Hostname"],
+            labels=node["Spec"].get("Labels") or {},
+            availability=node["Spec"]["Availability"],
+        )
+        for node in json.loads(_answer(engine, "node", "inspect", *ids))
+    )
+
+
+def _check_files(settings: RaspberryPiSettings) -> None:
+    """ssh goes on without a file that is not there, and then says something else."""
+    for name, path in settings.ssh:
+        if path is not None and not Path(path).expanduser().is_file():
+            raise SettingsError(f"settings.ssh.{name}: {shown(path)} is no file here: correct the path")
+
+
+def _json(engine: DockerEngine, *arguments: str) -> dict[str, Any]:
+    text = _answer(engine, *arguments, "--format", "{{json .}}")
+    try:
+        return dict(json.loads(text))
+    except (ValueError, TypeError):
+        raise SettingsError(
+            f"settings.docker_host: {shown(engine.host)} answers something that no Docker engine says to "
+            f"`docker {' '.join(arguments)}`: check the address"
+        ) from None
+
+
+def _answer(engine: DockerEngine, *arguments: str) -> str:
+    """What the docker client printed. Raises SettingsError, with the remedy, where the engine is not to be had."""
+    try:
+        return _run(engine.docker(*arguments), ANSWER_SECONDS)
+    except NoAnswer as error:
+        raise explained(engine, error) from None
+
+
+def _run(command: Sequence[str], seconds: float) -> str:
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=seconds,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise NoAnswer(None, f"{command[0]} is not installed here") from None
+    except subprocess.TimeoutExpired:
+        raise NoAnswer(None, f"no answer within {seconds:g} s") from None
+    if done.returncode:
+        raise NoAnswer(done.returncode, done.stderr.strip() or done.stdout.strip())
+    return done.stdout

@@ -1,0 +1,104 @@
+"""Target `raspberry-pi`: the parts of a Docker host on a small board, as containers or with the runner on a swarm."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pulumi
+import pulumi_docker as docker
+
+from components import swarm
+from components.docker import DindDaemon, RunnerContainer, RunnerContainerArgs, RunnerNetwork
+from components.registration import RunnerRegistration
+from stacks import docker_parts as parts
+from stacks.board import Board, node_constraint, warnings_about_board
+from stacks.ci_snippet import ci_snippet
+from stacks.load import Stack
+from stacks.registrations import config_toml, register, runner_outputs
+from stacks.settings import Orchestrator, RaspberryPiSettings
+from stacks.warnings import warnings_about
+
+
+def build(stack: Stack[RaspberryPiSettings]) -> dict[str, Any]:
+    """Make the stack's resources; outputs: target, platform, orchestrator, network, daemon, runners, ci_snippet."""
+    settings, board = stack.settings, _board(stack)
+    for warning in [*warnings_about(settings), *warnings_about_board(board)]:
+        pulumi.log.warn(warning)
+    on_engine = pulumi.ResourceOptions(provider=parts.provider(settings.engine))
+    network = _network(stack, on_engine)
+    daemon = None
+    if settings.needs_daemon:
+        image = _image("dind-image", settings.daemon.image, settings, on_engine)
+        daemon = parts.daemon(stack, settings.engine, network.name, image.name, on_engine)
+    registrations = register(stack)
+    _runner(stack, network, daemon, registrations, on_engine)
+    return {
+        "target": settings.target,
+        "platform": settings.platform.value,
+        "orchestrator": settings.orchestrator.value,
+        "network": network.name,
+        "daemon": parts.daemon_output(stack, daemon),
+        "runners": runner_outputs(stack, registrations),
+        "ci_snippet": ci_snippet(settings.runners),
+    }
+
+
+def _board(stack: Stack[RaspberryPiSettings]) -> Board:
+    assert stack.board is not None, "stacks.load asks every board"
+    return stack.board
+
+
+def _network(stack: Stack[RaspberryPiSettings], opts: pulumi.ResourceOptions) -> RunnerNetwork | swarm.RunnerNetwork:
+    if stack.settings.orchestrator is Orchestrator.DOCKER:
+        return RunnerNetwork("network", parts.network_args(stack, stack.prefix), opts)
+    # A name of its own, because the engine keeps bridges and overlays in one list.
+    return swarm.RunnerNetwork("network", parts.network_args(stack, f"{stack.prefix}-overlay"), opts)
+
+
+def _image(name: str, image: str, settings: RaspberryPiSettings, opts: pulumi.ResourceOptions) -> docker.RemoteImage:
+    """An image for the board's platform, pulled before anything is stopped for it, and left there for other stacks."""
+    return docker.RemoteImage(name, name=image, platform=settings.platform.value, keep_locally=True, opts=opts)
+
+
+def _runner(
+    stack: Stack[RaspberryPiSettings],
+    network: RunnerNetwork | swarm.RunnerNetwork,
+    daemon: DindDaemon | None,
+    registrations: dict[str, RunnerRegistration],
+    opts: pulumi.ResourceOptions,
+) -> None:
+    settings = stack.settings
+    image = _image("runner-image", settings.runner_image, settings, opts)
+    args = RunnerContainerArgs(
+        prefix=stack.prefix,
+        stack=stack.name,
+        network_name=network.name,
+        image=image.name,
+        config_toml=config_toml(settings, registrations, settings.host_socket),
+        drain_seconds=settings.drain_seconds,
+        daemon_id=daemon.container.id if daemon else None,
+        daemon_volumes=daemon.client_volumes if daemon else {},
+        host_socket=parts.mounted_socket(settings, settings.host_socket),
+        cpus=settings.runner_cpus,
+        memory_mib=settings.runner_memory_mib,
+        ca_pem=parts.ca_pem(settings),
+    )
+    if settings.orchestrator is Orchestrator.DOCKER:
+        RunnerContainer("runner", args, opts)
+        return
+    in_swarm = replace(
+        args,
+        # Swarm keeps these two by ID and by digest: given otherwise, every preview would find a change.
+        network_name=network.network.id,
+        image=pulumi.Output.all(image.repo_digest, image.name).apply(lambda found: found[0] or found[1]),
+    )
+    swarm.RunnerContainer(
+        "runner",
+        swarm.RunnerContainerArgs(
+            **vars(in_swarm),
+            node=node_constraint(settings, _board(stack)),
+            platform=settings.platform.value,
+        ),
+        opts,
+    )

@@ -1,0 +1,81 @@
+"""What every target does for its runners: registers them in GitLab, renders config.toml, describes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pulumi
+import pulumi_gitlab as gitlab
+
+from components.config_toml import render
+from components.registration import RunnerRegistration, RunnerRegistrationArgs
+from stacks.load import Stack
+from stacks.settings import Common, Runner
+
+
+def register(stack: Stack[Any]) -> dict[str, RunnerRegistration]:
+    """A registration for each runner that does not bring its own token, by the runner's name."""
+    settings: Common = stack.settings
+    if stack.gitlab_token is None:
+        return {}
+    provider = gitlab.Provider(
+        "gitlab",
+        base_url=f"{settings.gitlab.url.rstrip('/')}/api/v4/",
+        token=stack.gitlab_token,
+        cacert_file=settings.gitlab.ca_file,
+        # Another GitLab knows none of the runners: they are removed from the old one, and registered with the new one.
+        opts=pulumi.ResourceOptions(replace_on_changes=["baseUrl"], delete_before_replace=True),
+    )
+    opts = pulumi.ResourceOptions(provider=provider)
+    return {
+        runner.name: RunnerRegistration(
+            runner.name,
+            RunnerRegistrationArgs(
+                scope=settings.gitlab.scope,
+                group=settings.gitlab.group,
+                project=settings.gitlab.project,
+                description=_description(stack, runner),
+                tags=runner.tags,
+                run_untagged=runner.run_untagged,
+                locked=runner.locked,
+                access_level=runner.access_level,
+                maximum_timeout=runner.maximum_timeout,
+                paused=runner.paused,
+                maintenance_note=f"Managed by Pulumi: {stack.project}/{stack.name}, runner {runner.name}",
+            ),
+            opts,
+        )
+        for runner in settings.runners
+        if runner.token is None
+    }
+
+
+def config_toml(
+    settings: Common, registrations: Mapping[str, RunnerRegistration], host_socket: str
+) -> pulumi.Output[str]:
+    """The runners' config.toml with their tokens; host_socket as in `render`."""
+    tokens = {
+        runner.name: pulumi.Output.secret(runner.token.get_secret_value())
+        if runner.token
+        else registrations[runner.name].token
+        for runner in settings.runners
+    }
+    return pulumi.Output.all(**tokens).apply(lambda known: render(settings, known, host_socket))
+
+
+def runner_outputs(stack: Stack[Any], registrations: Mapping[str, RunnerRegistration]) -> dict[str, Any]:
+    """The stack's output `runners`, by the runner's name."""
+    return {
+        runner.name: {
+            "id": registrations[runner.name].runner_id if runner.name in registrations else None,
+            "kind": runner.kind.value,
+            "tags": list(runner.tags),
+            "description": _description(stack, runner),
+        }
+        for runner in stack.settings.runners
+    }
+
+
+def _description(stack: Stack[Any], runner: Runner) -> str:
+    return runner.description or f"{stack.name} {runner.name}"
