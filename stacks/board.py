@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from stacks.mistakes import Mistake, SettingsError, shown
 from stacks.platforms import Platform, fits, helper_image
-from stacks.settings import Executor, Orchestrator, PiRunner, RaspberryPiSettings
+from stacks.settings import Executor, Kind, Orchestrator, PiRunner, RaspberryPiSettings
+from stacks.values import NAME
 
 MEMORY_CGROUP = (
     "the kernel of the board was started without its memory cgroup: append cgroup_enable=memory to the line in "
@@ -49,16 +51,21 @@ class Board:
 
     @property
     def nominal_memory_mib(self) -> int:
-        """What the board was sold with; the kernel takes a part that changes with its version."""
+        """What the board was sold with; the kernel takes a part that changes with its version.
+
+        That is a power of two, or half as much again (6 GB, 12 GB), so always less than 8/5 of what there is.
+        """
         size = 512
         while size < self.memory_mib:
-            size *= 2
+            size = size * 3 // 2 if size.bit_count() == 1 else size * 4 // 3
         return size
 
 
 def check_board(settings: RaspberryPiSettings, board: Board) -> None:
     """Raise SettingsError, with a line for each mistake, where the settings ask for what the board is not."""
-    mistakes = [f"settings.{m.where}: {shown(m.value)} {m}" for m in _mistakes(settings, board)]
+    mistakes = [
+        f"settings.{m.where}: {'' if m.value is None else f'{shown(m.value)} '}{m}" for m in _mistakes(settings, board)
+    ]
     if mistakes:
         raise SettingsError("\n".join(mistakes))
 
@@ -68,9 +75,27 @@ def _mistakes(settings: RaspberryPiSettings, board: Board) -> Iterator[Mistake]:
         yield _wrong_platform(settings.platform, board)
     if settings.orchestrator is Orchestrator.SWARM:
         yield from _swarm_mistakes(settings, board)
+    if settings.platform is Platform.ARM_V7:
+        yield from _helper_mistakes(settings)
+    for where, cpus in _limits(settings, "cpus"):
+        if cpus > board.cores:
+            remedy = f"is more than {board.hostname} has, and its engine would refuse it: use {board.cores} or less"
+            yield Mistake(where, cpus, remedy)
     if not board.limits_memory:
-        for where, value in _memory_limits(settings):
+        for where, value in _limits(settings, "memory_mib"):
             yield Mistake(where, value, f"cannot be had, as {MEMORY_CGROUP}; or remove it")
+
+
+def _helper_mistakes(settings: RaspberryPiSettings) -> Iterator[Mistake]:
+    """GitLab Runner goes by the kernel, which on a 32-bit system may be a 64-bit one."""
+    for index, runner in enumerate(settings.runners):
+        if runner.executor is Executor.DOCKER and runner.helper_image is None:
+            yield Mistake(
+                f"runners[{index}].helper_image",
+                None,
+                "has to be named on a 32-bit system, as GitLab Runner would take the one for the kernel: for example "
+                "registry.gitlab.com/gitlab-org/gitlab-runner/gitlab-runner-helper:arm-v18.5.0",
+            )
 
 
 def _wrong_platform(platform: Platform, board: Board) -> Mistake:
@@ -145,15 +170,11 @@ def _node_mistakes(settings: RaspberryPiSettings, board: Board) -> Iterator[Mist
         )
 
 
-def _memory_limits(settings: RaspberryPiSettings) -> Iterator[tuple[str, int]]:
-    """The limits of memory that the settings ask for, with their paths."""
-    if settings.runner_memory_mib is not None:
-        yield "runner_memory_mib", settings.runner_memory_mib
-    if settings.daemon.memory_mib is not None:
-        yield "daemon.memory_mib", settings.daemon.memory_mib
-    for index, runner in enumerate(settings.runners):
-        if runner.memory_mib is not None:
-            yield f"runners[{index}].memory_mib", runner.memory_mib
+def _limits(settings: RaspberryPiSettings, name: str) -> Iterator[tuple[str, float]]:
+    """The limits of a kind (`cpus` or `memory_mib`) that the settings ask for, with their paths."""
+    runners = {f"runners[{index}].{name}": getattr(runner, name) for index, runner in enumerate(settings.runners)}
+    places = {f"runner_{name}": getattr(settings, f"runner_{name}"), f"daemon.{name}": getattr(settings.daemon, name)}
+    yield from ((where, limit) for where, limit in (places | runners).items() if limit is not None)
 
 
 def fitted(settings: RaspberryPiSettings, board: Board) -> RaspberryPiSettings:
@@ -230,8 +251,17 @@ def images(settings: RaspberryPiSettings) -> Iterator[tuple[str, str, bool]]:
         yield f"{where}.image", runner.image, by_engine
         if runner.helper_image:
             yield f"{where}.helper_image", runner.helper_image, by_engine
-        if runner.kind == "job-dind":
+        if runner.kind is Kind.JOB_DIND:
             yield f"{where}.job_daemon_image", runner.job_daemon_image, by_engine
+
+
+def check_names(settings: RaspberryPiSettings, prefix: str) -> None:
+    """Raise SettingsError where Swarm does not take names with this prefix: they are host names, and limited."""
+    if settings.orchestrator is Orchestrator.SWARM and not re.fullmatch(NAME, prefix):
+        raise SettingsError(
+            f"settings.name: is needed, as {shown(prefix)}, with which the stack's objects would begin, is no name for "
+            "Swarm: choose one of up to 40 lower-case letters, digits and dashes"
+        )
 
 
 def check_images(settings: RaspberryPiSettings, offered: Mapping[str, frozenset[str] | None]) -> None:

@@ -25,8 +25,19 @@ REGISTRY_SECONDS = 20
 
 def ask_board(settings: RaspberryPiSettings) -> Board:
     """What the engine says of itself and its machine. Raises SettingsError, with the remedy, where it does not."""
-    engine = settings.engine
     _check_files(settings)
+    try:
+        return _board(settings)
+    except (AttributeError, LookupError, TypeError, ValueError):
+        raise SettingsError(
+            f"settings.docker_host: {shown(settings.docker_host)} does not answer as a Docker engine: check the "
+            "address, and that `docker` there is no other program, such as Podman's"
+        ) from None
+
+
+def _board(settings: RaspberryPiSettings) -> Board:
+    """What the engine says. Raises errors of many kinds where it says what no Docker engine does."""
+    engine = settings.engine
     server, info = _json(engine, "version")["Server"], _json(engine, "info")
     swarm = info.get("Swarm") or {}
     is_manager = bool(swarm.get("ControlAvailable"))
@@ -116,15 +127,8 @@ def _check_files(settings: RaspberryPiSettings) -> None:
             raise SettingsError(f"settings.ssh.{name}: {shown(path)} is no file here: correct the path")
 
 
-def _json(engine: DockerEngine, *arguments: str) -> dict[str, Any]:
-    text = _answer(engine, *arguments, "--format", "{{json .}}")
-    try:
-        return dict(json.loads(text))
-    except (ValueError, TypeError):
-        raise SettingsError(
-            f"settings.docker_host: {shown(engine.host)} answers something that no Docker engine says to "
-            f"`docker {' '.join(arguments)}`: check the address"
-        ) from None
+def _json(engine: DockerEngine, *arguments: str) -> Any:
+    return json.loads(_answer(engine, *arguments, "--format", "{{json .}}"))
 
 
 def _answer(engine: DockerEngine, *arguments: str) -> str:

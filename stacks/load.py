@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 import pulumi
 
 from stacks import sandbox
-from stacks.board import Board, check_board, check_images, fitted
+from stacks.board import Board, check_board, check_images, check_names, fitted
 from stacks.engine import ask_board, check_data_path, offered_platforms
 from stacks.mistakes import SettingsError
 from stacks.preflight import check_gitlab
@@ -36,7 +36,11 @@ class Stack(Generic[S]):
     @property
     def prefix(self) -> str:
         """Prefix of every name that the stack makes: unique on a host, unless the settings choose one."""
-        return self.settings.name or f"{self.project}-{self.name}"
+        return _prefix(self.settings, self.project, self.name)
+
+
+def _prefix(settings: Common, project: str, stack: str) -> str:
+    return settings.name or f"{project}-{stack}"
 
 
 def load() -> Stack[Any]:
@@ -85,6 +89,7 @@ def _fit(settings: Settings) -> tuple[Settings, Board | None]:
     """The settings completed from the machine that they name, and what that said of itself."""
     if not isinstance(settings, RaspberryPiSettings):
         return settings, None
+    check_names(settings, _prefix(settings, pulumi.get_project(), pulumi.get_stack()))
     board = ask_board(settings)
     check_board(settings, board)
     check_data_path(settings)

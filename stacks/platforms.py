@@ -103,11 +103,11 @@ class Release:
     """What the tags of a repository are published for.
 
     tags: matches them whole; its group `version` is their version.
-    since: platforms by the first version that has them. None for versions that the table does not know.
+    since: platforms by the first version that has them; nothing is known of versions before the first.
     """
 
     tags: str
-    since: Mapping[Version, frozenset[str] | None]
+    since: Mapping[Version, frozenset[str]]
 
     def platforms(self, tag: str) -> frozenset[str] | None:
         """The platforms of a tag; None where the table does not know."""
@@ -124,10 +124,8 @@ PARTIAL = r"(?P<version>\d+(?:\.\d+){0,2})"
 RUNNER_TAGS = rf"(?:(?:alpine[\d.]*|ubuntu)-)?v{FULL}"
 RUNNER_REPOSITORIES = ("docker.io/gitlab/gitlab-runner", "registry.gitlab.com/gitlab-org/gitlab-runner")
 HELPER_REPOSITORY = "registry.gitlab.com/gitlab-org/gitlab-runner/gitlab-runner-helper"
-HELPER_SINCE = (15, 1, 0)
-"""GitLab's registry has the helper from this version on.
-https://docs.gitlab.com/runner/configuration/advanced-configuration/#helper-image-registry
-"""
+HELPER_SINCE = (16, 0, 0)
+"""Older helper images name a wrong platform: https://gitlab.com/gitlab-org/gitlab-runner/-/issues/30909"""
 
 # The runner: no 32-bit ARM in any version; releases before 15.1 were not looked up.
 # https://gitlab.com/gitlab-org/gitlab-runner/-/blob/v18.5.0/dockerfiles/runner/docker-bake.hcl (platforms)
@@ -151,13 +149,12 @@ PUBLISHED: Mapping[str, tuple[Release, ...]] = {
         Release(rf"(?:{PARTIAL}-)?dind-rootless", {(20, 10, 7): BOTH}),
     ),
     **dict.fromkeys(RUNNER_REPOSITORIES, RUNNER),
-    # A tag for each platform. Before 16.0 the images named a wrong one, so nothing is said of them here:
-    # https://gitlab.com/gitlab-org/gitlab-runner/-/issues/30909
+    # A tag for each platform.
     # https://gitlab.com/gitlab-org/gitlab-runner/-/blob/v18.5.0/dockerfiles/runner-helper/docker-bake.hcl
     HELPER_REPOSITORY: tuple(
         Release(
             rf"(?:(?:alpine[\d.]*|alpine-latest|ubuntu)-)?{platform.helper}-v{FULL}",
-            {(16, 0, 0): frozenset({platform.value})},
+            {HELPER_SINCE: frozenset({platform.value})},
         )
         for platform in Platform
     ),
@@ -209,7 +206,10 @@ def manifest_platforms(text: str) -> frozenset[str]:
 
 
 def helper_image(runner_image: str, platform: Platform) -> str | None:
-    """The helper image that belongs to an official runner image; None where no full version says which."""
+    """The helper image that belongs to an official runner image.
+
+    None where no full version says which, or one that is too old to go by; GitLab Runner then chooses by itself.
+    """
     reference = Reference.parse(runner_image)
     tag = re.fullmatch(RUNNER_TAGS, reference.tag)
     if reference.repository not in RUNNER_REPOSITORIES or tag is None or _version(tag["version"]) < HELPER_SINCE:

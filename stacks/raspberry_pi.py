@@ -21,7 +21,10 @@ from stacks.warnings import warnings_about
 
 
 def build(stack: Stack[RaspberryPiSettings]) -> dict[str, Any]:
-    """Make the stack's resources; outputs: target, platform, orchestrator, network, daemon, runners, ci_snippet."""
+    """Make the stack's resources.
+
+    Outputs: target, platform, orchestrator, network, service (None without a swarm), daemon, runners, ci_snippet.
+    """
     settings, board = stack.settings, _board(stack)
     for warning in [*warnings_about(settings), *warnings_about_board(board)]:
         pulumi.log.warn(warning)
@@ -32,12 +35,13 @@ def build(stack: Stack[RaspberryPiSettings]) -> dict[str, Any]:
         image = _image("dind-image", settings.daemon.image, settings, on_engine)
         daemon = parts.daemon(stack, settings.engine, network.name, image.name, on_engine)
     registrations = register(stack)
-    _runner(stack, network, daemon, registrations, on_engine)
+    service = _runner(stack, network, daemon, registrations, on_engine)
     return {
         "target": settings.target,
         "platform": settings.platform.value,
         "orchestrator": settings.orchestrator.value,
         "network": network.name,
+        "service": service,
         "daemon": parts.daemon_output(stack, daemon),
         "runners": runner_outputs(stack, registrations),
         "ci_snippet": ci_snippet(settings.runners),
@@ -67,7 +71,8 @@ def _runner(
     daemon: DindDaemon | None,
     registrations: dict[str, RunnerRegistration],
     opts: pulumi.ResourceOptions,
-) -> None:
+) -> pulumi.Output[str] | None:
+    """Make the runner; the name of its service, where it is one."""
     settings = stack.settings
     image = _image("runner-image", settings.runner_image, settings, opts)
     args = RunnerContainerArgs(
@@ -86,19 +91,16 @@ def _runner(
     )
     if settings.orchestrator is Orchestrator.DOCKER:
         RunnerContainer("runner", args, opts)
-        return
+        return None
     in_swarm = replace(
         args,
         # Swarm keeps these two by ID and by digest: given otherwise, every preview would find a change.
         network_name=network.network.id,
         image=pulumi.Output.all(image.repo_digest, image.name).apply(lambda found: found[0] or found[1]),
     )
-    swarm.RunnerContainer(
+    made = swarm.RunnerContainer(
         "runner",
-        swarm.RunnerContainerArgs(
-            **vars(in_swarm),
-            node=node_constraint(settings, _board(stack)),
-            platform=settings.platform.value,
-        ),
+        swarm.RunnerContainerArgs(**vars(in_swarm), node=node_constraint(settings, _board(stack))),
         opts,
     )
+    return made.service.name

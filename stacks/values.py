@@ -13,6 +13,9 @@ from pydantic import AfterValidator, BeforeValidator, Field
 MOST = 2**31 - 1
 """Upper limit of whole numbers: GitLab's database and GitLab Runner on 32-bit ARM hold no more."""
 
+NAME = r"[a-z0-9][a-z0-9-]{0,39}"
+"""What a prefix of names on an engine may look like: every name made of it is a host name, too."""
+
 
 def _matching(pattern: str, remedy: str) -> AfterValidator:
     """A check that a whole string matches; `remedy` says what it otherwise is not, and what to write."""
@@ -135,7 +138,7 @@ Image = Annotated[
 Name = Annotated[
     str,
     _matching(
-        r"[a-z0-9][a-z0-9-]{0,39}",
+        NAME,
         "is no name: use up to 40 lower-case letters, digits and dashes, and no dash first",
     ),
 ]

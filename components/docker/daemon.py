@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import json
 from collections.abc import Sequence
@@ -82,7 +83,7 @@ class DindDaemon(pulumi.ComponentResource):
         self.endpoint = args.transport.endpoint(args.alias)
         self.data = docker.Volume(
             f"{name}-data",
-            name=f"{args.prefix}-dind-data",
+            name=_data_name(args),
             driver_opts={"type": "none", "o": "bind", "device": args.data_path} if args.data_path else None,
             labels=volume_labels(args.stack, "data"),
             # The layer cache is the point of a long-lived daemon: it goes only when asked to.
@@ -194,6 +195,12 @@ def _garbage_collection(budget_gib: int) -> dict[str, Any]:
         # The maximum, as daemons before 28 call it.
         "defaultKeepStorage": f"{budget_gib}GB",
     }
+
+
+def _data_name(args: DindDaemonArgs) -> str:
+    """A volume cannot move: another path is another volume, which the container has before the old one goes."""
+    name = f"{args.prefix}-dind-data"
+    return f"{name}-{hashlib.sha256(args.data_path.encode()).hexdigest()[:6]}" if args.data_path else name
 
 
 def _environment(args: DindDaemonArgs) -> list[str]:

@@ -14,3 +14,12 @@ def go_duration(seconds: int) -> str:
     hours, rest = divmod(seconds, 3600)
     minutes, rest = divmod(rest, 60)
     return f"{hours}h{minutes}m{rest}s" if hours else f"{minutes}m{rest}s" if minutes else f"{rest}s"
+
+
+def short_duration(seconds: int) -> str:
+    """Seconds as a Swarm service has them, for example `2m` or `1h0m5s`."""
+    text = go_duration(seconds)
+    for unit in ("m0s", "h0m"):
+        if text.endswith(unit):
+            text = text[:-2]
+    return text

@@ -11,11 +11,14 @@ import pulumi_docker as docker
 
 from components import docker as docker_components
 from components.docker.labels import LOG_OPTS, labels_for, volume_labels
-from components.docker.spelling import go_duration
+from components.docker.spelling import short_duration
 from components.paths import CA_FILE, CONFIG_DIR, DOCKER_SOCKET
 
 START_SECONDS = 180
 """How long a new task may take until it runs; the provider's own default for a service."""
+
+CONVERGE_MOST_SECONDS = 1140
+"""The provider gives up on a service after 20 min, whatever is set; so it says before that what it waited for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +27,9 @@ class RunnerContainerArgs(docker_components.RunnerContainerArgs):
 
     network_name: here the ID of the overlay network, by which Swarm keeps it.
     node: placement constraint that names the daemon's node.
-    platform: what the image is for, for example `linux/arm64`.
     """
 
     node: str
-    platform: str
 
 
 class RunnerContainer(pulumi.ComponentResource):
@@ -57,13 +58,11 @@ class RunnerContainer(pulumi.ComponentResource):
             secrets.append(self._secret("ca", CA_FILE, args.ca_pem))
         self.service = docker.Service(
             f"{name}-service",
-            name=f"{args.prefix}-runner",
+            name=_service_name(args),
             labels=[docker.ServiceLabelArgs(label=k, value=v) for k, v in labels_for(args.stack, "runner").items()],
             task_spec=docker.ServiceTaskSpecArgs(
                 container_spec=docker.ServiceTaskSpecContainerSpecArgs(
                     image=args.image,
-                    # It is drained before the daemon is replaced, because this one scalar forces its replacement.
-                    hostname=_hostname(args.daemon_id) if args.daemon_id is not None else None,
                     labels=[
                         docker.ServiceTaskSpecContainerSpecLabelArgs(label=k, value=v)
                         for k, v in labels_for(args.stack, "runner").items()
@@ -76,14 +75,12 @@ class RunnerContainer(pulumi.ComponentResource):
                     ],
                     secrets=secrets,
                     stop_signal="SIGQUIT",
-                    stop_grace_period=go_duration(args.drain_seconds),
+                    stop_grace_period=short_duration(args.drain_seconds),
                 ),
-                networks_advanceds=[docker.ServiceTaskSpecNetworksAdvancedArgs(name=args.network_name)],
-                placement=docker.ServiceTaskSpecPlacementArgs(
-                    constraints=[args.node], platforms=_platforms(args.platform)
-                ),
+                networks_advanceds=[docker.ServiceTaskSpecNetworksAdvancedArgs(id=args.network_name)],
+                placement=docker.ServiceTaskSpecPlacementArgs(constraints=[args.node]),
                 resources=_resources(args),
-                restart_policy=docker.ServiceTaskSpecRestartPolicyArgs(condition="any", delay="5s"),
+                restart_policy=docker.ServiceTaskSpecRestartPolicyArgs(condition="any", delay="5s", window="0s"),
                 log_driver=docker.ServiceTaskSpecLogDriverArgs(name="json-file", options=LOG_OPTS),
             ),
             mode=docker.ServiceModeArgs(replicated=docker.ServiceModeReplicatedArgs(replicas=1)),
@@ -93,19 +90,14 @@ class RunnerContainer(pulumi.ComponentResource):
             # It serves nothing that would need a virtual IP.
             endpoint_spec=docker.ServiceEndpointSpecArgs(mode="dnsrr"),
             converge_config=docker.ServiceConvergeConfigArgs(
-                delay="7s", timeout=f"{args.drain_seconds + START_SECONDS}s"
+                delay="7s", timeout=f"{min(args.drain_seconds + START_SECONDS, CONVERGE_MOST_SECONDS)}s"
             ),
             opts=pulumi.ResourceOptions(
                 parent=self,
-                # The name is taken as long as the old one is there.
+                # Two at once would be more than a small machine has memory for.
                 delete_before_replace=True,
-                replace_on_changes=["taskSpec.containerSpec.hostname"],
-                # The engine must not give up before the jobs have ended.
-                custom_timeouts=pulumi.CustomTimeouts(
-                    create=f"{args.drain_seconds + START_SECONDS + 120}s",
-                    update=f"{args.drain_seconds + START_SECONDS + 120}s",
-                    delete=f"{args.drain_seconds + 120}s",
-                ),
+                # Docker fills in those of the image; as the node is given, they decide nothing.
+                ignore_changes=["taskSpec.placement.platforms"],
             ),
         )
         self.register_outputs({"service": self.service.name})
@@ -119,14 +111,15 @@ class RunnerContainer(pulumi.ComponentResource):
             f"{self._name}-{role}",
             # A digest of a text with random tokens gives nothing away.
             name=pulumi.Output.unsecret(
-                text.apply(lambda value: f"{self._args.prefix}-runner-{role}-{_digest(value)}")
+                text.apply(lambda value: f"{self._args.prefix}-{role}-{_digest(value)}")
             ),
             data=text.apply(lambda value: base64.b64encode(value.encode()).decode()),
             labels=[
                 docker.SecretLabelArgs(label=key, value=value)
                 for key, value in labels_for(self._args.stack, role).items()
             ],
-            opts=pulumi.ResourceOptions(parent=self),
+            # The service has to let go of the old one first.
+            opts=pulumi.ResourceOptions(parent=self, delete_before_replace=False),
         )
         return docker.ServiceTaskSpecContainerSpecSecretArgs(
             secret_id=made.id, secret_name=made.name, file_name=path, file_uid="0", file_gid="0", file_mode=0o400
@@ -137,8 +130,12 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _hostname(daemon_id: pulumi.Input[str]) -> pulumi.Output[str]:
-    return pulumi.Output.from_input(daemon_id).apply(lambda value: f"dind-{value[:12]}")
+def _service_name(args: RunnerContainerArgs) -> pulumi.Output[str]:
+    """With a part of the daemon's ID, because only a scalar that forces a replacement goes before the daemon does."""
+    name = f"{args.prefix}-runner"
+    if args.daemon_id is None:
+        return pulumi.Output.from_input(name)
+    return pulumi.Output.from_input(args.daemon_id).apply(lambda value: f"{name}-{value[:6]}")
 
 
 def _volume(
@@ -157,14 +154,6 @@ def _host_socket(args: RunnerContainerArgs) -> list[docker.ServiceTaskSpecContai
     if args.host_socket is None:
         return []
     return [docker.ServiceTaskSpecContainerSpecMountArgs(type="bind", source=args.host_socket, target=DOCKER_SOCKET)]
-
-
-def _platforms(platform: str) -> list[docker.ServiceTaskSpecPlacementPlatformArgs] | None:
-    """None for 32-bit ARM: nodes call it armv7l, images arm, and Swarm takes them for different."""
-    os, architecture, *variant = platform.split("/")
-    if variant:
-        return None
-    return [docker.ServiceTaskSpecPlacementPlatformArgs(os=os, architecture=architecture)]
 
 
 def _resources(args: RunnerContainerArgs) -> docker.ServiceTaskSpecResourcesArgs | None:

@@ -47,6 +47,7 @@ class Recorded:
     retain_on_delete: bool
     delete_before_replace: bool
     replace_on_changes: tuple[str, ...]
+    ignore_changes: tuple[str, ...]
     create_timeout: str
     delete_timeout: str
     error_hooks: tuple[str, ...]
@@ -100,6 +101,17 @@ def run(
 
     mocks.test(observe)()  # type: ignore[no-untyped-call]
     return recording
+
+
+def in_the_clear(value: Any) -> list[str]:
+    """Every text in a recorded value that is not inside a secret."""
+    if isinstance(value, Secret):
+        return []
+    if isinstance(value, Mapping):
+        return [text for pair in value.items() for text in in_the_clear(list(pair))]
+    if isinstance(value, list):
+        return [text for below in value for text in in_the_clear(below)]
+    return [str(value)]
 
 
 class _Collector(logging.Handler):
@@ -162,6 +174,7 @@ def _recorded(request: Any) -> Recorded:
         retain_on_delete=request.retainOnDelete,
         delete_before_replace=request.deleteBeforeReplace,
         replace_on_changes=tuple(request.replaceOnChanges),
+        ignore_changes=tuple(request.ignoreChanges),
         create_timeout=request.customTimeouts.create,
         delete_timeout=request.customTimeouts.delete,
         error_hooks=tuple(request.hooks.on_error),

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from stacks.board import Board
+from stacks.settings import RaspberryPiSettings, parse
+
 TOKEN = "glrt-s3cret"
+API_TOKEN = "glpat-s3cret"
 WITH_CLIENT = "mine/runner:1"
 """An image of a runner with a Docker client, as executor shell needs it."""
+
+LOOKUPS = {
+    "gitlab:index/getProject:getProject": lambda args: {"id": "7", **args},
+    "gitlab:index/getGroup:getGroup": lambda args: {"groupId": 8, **args},
+}
+"""What GitLab's provider answers."""
 
 
 def runner(**settings: Any) -> dict[str, Any]:
@@ -30,3 +40,21 @@ def changed(path: str, value: Any, **settings: Any) -> dict[str, Any]:
     place[last] = value
     whole: dict[str, Any] = result
     return whole
+
+
+def pi(**settings: Any) -> dict[str, Any]:
+    """The least that target raspberry-pi needs, reached by SSH, with `settings` laid over it."""
+    return plain(target="raspberry-pi", docker_host="ssh://pi@raspberry") | settings
+
+
+def pi_settings(**settings: Any) -> RaspberryPiSettings:
+    """`pi`, checked."""
+    parsed = parse(pi(**settings))
+    assert isinstance(parsed, RaspberryPiSettings)
+    return parsed
+
+
+def board(**facts: Any) -> Board:
+    """A Raspberry Pi with 4 GB and a 64-bit system, with `facts` laid over it."""
+    usual: dict[str, Any] = {"hostname": "raspberry", "architecture": "arm64", "cores": 4, "memory_mib": 3794}
+    return Board(**usual | facts)

@@ -159,6 +159,12 @@ def test_the_daemons_other_name_is_used_everywhere() -> None:
         ("pull_policy", ["always", "if-not-present"], "pull_policy", ["always", "if-not-present"]),
         ("shm_size_mib", 64, "shm_size", 67108864),
         ("network_mode", "host", "network_mode", "host"),
+        ("cpus", 1.5, "cpus", "1.5"),
+        ("cpus", 1.5, "service_cpus", "1.5"),
+        ("cpus", 2, "cpus", "2"),
+        ("cpus", 1023.9, "cpus", "1023.9"),
+        ("memory_mib", 512, "memory", "512m"),
+        ("memory_mib", 512, "service_memory", "512m"),
         ("volumes", ["/a:/b:ro"], "volumes", ["/cache", "/certs/client:/certs/client:ro", "/a:/b:ro"]),
     ],
 )
@@ -170,10 +176,32 @@ def test_a_setting_of_job_containers_arrives_in_the_docker_table(
 
 @pytest.mark.parametrize(
     "key",
-    ["helper_image", "shm_size", "network_mode", "services", "services_privileged", "allowed_privileged_services"],
+    [
+        "helper_image",
+        "shm_size",
+        "network_mode",
+        "services",
+        "services_privileged",
+        "allowed_privileged_services",
+        "cpus",
+        "service_cpus",
+        "memory",
+        "service_memory",
+    ],
 )
 def test_what_is_not_set_is_left_to_the_runner(key: str) -> None:
     assert key not in entry()["docker"]
+
+
+@pytest.mark.parametrize("kind", ["plain", "dind", "host-docker", "job-dind"])
+def test_jobs_of_every_kind_and_their_services_have_their_limits(kind: str) -> None:
+    table = entry(kind=kind, cpus=0.5, memory_mib=64)["docker"]
+    assert {key: table[key] for key in table if key.endswith(("cpus", "memory"))} == {
+        "cpus": "0.5",
+        "service_cpus": "0.5",
+        "memory": "64m",
+        "service_memory": "64m",
+    }
 
 
 def test_the_job_daemon_is_the_only_privileged_container_of_its_job() -> None:

@@ -15,26 +15,29 @@ import yaml
 from components.docker import RunnerContainer, RunnerContainerArgs, log_tail
 from components.docker import daemon as daemon_module
 from components.docker.log_tail import log_tail_on_failure
+from components.engine import DockerEngine
 from stacks.docker_host import build
 from stacks.load import Stack
-from stacks.settings import parse
-from tests.unit.recording import Recorded, Recording, Secret, run
-from tests.unit.samples import TOKEN, WITH_CLIENT, plain, runner
+from stacks.settings import DockerHostSettings, parse
+from tests.unit.recording import Recorded, Recording, Secret, in_the_clear, run
+from tests.unit.samples import API_TOKEN, LOOKUPS, TOKEN, WITH_CLIENT, plain, runner
 
 CONTAINER = "docker:index/container:Container"
 NETWORK = "docker:index/network:Network"
 VOLUME = "docker:index/volume:Volume"
 USER_RUNNER = "gitlab:index/userRunner:UserRunner"
-API_TOKEN = "glpat-s3cret"
-LOOKUPS = {
-    "gitlab:index/getProject:getProject": lambda args: {"id": "7", **args},
-    "gitlab:index/getGroup:getGroup": lambda args: {"groupId": 8, **args},
-}
+
+
+def docker_host(**settings: Any) -> DockerHostSettings:
+    """Checked settings of the smallest stack, with `settings` laid over it."""
+    parsed = parse(plain(**settings))
+    assert isinstance(parsed, DockerHostSettings)
+    return parsed
 
 
 def record(name: str = "dev", api_token: str | None = API_TOKEN, **settings: Any) -> Recording:
     """What a stack with these settings does."""
-    parsed = parse(plain(**settings))
+    parsed = docker_host(**settings)
 
     def program() -> dict[str, Any]:
         secret = pulumi.Output.secret(api_token) if api_token else None
@@ -208,6 +211,8 @@ def test_the_daemon_cleans_up_after_itself_and_keeps_off_the_hosts_networks(dev:
                 "defaultKeepStorage": "20GB",
             }
         },
+        "log-driver": "json-file",
+        "log-opts": {"max-size": "10m", "max-file": "3"},
     }
 
 
@@ -249,6 +254,24 @@ def test_a_daemon_without_a_limit_of_memory_is_asked_for_none_of_swap(dev: Recor
 @pytest.mark.parametrize(("cpus", "written"), [(0.5, "0.5"), (1, "1.0"), (2.5, "2.5"), (10, "10."), (100, "100.")])
 def test_cpus_are_written_as_the_provider_reads_them_back(cpus: float, written: str) -> None:
     assert inputs(record(daemon={"cpus": cpus}), "dind-container")["cpus"] == written
+
+
+def test_the_cache_lies_where_the_engine_keeps_its_volumes_unless_the_settings_name_a_directory(dev: Recording) -> None:
+    assert "driverOpts" not in inputs(dev, "dind-data")
+    elsewhere = record(daemon={"data_path": "/mnt/ssd/dind"})
+    assert inputs(elsewhere, "dind-data")["driverOpts"] == {"type": "none", "o": "bind", "device": "/mnt/ssd/dind"}
+    others = [each.name for each in elsewhere.of_type(VOLUME) if "driverOpts" in each.inputs]
+    assert others == ["dind-data"]
+
+
+def test_another_directory_is_another_volume_because_a_volume_cannot_move(dev: Recording) -> None:
+    paths = [{}, {"data_path": "/mnt/ssd/dind"}, {"data_path": "/mnt/usb/dind"}]
+    recordings = [record(daemon=path) for path in paths]
+    names = [inputs(recording, "dind-data")["name"] for recording in recordings]
+    assert names[0] == inputs(dev, "dind-data")["name"] == "gitlab-dind-runners-dev-dind-data"
+    assert len(set(names)) == 3
+    for recording, name in zip(recordings, names, strict=True):
+        assert inputs(recording, "dind-container")["volumes"][0]["volumeName"] == name
 
 
 @pytest.mark.parametrize(("keep", "retained"), [(False, []), (True, ["dind-data"])])
@@ -404,6 +427,10 @@ def test_a_runner_is_replaced_before_its_daemon_because_it_carries_the_daemons_i
     container = dev.one("runner-container")
     assert container.inputs["domainname"] == "dind-" + "dind-container-0123456789abcdef"[:12]
     assert {"dind-container", "runner-config"} <= set(container.depends_on)
+
+
+def test_a_runner_on_a_docker_host_has_no_limits(dev: Recording) -> None:
+    assert not {"cpus", "memory", "memorySwap"} & set(inputs(dev, "runner-container"))
 
 
 def test_containers_come_back_after_a_reboot_and_their_logs_are_bounded(dev: Recording) -> None:
@@ -573,23 +600,12 @@ def test_the_outputs_are_exactly_as_documented(dev: Recording) -> None:
 def test_no_secret_leaves_in_the_clear() -> None:
     secret = {"cache": {"s3": {"SecretKey": "cache-s3cret"}}, "environment": {"KEY": "environment-s3cret"}}
     recording = record(runners=[runner(token=TOKEN, **secret), runner(name="two")], extra={"x": "extra-s3cret"})
-    clear = _clear([[resource.inputs for resource in recording.resources], recording.outputs, recording.warnings])
+    clear = in_the_clear([[resource.inputs for resource in recording.resources], recording.outputs, recording.warnings])
     leaked = [text for text in clear if "s3cret" in text or "glrt-" in text]
     assert leaked == []
     content = inputs(recording, "runner-config")["uploads"][0]["content"].value
     for expected in (TOKEN, "glrt-two-runner", "cache-s3cret", "environment-s3cret", "extra-s3cret"):
         assert expected in content
-
-
-def _clear(value: Any) -> list[str]:
-    """Every text that is not inside a secret."""
-    if isinstance(value, Secret):
-        return []
-    if isinstance(value, dict):
-        return [text for pair in value.items() for text in _clear(list(pair))]
-    if isinstance(value, list):
-        return [text for below in value for text in _clear(below)]
-    return [str(value)]
 
 
 def names_on_the_engine(recording: Recording) -> list[tuple[str, str]]:
@@ -602,7 +618,7 @@ def test_two_stacks_on_one_host_share_no_name() -> None:
 
 
 def test_a_chosen_name_is_the_prefix_of_every_name(dev: Recording) -> None:
-    parsed = parse(plain(name="builders"))
+    parsed = docker_host(name="builders")
     stack = Stack(name="dev", project="any", settings=parsed, gitlab_token=pulumi.Output.secret(API_TOKEN))
     chosen = names_on_the_engine(run(lambda: build(stack), calls=LOOKUPS))
     assert all(name == "builders" or name.startswith("builders-") for _, name in chosen)
@@ -629,7 +645,7 @@ def asked(client: Path) -> list[str]:
     return calls.read_text().splitlines() if calls.exists() else []
 
 
-def after_failure(*errors: str, operation: str = "create", engine: str | None = None) -> list[str]:
+def after_failure(*errors: str, operation: str = "create", engine: DockerEngine | None = None) -> list[str]:
     """What is logged when an operation on the daemon's container has failed with these errors."""
 
     def program() -> dict[str, Any]:
@@ -675,21 +691,23 @@ def test_both_streams_of_a_log_are_shown_and_bytes_that_are_no_text_do_no_harm(c
 
 def test_the_log_is_read_from_the_engine_that_the_stack_is_on(client: Path) -> None:
     does(client, "echo one\n")
-    assert after_failure(engine="ssh://pi@raspberry") == ["last lines of the log of container dev-dind:\n  one"]
-    assert asked(client) == ["--host ssh://pi@raspberry logs --tail 300 dev-dind"]
+    assert after_failure(engine=DockerEngine(host="tcp://board:2376")) == [
+        "last lines of the log of container dev-dind:\n  one"
+    ]
+    assert asked(client) == ["--host tcp://board:2376 logs --tail 300 dev-dind"]
 
 
 @pytest.mark.parametrize("engine", ["unix:///var/run/docker.sock", "ssh://pi@raspberry"])
 def test_the_daemons_log_is_asked_of_the_engine_of_the_settings(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    hooked: list[tuple[str, str | None]] = []
+    hooked: list[tuple[str, DockerEngine | None]] = []
 
-    def hook(component: pulumi.Resource, name: str, container: str, at: str | None) -> pulumi.ErrorHook:
+    def hook(component: pulumi.Resource, name: str, container: str, at: DockerEngine | None) -> pulumi.ErrorHook:
         hooked.append((container, at))
         return log_tail_on_failure(component, name, container, at)
 
     monkeypatch.setattr(daemon_module, "log_tail_on_failure", hook)
     record(docker_host=engine)
-    assert hooked == [("gitlab-dind-runners-dev-dind", engine)]
+    assert hooked == [("gitlab-dind-runners-dev-dind", DockerEngine(host=engine))]
 
 
 @pytest.mark.parametrize(

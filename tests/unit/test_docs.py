@@ -13,12 +13,15 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from stacks import sandbox
+from stacks.board import Board, fitted
 from stacks.mistakes import Model
-from stacks.settings import DockerHostSettings, Settings, parse
+from stacks.platforms import Platform, helper_image
+from stacks.settings import RUNNER_IMAGE, TARGETS, Orchestrator, RaspberryPiSettings, Settings, parse
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(path.relative_to(ROOT) for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SETTINGS = Path("docs/settings.md")
 SETTINGS_KEY = "gitlab-dind-runners:settings"
 SMALLEST = {
     "target": "docker-host",
@@ -41,10 +44,16 @@ def settings_of(model: type[Model], prefix: str = "") -> Iterator[tuple[str, Fie
 
 
 def documented_settings() -> dict[str, str]:
-    """The default column of each row of the tables in docs/settings.md, by the setting's path."""
-    rows = re.findall(r"^\| `([^`]+)` \|[^|]*\| ([^|]*) \|", text_of(Path("docs/settings.md")), re.MULTILINE)
+    """The default column of each row of the tables of settings in docs/settings.md, by the setting's path."""
+    rows = re.findall(r"^\| `([^`]+)` \|[^|]*\| ([^|]*) \|[^|]*\|$", text_of(SETTINGS), re.MULTILINE)
     assert len(rows) == len({path for path, _ in rows}), "a setting has two rows"
     return dict(rows)
+
+
+def documented_default(path: str, target: str) -> str:
+    """What the default column says for a target: `docker-host's; raspberry-pi: its own`, or the one of both."""
+    common, _, own = documented_settings()[path].partition("; raspberry-pi: ")
+    return own if own and target == "raspberry-pi" else common
 
 
 def as_documented(field: FieldInfo) -> str:
@@ -87,17 +96,80 @@ def anchors(document: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_every_setting_is_documented_and_nothing_else_is() -> None:
-    settings = {path for path, _ in settings_of(DockerHostSettings)}
+def test_every_setting_of_every_target_is_documented_and_nothing_else_is() -> None:
+    settings = {path for model in TARGETS.values() for path, _ in settings_of(model)}
     documented = set(documented_settings())
     assert sorted(settings - documented) == [], "missing in docs/settings.md"
     assert sorted(documented - settings) == [], "documented, but no setting"
 
 
-@pytest.mark.parametrize(("path", "field"), list(settings_of(DockerHostSettings)), ids=lambda value: str(value)[:40])
-def test_documented_defaults_are_those_of_the_models(path: str, field: FieldInfo) -> None:
-    # After a colon stands what happens where there is no default.
-    assert re.sub(r"^none: .*", "none", documented_settings()[path]) == as_documented(field)
+def test_settings_that_only_a_board_has_stand_apart() -> None:
+    _, apart = text_of(SETTINGS).split("\n## Only for raspberry-pi\n")
+    boards, hosts = (dict(settings_of(TARGETS[target])) for target in ("raspberry-pi", "docker-host"))
+    only = set(re.findall(r"^\| `([^`]+)` \|.*\|.*\|.*\|$", apart, re.MULTILINE))
+    assert only == set(boards) - set(hosts)
+
+
+def test_every_target_is_documented() -> None:
+    (types,) = re.findall(r"^\| `target` \| ([^|]*) \|", text_of(SETTINGS), re.MULTILINE)
+    assert types == ", ".join(f"`{target}`" for target in TARGETS)
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "field"),
+    [(target, path, field) for target, model in TARGETS.items() for path, field in settings_of(model)],
+    ids=lambda value: str(value)[:40],
+)
+def test_documented_defaults_are_those_of_the_models(target: str, path: str, field: FieldInfo) -> None:
+    documented, expected = documented_default(path, target), as_documented(field)
+    if expected == "none" and "; raspberry-pi: " in documented_settings()[path] and target == "raspberry-pi":
+        # In words, and taken from elsewhere: the next test.
+        assert not documented.startswith("`")
+    else:
+        # After a colon stands what happens where there is no default.
+        assert re.sub(r"^none: .*", "none", documented) == expected
+
+
+def filled_in(cores: int, memory_mib: int) -> dict[str, object]:
+    """What a board with these facts fills into the smallest settings, by path."""
+    open_settings = parse({**SMALLEST, "target": "raspberry-pi"})
+    assert isinstance(open_settings, RaspberryPiSettings)
+    board = Board(hostname="pi", architecture="arm64", cores=cores, memory_mib=memory_mib)
+    before, after = (dict(leaves(each.model_dump())) for each in (open_settings, fitted(open_settings, board)))
+    return {path: value for path, value in after.items() if value != before[path]}
+
+
+def leaves(value: object, path: str = "") -> Iterator[tuple[str, object]]:
+    """Every single value in dumped settings, with the path that docs/settings.md gives it."""
+    if isinstance(value, dict) and value:
+        for key, below in value.items():
+            yield from leaves(below, f"{path}.{key}".lstrip("."))
+    elif isinstance(value, tuple) and value and isinstance(value[0], dict):
+        yield from leaves(value[0], f"{path}[]")
+    else:
+        yield path, value
+
+
+def test_what_is_documented_to_come_from_the_board_does_and_nothing_else() -> None:
+    small, big = filled_in(2, 920), filled_in(8, 7811)
+    from_board = {path for path, value in big.items() if small[path] != value}
+    documented = {
+        path for path in documented_settings() if documented_default(path, "raspberry-pi") == "from the board"
+    }
+    assert documented == from_board
+    _, explained = text_of(SETTINGS).split("\n### What the board decides\n")
+    assert set(re.findall(r"`([^`]+)`", "".join(re.findall(r"^\| (`.*?) \|", explained, re.MULTILINE)))) == from_board
+
+
+def test_what_a_board_gets_whatever_it_is_is_documented() -> None:
+    small, big = filled_in(2, 920), filled_in(8, 7811)
+    assert {path: value for path, value in big.items() if small[path] == value} == {
+        "runner_memory_mib": 256,
+        "runners[].helper_image": helper_image(RUNNER_IMAGE, Platform.ARM64),
+    }
+    assert documented_default("runner_memory_mib", "raspberry-pi").startswith("none: 256,")
+    helper = documented_default("runners[].helper_image", "raspberry-pi")
+    assert helper == "the one that belongs to `runner_image`"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)
@@ -108,7 +180,14 @@ def test_settings_in_examples_are_accepted(document: Path) -> None:
 
 def test_readme_and_settings_page_have_examples_that_are_checked() -> None:
     assert len(list(examples(Path("README.md")))) >= 1
-    assert len(list(examples(Path("docs/settings.md")))) >= 6
+    assert len(list(examples(SETTINGS))) >= 8
+
+
+def test_every_target_and_orchestrator_has_an_example_that_is_checked() -> None:
+    found = [parse_example(raw) for document in DOCUMENTS for raw in examples(document)]
+    assert {settings.target for settings in found} == set(TARGETS)
+    boards = [settings for settings in found if isinstance(settings, RaspberryPiSettings)]
+    assert {settings.orchestrator for settings in boards} == set(Orchestrator)
 
 
 def test_stack_files_of_the_project_are_accepted() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,11 +12,12 @@ import pytest
 from pulumi.runtime import config as runtime_config
 
 from stacks import load as loading
+from stacks.board import Board, fitted
 from stacks.load import Stack, load
 from stacks.mistakes import SettingsError
-from stacks.settings import parse
+from stacks.settings import RaspberryPiSettings, parse
 from tests.unit.recording import Secret, run
-from tests.unit.samples import TOKEN, changed, plain, runner
+from tests.unit.samples import TOKEN, board, changed, pi, pi_settings, plain, runner
 
 PROJECT = "gitlab-dind-runners"
 SANDBOX_GITLAB = {"url": "sandbox", "scope": "project", "project": "demo/app"}
@@ -47,11 +49,45 @@ def _asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Asked]:
     return asked
 
 
-def loaded(settings: object, **config: str) -> tuple[Stack, Any]:
+@dataclass
+class World:
+    """A board, its directories and what registries offer; `seen` is what was asked, in order."""
+
+    board: Board = field(default_factory=board)
+    offered: dict[str, frozenset[str] | None] = field(default_factory=dict)
+    data_path_is_there: bool = True
+    seen: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(name="world", autouse=True)
+def _world(monkeypatch: pytest.MonkeyPatch) -> World:
+    """What a raspberry-pi's engine answers; no stack of another target asks it."""
+    world = World()
+
+    def ask_board(settings: RaspberryPiSettings) -> Board:
+        world.seen.append(f"board at {settings.docker_host}")
+        return world.board
+
+    def check_data_path(settings: RaspberryPiSettings) -> None:
+        world.seen.append(f"directory {settings.daemon.data_path}")
+        if not world.data_path_is_there:
+            raise SettingsError("settings.daemon.data_path: is not there")
+
+    def offered_platforms(settings: RaspberryPiSettings) -> dict[str, frozenset[str] | None]:
+        world.seen.append(f"images, helper {settings.runners[0].helper_image}")
+        return world.offered
+
+    monkeypatch.setattr(loading, "ask_board", ask_board)
+    monkeypatch.setattr(loading, "check_data_path", check_data_path)
+    monkeypatch.setattr(loading, "offered_platforms", offered_platforms)
+    return world
+
+
+def loaded(settings: object, **config: str) -> tuple[Stack[Any], Any]:
     """The stack of this configuration, and its GitLab token as the engine would see it."""
     text = settings if isinstance(settings, str) else json.dumps(settings)
     values = {f"{PROJECT}:settings": text} if settings is not None else {}
-    stacks: list[Stack] = []
+    stacks: list[Stack[Any]] = []
 
     def program() -> dict[str, Any]:
         runtime_config.set_all_config(values | {key.replace("_", ":"): value for key, value in config.items()})
@@ -163,6 +199,108 @@ def test_the_engine_is_the_one_of_the_settings_else_of_the_environment_else_this
     if environment is not None:
         monkeypatch.setenv("DOCKER_HOST", environment)
     assert loaded(plain(**settings), gitlab_token="glpat-x")[0].settings.docker_host == engine
+
+
+@pytest.mark.parametrize(
+    ("environment", "settings", "engine"),
+    [
+        (None, {}, "unix:///var/run/docker.sock"),
+        ("ssh://pi@environment", {}, "ssh://pi@environment"),
+        ("tcp://environment:2375", {"docker_host": "ssh://pi@settings"}, "ssh://pi@settings"),
+    ],
+)
+def test_a_board_is_the_one_of_the_settings_else_of_the_environment_else_this_machine(
+    environment: str | None, settings: dict[str, str], engine: str, monkeypatch: pytest.MonkeyPatch, world: World
+) -> None:
+    if environment is not None:
+        monkeypatch.setenv("DOCKER_HOST", environment)
+    raw = {key: value for key, value in pi().items() if key != "docker_host"} | settings
+    assert loaded(raw, gitlab_token="glpat-x")[0].settings.docker_host == engine
+    assert world.seen[0] == f"board at {engine}"
+
+
+def test_an_engine_of_the_environment_that_is_no_way_to_a_board_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://environment:2375")
+    raw = {key: value for key, value in pi().items() if key != "docker_host"}
+    assert refusal(raw, gitlab_token="glpat-x") == (
+        f"{WRONG}settings.docker_host: 'tcp://environment:2375' is no way to a board: write ssh://user@host, or "
+        "unix:///var/run/docker.sock on the board itself"
+    )
+
+
+def test_a_board_completes_the_settings_and_is_kept(world: World) -> None:
+    world.board = board(cores=8, memory_mib=7811)
+    stack, _ = loaded(pi(), gitlab_token="glpat-x")
+    assert stack.board == world.board
+    assert stack.settings == fitted(pi_settings(), world.board)
+    assert (stack.settings.concurrent, stack.settings.daemon.cpus, stack.settings.daemon.memory_mib) == (4, 7.0, 5120)
+
+
+def test_no_board_is_asked_for_a_docker_host(world: World) -> None:
+    stack, _ = loaded(plain(), gitlab_token="glpat-x")
+    assert (stack.board, world.seen) == (None, [])
+
+
+def test_gitlab_is_asked_first_then_the_board_then_its_directory_then_for_images(
+    monkeypatch: pytest.MonkeyPatch, world: World
+) -> None:
+    monkeypatch.setattr(loading, "check_gitlab", lambda *_, **__: world.seen.append("gitlab"))
+    loaded(pi(daemon={"data_path": "/mnt/ssd"}), gitlab_token="glpat-x")
+    assert world.seen == [
+        "gitlab",
+        "board at ssh://pi@raspberry",
+        "directory /mnt/ssd",
+        # Of the completed settings, which name the helper.
+        "images, helper registry.gitlab.com/gitlab-org/gitlab-runner/gitlab-runner-helper:arm64-v18.5.0",
+    ]
+
+
+def test_nothing_is_asked_where_the_settings_are_wrong(asked: list[Asked], world: World) -> None:
+    refusal(pi(platform="arm64"), gitlab_token="glpat-x")
+    assert (asked, world.seen) == ([], [])
+
+
+def test_no_board_is_asked_where_gitlab_refuses(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise SettingsError("no GitLab")
+
+    monkeypatch.setattr(loading, "check_gitlab", refuse)
+    assert refusal(pi(), gitlab_token="glpat-x") == f"{WRONG}no GitLab"
+    assert world.seen == []
+
+
+def test_a_board_that_does_not_fit_is_refused_before_it_is_asked_for_more(world: World) -> None:
+    world.board = board(architecture="amd64")
+    assert refusal(pi(), gitlab_token="glpat-x") == (
+        f"{WRONG}settings.platform: 'linux/arm64' does not run on raspberry, whose engine was built for amd64: set "
+        "platform: linux/amd64, or point docker_host to another machine"
+    )
+    assert world.seen == ["board at ssh://pi@raspberry"]
+
+
+def test_a_directory_that_is_not_there_is_refused_before_any_registry_is_asked(world: World) -> None:
+    world.data_path_is_there = False
+    assert refusal(pi(), gitlab_token="glpat-x") == f"{WRONG}settings.daemon.data_path: is not there"
+    assert len(world.seen) == 2
+
+
+def test_images_that_are_not_there_for_the_board_are_refused(world: World) -> None:
+    helper = "registry.gitlab.com/gitlab-org/gitlab-runner/gitlab-runner-helper:arm64-v18.5.0"
+    world.offered = {"docker:28.5.2-dind": frozenset({"linux/amd64"}), helper: frozenset({"linux/amd64"})}
+    remedy = "is not published for linux/arm64 (but for linux/amd64): choose another image or tag, or another platform"
+    assert refusal(pi(), gitlab_token="glpat-x").splitlines() == [
+        WRONG.strip(),
+        f"settings.daemon.image: 'docker:28.5.2-dind' {remedy}",
+        f"settings.runners[0].helper_image: '{helper}' {remedy}",
+    ]
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_a_board_may_serve_the_sandbox(world: World) -> None:
+    stack, token = loaded(pi(gitlab=SANDBOX_GITLAB))
+    assert token == Secret("glpat-sandbox")
+    assert stack.settings.gitlab.url == "http://172.17.0.1:8929"
+    assert stack.board == world.board
 
 
 def test_what_gitlab_says_is_part_of_the_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +28,38 @@ from toolchain.shared import ToolchainError
 STACK = "dev"
 CONTAINER = "docker:index/container:Container"
 NETWORK = "docker:index/network:Network"
+SERVICE = "docker:index/service:Service"
+SECRET = "docker:index/secret:Secret"
 FULL_ID = "0123456789abcdef" * 4
 SHORT_ID = "0123456789ab"
+SWARM_ID = "1m3rlcr7h83aqpx60mlo76a2e"
+BEGAN = "2026-01-02T03:04:05Z"
+JUST_AFTER, JUST_BEFORE = "2026-01-02T03:04:15.000000001Z", "2026-01-02T03:03:55.999999999Z"
+TASK = {"containerSpec": {"stopGracePeriod": "1h1m1s"}}
 PROVIDER = "urn:pulumi:dev::p::pulumi:providers:docker::engine"
 FAKE = """#!{python}
-import json, pathlib, sys, time
+import datetime, json, pathlib, shlex, sys, time
 here = pathlib.Path(__file__).parent
 words = [pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]
 with (here / "calls").open("a") as calls:
     calls.write(json.dumps(words) + "\\n")
+said = [*words, *shlex.split(words[-1])] if words[0] == "ssh" else words
 for answer in json.loads((here / "answers").read_text()):
-    if all(word in words for word in answer["words"]):
+    if all(word in said for word in answer["words"]):
+        if "times" in answer:
+            used = here / f"used-{{'-'.join(answer['words'])}}"
+            with used.open("a") as uses:
+                uses.write("x")
+            if used.stat().st_size > answer["times"]:
+                continue
+        if words[0] == "pulumi" and "import" in words:
+            (here / "imported").write_text(sys.stdin.read())
         sys.stdin.close()
         time.sleep(answer.get("seconds", 0))
         print(answer.get("stdout", ""), end="")
+        if "clock" in answer:
+            now = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=answer["clock"])
+            print(json.dumps(now.isoformat()))
         print(answer.get("stderr", ""), end="", file=sys.stderr)
         sys.exit(answer.get("code", 0))
 """
@@ -73,18 +91,29 @@ class Machine:
     def changes(self) -> list[str]:
         """Those that do more than look."""
         joined = [" ".join(call) for call in self.calls]
-        return [line for line in joined if not re.search(" (ls|inspect) ", line) and "stack export" not in line]
+        return [line for line in joined if not re.search(" (ls|inspect|info) ", line) and "stack export" not in line]
+
+    @property
+    def imported(self) -> list[str]:
+        """The IDs of the resources in the state that was imported last, without the provider's."""
+        state = json.loads((self.root / "bin" / "imported").read_text())
+        return [resource["id"] for resource in state["deployment"]["resources"][1:]]
 
     def lock(self, pid: object, host: str | None = None) -> Path:
         self.locks.mkdir(parents=True, exist_ok=True)
-        content = {"pid": pid, "hostname": host or socket.gethostname(), "timestamp": "2026-01-02T03:04:05Z"}
+        content = {"pid": pid, "hostname": host or socket.gethostname(), "timestamp": BEGAN}
         path = self.locks / f"{time.monotonic_ns()}.json"
         path.write_text(json.dumps(content))
         return path
 
     def answer(self, *answers: Mapping[str, Any]) -> None:
         """What commands that have all these words say; the first that fits."""
-        (self.root / "bin" / "answers").write_text(json.dumps(answers))
+        always = [
+            {"words": ["docker", "info", "{{json .SystemTime}}"], "clock": 0},
+            {"words": ["docker", "info"], "stdout": "active\n"},
+            {"words": ["pulumi", "import"]},
+        ]
+        (self.root / "bin" / "answers").write_text(json.dumps([*answers, *always]))
 
     def state(
         self,
@@ -103,7 +132,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     (tmp_path / "bin").mkdir()
     (tmp_path / "state").mkdir()
     (tmp_path / "Pulumi.yaml").write_text("name: p\n")
-    for name in ("pulumi", "docker"):
+    for name in ("pulumi", "docker", "ssh"):
         script = tmp_path / "bin" / name
         script.write_text(FAKE.format(python=sys.executable))
         script.chmod(0o755)
@@ -116,18 +145,29 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     return made
 
 
-def pending(type_: str, name: str, operation: str = "creating", **inputs: Any) -> dict[str, Any]:
+def pending(type_: str, name: str, operation: str = "creating", identity: str = "", **inputs: Any) -> dict[str, Any]:
     urn = f"urn:pulumi:dev::p::{type_}::{name}-resource"
     resource = {"urn": urn, "type": type_, "provider": f"{PROVIDER}::1", "inputs": {"name": name, **inputs}}
-    return {"type": operation, "resource": resource}
+    return {"type": operation, "resource": {**resource, **({"id": identity} if identity else {})}}
 
 
-def listed(kind: str, label: str = STACK, identity: str = FULL_ID) -> dict[str, Any]:
-    return {"words": ["docker", kind, "ls", "--no-trunc"], "stdout": f"{identity}\t{label}\n"}
-
-
-def made(moment: str = "2026-01-02T03:04:05.000000001Z", kind: str = "container") -> dict[str, Any]:
-    return {"words": ["docker", kind, "inspect"], "stdout": f'"{moment}"\n'}
+def there(
+    kind: str, name: str, label: str = STACK, identity: str = FULL_ID, moment: str = JUST_AFTER
+) -> list[dict[str, Any]]:
+    """The answers of an engine that has this."""
+    labels = {"dindrunner.stack": label} if label else None
+    told: dict[str, Any]
+    match kind:
+        case "container":
+            told = {"Id": identity, "Name": f"/{name}", "Created": moment, "Config": {"Labels": labels}}
+        case "network":
+            told = {"Id": identity, "Name": name, "Created": moment, "Labels": labels}
+        case _:
+            told = {"ID": identity, "CreatedAt": moment, "Spec": {"Name": name, "Labels": labels}}
+    return [
+        {"words": ["docker", kind, "ls", "--quiet"], "stdout": f"{identity[:12]}\n"},
+        {"words": ["docker", kind, "inspect", "{{json .}}", identity[:12]], "stdout": f"{json.dumps(told)}\n"},
+    ]
 
 
 def ended() -> int:
@@ -207,7 +247,7 @@ def test_while_an_update_runs_nothing_is_touched(
     update = start("pulumi-alive")
     machine.lock(ended())
     machine.lock(update.pid)
-    machine.answer(machine.state(pending(CONTAINER, "x")), listed("container"))
+    machine.answer(machine.state(pending(CONTAINER, "x")), *there("container", "x"))
     machine.recover()
     update.kill()
     update.wait()
@@ -218,7 +258,7 @@ def test_while_an_update_runs_nothing_is_touched(
 def test_an_update_that_begins_while_the_state_is_read_is_left_alone(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    machine.answer(machine.state(pending(CONTAINER, "x")), listed("container"))
+    machine.answer(machine.state(pending(CONTAINER, "x")), *there("container", "x"))
     found = iter([[], [recover.Lock(os.getpid(), "elsewhere", datetime.now().astimezone())]])
     monkeypatch.setattr(recover, "_locks", lambda _: next(found))
     machine.recover()
@@ -238,10 +278,8 @@ def test_containers_and_then_networks_with_our_label_are_removed_and_the_pending
     machine.lock(ended())
     machine.answer(
         machine.state(pending(NETWORK, "x"), pending(CONTAINER, "x-dind"), engine={"host": "tcp://far:2375"}),
-        listed("container"),
-        listed("network", identity="f" * 64),
-        made(),
-        made(kind="network"),
+        *there("container", "x-dind"),
+        *there("network", "x", identity="f" * 64),
     )
     machine.recover()
     docker = "docker --host tcp://far:2375"
@@ -257,12 +295,20 @@ def test_containers_and_then_networks_with_our_label_are_removed_and_the_pending
     assert lines[3:] == ["dropped the interrupted creation of x-resource, x-dind-resource from the state of stack dev"]
 
 
-def test_objects_are_looked_up_by_their_whole_name(machine: Machine) -> None:
-    machine.answer(machine.state(pending(CONTAINER, "a.b-dind")))
+@pytest.mark.parametrize(
+    ("type_", "kind"), [(CONTAINER, "container"), (NETWORK, "network"), (SERVICE, "service"), (SECRET, "secret")]
+)
+def test_objects_whose_names_are_longer_are_found_too_and_left_in_peace(
+    machine: Machine, type_: str, kind: str
+) -> None:
+    machine.lock(ended())
+    machine.answer(machine.state(pending(type_, "x-run")), *there(kind, "x-runner"))
     machine.recover()
     looked = next(call for call in machine.calls if "ls" in call)
-    assert looked[looked.index("--filter") + 1] == r"name=^a\.b\-dind$"
-    assert "--all" in looked
+    assert looked[looked.index("--filter") + 1] == "name=x-run"
+    assert ("--all" in looked) is (kind == "container")
+    assert [change for change in machine.changes if change.startswith("docker")] == []
+    assert not any(line.startswith("left ") for line in machine.said)
 
 
 @pytest.mark.parametrize(("variable", "host"), [("tcp://near:2375", "tcp://near:2375"), (None, DEFAULT_HOST)])
@@ -272,7 +318,7 @@ def test_a_provider_without_a_host_takes_that_of_the_environment_or_the_default(
     if variable:
         monkeypatch.setenv("DOCKER_HOST", variable)
     machine.lock(ended())
-    machine.answer(machine.state(pending(NETWORK, "x")), listed("network"), made(kind="network"))
+    machine.answer(machine.state(pending(NETWORK, "x")), *there("network", "x"))
     machine.recover()
     assert f"docker --host {host} network rm {FULL_ID}" in machine.changes
 
@@ -281,10 +327,12 @@ def test_a_container_with_a_grace_period_is_stopped_before_it_is_removed(
     machine: Machine,
 ) -> None:
     machine.lock(ended())
-    machine.answer(machine.state(pending(CONTAINER, "x-runner", destroyGraceSeconds=120)), listed("container"), made())
+    machine.answer(
+        machine.state(pending(CONTAINER, "x-runner", destroyGraceSeconds=120)), *there("container", "x-runner")
+    )
     machine.recover()
     assert [change.partition(" container ")[2] for change in machine.changes[:2]] == [
-        f"stop --time 120 {FULL_ID}",
+        f"stop -t 120 {FULL_ID}",
         f"rm --force --volumes {FULL_ID}",
     ]
     assert machine.said[0] == (
@@ -294,7 +342,7 @@ def test_a_container_with_a_grace_period_is_stopped_before_it_is_removed(
 
 @pytest.mark.parametrize("label", ["", "other"])
 def test_an_object_of_that_name_without_our_label_is_left(machine: Machine, label: str) -> None:
-    machine.answer(machine.state(pending(CONTAINER, "x")), listed("container", label))
+    machine.answer(machine.state(pending(CONTAINER, "x")), *there("container", "x", label))
     machine.recover()
     assert machine.changes == [f"pulumi stack import --stack {STACK}"]
     assert machine.said[0] == (
@@ -305,14 +353,14 @@ def test_an_object_of_that_name_without_our_label_is_left(machine: Machine, labe
 
 def test_an_object_that_the_state_knows_is_never_touched(machine: Machine) -> None:
     known = {"urn": "urn:pulumi:dev::p::docker::old", "type": CONTAINER, "id": FULL_ID}
-    machine.answer(machine.state(pending(CONTAINER, "x"), known=[known]), listed("container"))
+    machine.answer(machine.state(pending(CONTAINER, "x"), known=[known]), *there("container", "x"))
     machine.recover()
     assert machine.changes == [f"pulumi stack import --stack {STACK}"]
 
 
 def test_pending_operations_other_than_creations_are_left_to_pulumi(machine: Machine) -> None:
     operations = [pending(CONTAINER, "x", "updating"), pending(CONTAINER, "y", "deleting")]
-    machine.answer(machine.state(*operations), listed("container"))
+    machine.answer(machine.state(*operations), *there("container", "x"))
     machine.recover()
     assert machine.changes == []
 
@@ -327,12 +375,12 @@ def test_a_pending_runner_is_named_because_gitlab_may_have_made_it(
     )
 
 
-@pytest.mark.parametrize("moment", ["2026-01-02T03:04:04.999999999Z", "2026-01-02T03:30:00+01:00"])
+@pytest.mark.parametrize("moment", [JUST_BEFORE, "2026-01-02T03:30:00+01:00"])
 @pytest.mark.parametrize("locked", [True, False])
 def test_an_object_of_another_clones_stack_of_that_name_is_left(machine: Machine, moment: str, locked: bool) -> None:
     if locked:
         machine.lock(ended())
-    machine.answer(machine.state(pending(CONTAINER, "x")), listed("container"), made(moment))
+    machine.answer(machine.state(pending(CONTAINER, "x")), *there("container", "x", moment=moment))
     machine.recover()
     assert [change for change in machine.changes if change.startswith("docker")] == []
     assert machine.said[0] == (
@@ -342,7 +390,7 @@ def test_an_object_of_another_clones_stack_of_that_name_is_left(machine: Machine
 
 
 def test_without_a_lock_nothing_tells_when_the_update_began_and_nothing_is_removed(machine: Machine) -> None:
-    machine.answer(machine.state(pending(CONTAINER, "x")), listed("container"), made())
+    machine.answer(machine.state(pending(CONTAINER, "x")), *there("container", "x"))
     machine.recover()
     assert machine.changes == [f"pulumi stack import --stack {STACK}"]
 
@@ -350,7 +398,7 @@ def test_without_a_lock_nothing_tells_when_the_update_began_and_nothing_is_remov
 def test_a_network_that_something_uses_is_left_and_the_lock_with_it(machine: Machine) -> None:
     machine.lock(ended())
     used = {"words": ["docker", "network", "rm"], "stderr": "network x has active endpoints\n", "code": 1}
-    machine.answer(machine.state(pending(NETWORK, "x")), listed("network"), made(kind="network"), used)
+    machine.answer(machine.state(pending(NETWORK, "x")), *there("network", "x"), used)
     with pytest.raises(ToolchainError) as caught:
         machine.recover()
     assert str(caught.value) == (
@@ -418,6 +466,174 @@ def test_the_name_of_the_project_is_found_however_it_is_written(machine: Machine
     assert machine.changes == [f"pulumi cancel --yes --stack {STACK}"]
 
 
+def test_a_board_is_asked_by_ssh_with_the_providers_options(machine: Machine) -> None:
+    machine.lock(ended())
+    options = ["-o", "BatchMode=yes", "-o", "IdentityFile=/keys/pi"]
+    engine = {"host": "ssh://pi@board:2222", "sshOpts": json.dumps(options)}
+    machine.answer(machine.state(pending(CONTAINER, "x-dind"), engine=engine), *there("container", "x-dind"))
+    machine.recover()
+    to_the_board = ["ssh", *options, "-l", "pi", "-p", "2222", "--", "board"]
+    asked = [call for call in machine.calls if call[0] != "pulumi"]
+    assert [call[:-1] for call in asked] == [to_the_board] * len(asked)
+    assert asked[-1][-1] == f"docker container rm --force --volumes {FULL_ID}"
+
+
+@pytest.mark.parametrize("options", [["-v"], '["-v"]', [], "", None])
+def test_the_providers_options_are_read_as_a_list_and_as_its_text(machine: Machine, options: object) -> None:
+    engine = {"host": "ssh://board"} | ({} if options is None else {"sshOpts": options})
+    machine.answer(machine.state(pending(NETWORK, "x"), engine=engine))
+    machine.recover()
+    looked = next(call for call in machine.calls if call[0] == "ssh")
+    assert looked[1:-1] == [*(["-v"] if options else []), "--", "board"]
+
+
+def test_an_object_that_is_left_on_a_board_is_named_with_a_command_that_removes_it_there(machine: Machine) -> None:
+    machine.answer(machine.state(pending(NETWORK, "x"), engine={"host": "ssh://pi@board"}), *there("network", "x"))
+    machine.recover()
+    assert machine.said[0] == (
+        f"left network x ({SHORT_ID}) alone, because nothing shows that the interrupted update made it: if no other "
+        f"stack uses it, remove it with `ssh -l pi -- board 'docker network rm {SHORT_ID}'`"
+    )
+
+
+@pytest.mark.parametrize("seconds", [-3600, 3600])
+def test_the_engines_own_clock_says_what_the_interrupted_update_made(machine: Machine, seconds: int) -> None:
+    machine.lock(ended())
+    clock = {"words": ["docker", "info", "{{json .SystemTime}}"], "clock": seconds}
+    moments = [datetime.fromisoformat(moment) + timedelta(seconds=seconds) for moment in (JUST_BEFORE, JUST_AFTER)]
+    before = there("container", "x", moment=moments[0].isoformat())
+    after = there("network", "x", moment=moments[1].isoformat())
+    machine.answer(machine.state(pending(CONTAINER, "x"), pending(NETWORK, "x")), clock, *before, *after)
+    machine.recover()
+    docker = [change for change in machine.changes if change.startswith("docker")]
+    assert docker == [f"docker --host {DEFAULT_HOST} network rm {FULL_ID}"]
+
+
+def test_a_service_goes_first_and_its_tasks_have_ended_before_its_secret_and_its_network_go(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recover, "POLL_SECONDS", 0)
+    machine.lock(ended())
+    operations = [pending(NETWORK, "x"), pending(SECRET, "x-config"), pending(SERVICE, "x-runner", taskSpec=TASK)]
+    machine.answer(
+        machine.state(*operations),
+        *there("service", "x-runner", identity=SWARM_ID),
+        *there("secret", "x-config", identity="ppwfvztciuwm6n93q09txztsf"),
+        *there("network", "x", identity="jl6lfsv91mcdeoedz0g4jt0nt"),
+        {"words": ["docker", "container", "ls"], "stdout": "98d9dc4e1f26\n", "times": 2},
+    )
+    machine.recover()
+    docker = f"docker --host {DEFAULT_HOST}"
+    assert machine.changes[:3] == [
+        f"{docker} service rm {SWARM_ID}",
+        f"{docker} secret rm ppwfvztciuwm6n93q09txztsf",
+        f"{docker} network rm jl6lfsv91mcdeoedz0g4jt0nt",
+    ]
+    tasks = f"{docker} container ls --all --quiet --filter label=com.docker.swarm.service.id={SWARM_ID}"
+    calls = [" ".join(call) for call in machine.calls]
+    looks = [place for place, call in enumerate(calls) if call == tasks]
+    assert len(looks) == 3
+    assert calls.index(machine.changes[0]) < looks[0]
+    assert looks[-1] < calls.index(machine.changes[1])
+    assert machine.said[:2] == [
+        f"removing service x-runner ({SWARM_ID[:12]}), which an interrupted update made; it has up to 3661 s to stop",
+        "waiting up to 62 min 01 s for the jobs of service x-runner, which is being stopped",
+    ]
+
+
+@pytest.mark.parametrize(("label", "identity"), [("other", SWARM_ID), ("", SWARM_ID)])
+def test_a_secret_of_another_stack_is_left(machine: Machine, label: str, identity: str) -> None:
+    machine.lock(ended())
+    machine.answer(machine.state(pending(SECRET, "x-config")), *there("secret", "x-config", label, identity))
+    machine.recover()
+    assert [change for change in machine.changes if change.startswith("docker")] == []
+    assert machine.said[0] == (
+        f"left secret x-config ({SWARM_ID[:12]}) alone, because it has no label dindrunner.stack=dev: "
+        "rename or remove it, or set another settings.name"
+    )
+
+
+def test_an_engine_that_has_left_its_swarm_is_not_asked_for_what_only_a_swarm_has(machine: Machine) -> None:
+    left = {"words": ["docker", "info", "{{.Swarm.LocalNodeState}}"], "stdout": "inactive\n"}
+    machine.answer(machine.state(pending(SERVICE, "x-runner"), pending(SECRET, "x-config")), left)
+    machine.recover()
+    assert not any("ls" in call for call in machine.calls)
+    assert machine.changes == [f"pulumi stack import --stack {STACK}"]
+
+
+def known_swarm_resources() -> list[dict[str, Any]]:
+    return [
+        {"urn": "urn:pulumi:dev::p::service", "type": SERVICE, "id": SWARM_ID},
+        {"urn": "urn:pulumi:dev::p::secret", "type": SECRET, "id": "new"},
+        {"urn": "urn:pulumi:dev::p::secret", "type": SECRET, "id": "old", "delete": True},
+    ]
+
+
+def test_a_service_and_a_secret_that_the_interrupted_update_has_removed_are_dropped_from_the_state(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recover, "POLL_SECONDS", 0)
+    operations = [
+        pending(SERVICE, "x-runner", "deleting", SWARM_ID, taskSpec=TASK),
+        pending(SECRET, "x-config", "deleting", "old"),
+    ]
+    machine.answer(
+        machine.state(*operations, known=known_swarm_resources()),
+        {"words": ["docker", "container", "ls"], "stdout": "98d9dc4e1f26\n", "times": 2},
+    )
+    machine.recover()
+    assert machine.changes == [f"pulumi stack import --stack {STACK}"]
+    assert machine.imported == ["new"]
+    assert machine.said == [
+        "waiting up to 62 min 01 s for the jobs of service x-runner, which is being stopped",
+        "dropped service x-runner from the state of stack dev, because it is gone",
+        "dropped secret x-config from the state of stack dev, because it is gone",
+    ]
+
+
+def test_a_service_whose_deletion_had_not_begun_is_left_to_pulumi(machine: Machine) -> None:
+    machine.lock(ended())
+    machine.answer(
+        machine.state(pending(SERVICE, "x-runner", "deleting", SWARM_ID), known=known_swarm_resources()),
+        *there("service", "x-runner", identity=SWARM_ID),
+    )
+    machine.recover()
+    looked = next(call for call in machine.calls if "ls" in call)
+    assert looked[looked.index("--filter") + 1] == f"id={SWARM_ID}"
+    assert machine.changes == [f"pulumi cancel --yes --stack {STACK}"]
+
+
+def test_what_a_swarm_had_that_the_engine_has_left_is_dropped_from_the_state(machine: Machine) -> None:
+    left = {"words": ["docker", "info", "{{.Swarm.LocalNodeState}}"], "stdout": "inactive\n"}
+    operation = pending(SECRET, "x-config", "deleting", "old")
+    machine.answer(machine.state(operation, known=known_swarm_resources()), left)
+    machine.recover()
+    assert machine.imported == [SWARM_ID, "new"]
+
+
+def test_tasks_that_do_not_end_are_an_error_and_the_lock_stays(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recover, "TASK_SECONDS", 0)
+    machine.lock(ended())
+    task = {"words": ["docker", "container", "ls"], "stdout": "98d9dc4e1f26\n"}
+    machine.answer(machine.state(pending(SERVICE, "x-runner", "deleting", SWARM_ID)), task)
+    with pytest.raises(ToolchainError) as caught:
+        machine.recover()
+    assert str(caught.value) == (
+        "waited 0.0 s for the containers of service x-runner, which is gone: see `docker --host "
+        f"{DEFAULT_HOST} container ls --all --quiet --filter label=com.docker.swarm.service.id={SWARM_ID}`, "
+        "and try again"
+    )
+    assert machine.changes == []
+
+
+def test_the_module_needs_no_packages_so_that_it_runs_before_they_are_installed() -> None:
+    isolated = [sys.executable, "-S", "-c", "import toolchain.recover, sys; sys.exit('pulumi' in sys.modules)"]
+    root = Path(__file__).resolve().parents[2]
+    subprocess.run(isolated, cwd=root, check=True, timeout=60)
+
+
 def test_the_command_prints_an_error_and_fails(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     machine.answer({"words": ["pulumi"], "stderr": "error: no stack named 'dev' found\n", "code": 255})
     before = signal.getsignal(signal.SIGTERM)
@@ -427,3 +643,22 @@ def test_the_command_prints_an_error_and_fails(machine: Machine, capsys: pytest.
         "error: pulumi stack export --stack dev (see docs/pitfalls.md): failed with exit code 255.\n"
         "    error: no stack named 'dev' found\n"
     )
+
+
+def test_volumes_that_outlive_a_stack_are_named_with_the_command_that_removes_them(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    volume = {"urn": "urn:pulumi:dev::p::v", "type": "docker:index/volume:Volume", "provider": f"{PROVIDER}::1"}
+    known: list[dict[str, Any]] = [
+        {**volume, "id": "x-dind-data", "retainOnDelete": True},
+        {**volume, "id": "x-dind-certs-ca"},
+    ]
+    before = signal.getsignal(signal.SIGTERM)
+    for host in ({}, {"host": "ssh://pi@board", "sshOpts": '["-v"]'}):
+        machine.answer(machine.state(known=known, engine=host))
+        assert command_line.main(["kept", STACK]) == 0
+    signal.signal(signal.SIGTERM, before)
+    assert capsys.readouterr().out.splitlines() == [
+        f"kept: x-dind-data (docker --host {DEFAULT_HOST} volume rm x-dind-data)",
+        "kept: x-dind-data (ssh -v -l pi -- board 'docker volume rm x-dind-data')",
+    ]

@@ -12,10 +12,16 @@ import pytest
 from pydantic import ValidationError
 
 import components.config_toml
+import components.docker.spelling
+import components.engine
 import components.paths
 import components.transport
+import stacks.board
 import stacks.ci_snippet
+import stacks.no_answer
+import stacks.platforms
 import stacks.settings
+import stacks.warnings
 from components.transport import Transport
 from stacks.mistakes import Model, SettingsError
 from stacks.settings import (
@@ -29,7 +35,12 @@ from stacks.settings import (
     GitLab,
     Kind,
     Network,
+    PiDaemon,
+    PiRunner,
+    RaspberryPiSettings,
     Runner,
+    Ssh,
+    Swarm,
     parse,
 )
 from tests.unit.samples import TOKEN, WITH_CLIENT, changed, plain, runner
@@ -174,6 +185,16 @@ WRONG: list[tuple[str, Any, str]] = [
     ("daemon.cpus", 0.25, "settings.daemon.cpus: 0.25 is too fine: use tenths, for example 0.2"),
     ("daemon.memory_mib", 255, "settings.daemon.memory_mib: 255 is not accepted: should be greater than or equal to "
      "256"),
+    *(
+        ("daemon.data_path", value, f"settings.daemon.data_path: {value!r} is no absolute path of a directory: write "
+         "it as /mnt/disk/docker, without spaces, : and ,")
+        for value in ["", "/", "docker", "./docker", "~/docker", "/mnt/my disk", "/mnt/a:b", "/mnt/a,b", "/mnt/disk\n"]
+    ),
+    ("daemon.data_path", 5, "settings.daemon.data_path: 5 is not accepted: should be a valid string"),
+    ("runners.0.cpus", 0.05, "settings.runners[0].cpus: 0.05 is not accepted: should be greater than or equal to 0.1"),
+    ("runners.0.cpus", 1.25, "settings.runners[0].cpus: 1.25 is too fine: use tenths, for example 1.2"),
+    ("runners.0.memory_mib", 15, "settings.runners[0].memory_mib: 15 is not accepted: should be greater than or equal "
+     "to 16"),
     ("daemon.dns", "9.9.9.9", "settings.daemon.dns: '9.9.9.9' must be a list"),
     ("daemon.dns", ["dns.example"], "settings.daemon.dns[0]: 'dns.example' is no IP address: write for example "
      "9.9.9.9"),
@@ -301,9 +322,12 @@ def test_a_wrong_setting_is_refused_with_path_value_and_remedy(path: str, value:
         (None, "settings: none is no table: write target, gitlab and runners below it"),
         ([], "settings: [] is no table: write target, gitlab and runners below it"),
         ("x", "settings: 'x' is no table: write target, gitlab and runners below it"),
-        ({}, "settings.target: none is not known: use one of docker-host"),
-        ({"target": "swarm"}, "settings.target: 'swarm' is not known: use one of docker-host"),
-        ({"target": ["docker-host"]}, "settings.target: ['docker-host'] is not known: use one of docker-host"),
+        ({}, "settings.target: none is not known: use one of docker-host, raspberry-pi"),
+        ({"target": "swarm"}, "settings.target: 'swarm' is not known: use one of docker-host, raspberry-pi"),
+        (
+            {"target": ["docker-host"]},
+            "settings.target: ['docker-host'] is not known: use one of docker-host, raspberry-pi",
+        ),
         (
             {"target": "docker-host"},
             "settings.gitlab: is missing: set it\nsettings.runners: is missing: set it",
@@ -322,6 +346,7 @@ WHOLE_NUMBERS = [
     "daemon.memory_mib",
     "daemon.cache_budget_gib",
     "daemon.ready_timeout_seconds",
+    "runners.0.memory_mib",
     "runners.0.maximum_timeout",
     "runners.0.limit",
     "runners.0.request_concurrency",
@@ -381,6 +406,8 @@ def test_kinds_that_need_job_containers_are_refused_with_the_shell(kind: str) ->
     [
         ("privileged", True, "true"),
         ("volumes", ["/a:/b"], "['/a:/b']"),
+        ("cpus", 1.5, "1.5"),
+        ("memory_mib", 512, "512"),
         ("shm_size_mib", 64, "64"),
         ("network_mode", "host", "'host'"),
     ],
@@ -623,6 +650,9 @@ def test_only_runners_whose_jobs_use_the_daemon_need_one(kind: str, executor: st
         ("daemon.dns", ["9.9.9.9", "2620:fe::fe"]),
         ("daemon.cpus", 2),
         ("daemon.cpus", 0.3),
+        ("daemon.data_path", "/mnt/größe/dind"),
+        ("runners.0.cpus", 2),
+        ("runners.0.memory_mib", 16),
         ("daemon.image", "docker" + DIGEST),
         ("daemon.image", "localhost:5000/a/docker:28" + DIGEST),
         ("runners.0.helper_image", "registry.example.com/helper:x86_64-${CI_RUNNER_REVISION}"),
@@ -654,12 +684,39 @@ def test_settings_cannot_be_changed_afterwards() -> None:
         parse(plain()).concurrent = 1
 
 
-@pytest.mark.parametrize("model", [GitLab, Network, Daemon, Runner, Common, DockerHostSettings])
+MODELS = [
+    GitLab,
+    Network,
+    Daemon,
+    Runner,
+    Common,
+    DockerHostSettings,
+    Ssh,
+    Swarm,
+    PiDaemon,
+    PiRunner,
+    RaspberryPiSettings,
+]
+
+
+@pytest.mark.parametrize("model", MODELS)
 def test_every_setting_is_explained_where_it_is_declared(model: type[Model]) -> None:
-    explained = set(re.split(r"\W+", model.__doc__ or ""))
+    explained = set(re.split(r"\W+", " ".join(each.__doc__ or "" for each in model.mro() if each is not Model)))
     assert [name for name in model.__annotations__ if name not in explained | {"target"}] == []
 
 
 def test_the_pure_layers_know_no_pulumi() -> None:
-    for module in (stacks.settings, stacks.ci_snippet, components.config_toml, components.paths, components.transport):
+    for module in (
+        stacks.board,
+        stacks.ci_snippet,
+        stacks.no_answer,
+        stacks.platforms,
+        stacks.settings,
+        stacks.warnings,
+        components.config_toml,
+        components.docker.spelling,
+        components.engine,
+        components.paths,
+        components.transport,
+    ):
         assert "import pulumi" not in Path(str(module.__file__)).read_text()
