@@ -9,11 +9,12 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from tests.engine.board import Board
     from tests.engine.world import Sandbox, Stack
 
 _DIRECTORIES = ("engine", "cluster", "faults")
@@ -50,18 +51,35 @@ def sandbox(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactor
         yield running
 
 
+@pytest.fixture(scope="session")
+def board(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
+    """A board of the tests' own, whose engine may ask the sandbox's registry."""
+    from tests.engine.board import running_board
+
+    with running_board(tmp_path_factory.mktemp("board"), registry=sandbox.described["registry"]) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def swarm_board(board: Board) -> Iterator[Board]:
+    """The board while it is a swarm of one manager."""
+    with board.swarm():
+        yield board
+
+
 @pytest.fixture(scope="module")
 def new_stack(
     environment: dict[str, str], sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[], Stack]]:
-    """Makes stacks, and destroys what the tests left of them."""
-    from tests.engine.world import make_stack, remove_leftovers, unique
+) -> Iterator[Callable[..., Stack]]:
+    """Makes stacks, on this machine or on a board, and destroys what the tests left of them."""
+    from tests.engine.world import make_stack, unique
 
     made: list[Stack] = []
 
-    def make() -> Stack:
+    def make(board: Board | None = None, **settings: Any) -> Stack:
         name = unique()
-        made.append(make_stack(tmp_path_factory.mktemp("stack") / name, name, environment, sandbox))
+        where = {"host": board.local_url, "settings": board.stack_settings() | settings} if board else {}
+        made.append(make_stack(tmp_path_factory.mktemp("stack") / name, name, environment, sandbox, **where))
         return made[-1]
 
     yield make
@@ -69,4 +87,4 @@ def new_stack(
         if stack.has_resources:
             stack.pulumi("cancel", "--yes", check=False)
             stack.pulumi("destroy", "--yes", "--skip-preview", check=False)
-        remove_leftovers(stack)
+        stack.remove_leftovers()

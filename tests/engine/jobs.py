@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from gitlab.v4.objects import Project as GitLabProject
 
-from tests.engine.world import Sandbox, Stack, docker, trace, wait_for
+from tests.engine.world import Sandbox, Stack, trace, wait_for
 
 DOCKERFILE = """\
 ARG BASE
@@ -58,4 +58,4 @@ def wait_for_script(project: GitLabProject, job_id: int) -> None:
 
 def end_long_job(stack: Stack, job_id: int) -> None:
     """Let the job's script go on, by ending the container in the daemon that it waits for."""
-    docker("exec", f"{stack.prefix}-dind", "docker", "kill", f"long-{job_id}")
+    stack.docker("exec", f"{stack.prefix}-dind", "docker", "kill", f"long-{job_id}")

@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,9 +56,10 @@ def run(
     return done
 
 
-def docker(*arguments: str, check: bool = True, seconds: float = STEP_SECONDS) -> str:
-    """What a docker command printed, stripped."""
-    return run("docker", *arguments, check=check, seconds=seconds).stdout.strip()
+def docker(*arguments: str, host: str | None = None, check: bool = True, seconds: float = STEP_SECONDS) -> str:
+    """What a docker command against the engine at `host`, None for this machine's, printed, stripped."""
+    options = ("--host", host) if host else ()
+    return run("docker", *options, *arguments, check=check, seconds=seconds).stdout.strip()
 
 
 def inspect(container: str) -> Any:
@@ -164,11 +165,16 @@ def scratch_repository(files: Mapping[str, str]) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack of this very program, in a directory and a state of its own."""
+    """A stack of this very program, in a directory and a state of its own.
+
+    host: address of its engine for the tests' own questions, None for this machine's. settings: of its target.
+    """
 
     directory: Path
     name: str
     environment: Mapping[str, str]
+    host: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=lambda: {"target": "docker-host"})
 
     @property
     def prefix(self) -> str:
@@ -188,7 +194,7 @@ class Stack:
     def configure(self, **settings: Any) -> None:
         """Write the stack's settings; the default is one dind runner for the demo project."""
         given = {
-            "target": "docker-host",
+            **self.settings,
             "gitlab": {"url": "sandbox", "scope": "group", "group": "demo"},
             "runners": [self.runner()],
             "check_interval": 1,
@@ -236,23 +242,54 @@ class Stack:
 
     def config_toml(self) -> str:
         """The runner's configuration as it stands in the volume."""
-        return docker("exec", f"{self.prefix}-runner", "cat", "/etc/gitlab-runner/config.toml")
+        return self.docker("exec", self.runner_container(), "cat", "/etc/gitlab-runner/config.toml")
 
     def token(self) -> str:
         """The token in the runner's configuration."""
         return str(re.findall(r'token = "(glrt-[^"]+)"', self.config_toml())[0])
 
+    def docker(self, *arguments: str, check: bool = True, seconds: float = STEP_SECONDS) -> str:
+        """What a docker command against its engine printed, stripped."""
+        return docker(*arguments, host=self.host, check=check, seconds=seconds)
+
+    def inspect(self, name: str) -> Any:
+        """`docker inspect` of one of its containers, or of its service."""
+        return json.loads(self.docker("inspect", name))[0]
+
+    def runner_container(self) -> str:
+        """The ID of the runner's container, which on a swarm is that of the service's task."""
+        role = ("--filter", f"label=dindrunner.stack={self.name}", "--filter", "label=dindrunner.role=runner")
+        return self.docker("ps", "--quiet", "--no-trunc", *role)
+
     def leftovers(self) -> list[str]:
-        """What of it is on the engine."""
+        """What of it is on the engine, and in its swarm."""
         label = f"label=dindrunner.stack={self.name}"
-        found = docker("ps", "--all", "--filter", label, "--format", "{{.Names}}").splitlines()
-        for kind in ("volume", "network"):
-            found += docker(kind, "ls", "--filter", label, "--format", "{{.Name}}").splitlines()
+        found = self.docker("ps", "--all", "--filter", label, "--format", "{{.Names}}").splitlines()
+        for kind in ("volume", "network", *self._swarm_kinds()):
+            found += self.docker(kind, "ls", "--filter", label, "--format", "{{.Name}}").splitlines()
         return sorted(found)
 
+    def remove_leftovers(self) -> None:
+        """Remove from the engine what carries the stack's label or name."""
+        label = f"label=dindrunner.stack={self.name}"
+        kinds = [*self._swarm_kinds(), "container", "network", "volume"]
+        for kind in kinds:
+            every = ["--all"] if kind == "container" else []
+            options = ["--force", "--volumes"] if kind == "container" else []
+            for name in self.docker(kind, "ls", *every, "--quiet", "--filter", label).splitlines():
+                self.docker(kind, "rm", *options, name, check=False)
+        for image in self.docker("images", "--format", "{{.Repository}}:{{.Tag}}").splitlines():
+            if self.name in image:
+                self.docker("rmi", image, check=False)
 
-def make_stack(directory: Path, name: str, environment: Mapping[str, str], sandbox: Sandbox) -> Stack:
-    """A new stack in `directory`, whose program is the working tree's."""
+    def _swarm_kinds(self) -> tuple[str, ...]:
+        """What only a manager of a swarm can be asked for."""
+        is_manager = self.docker("info", "--format", "{{.Swarm.ControlAvailable}}") == "true"
+        return ("service", "secret") if is_manager else ()
+
+
+def make_stack(directory: Path, name: str, environment: Mapping[str, str], sandbox: Sandbox, **where: Any) -> Stack:
+    """A new stack in `directory`, whose program is the working tree's; `where`: host and settings of `Stack`."""
     directory.mkdir(parents=True)
     for entry in ("Pulumi.yaml", "__main__.py", "components", "stacks", ".venv"):
         (directory / entry).symlink_to(ROOT / entry)
@@ -264,7 +301,7 @@ def make_stack(directory: Path, name: str, environment: Mapping[str, str], sandb
         "PULUMI_CONFIG_PASSPHRASE": "sandbox",
         "DINDRUNNER_SANDBOX": str(sandbox.info),
     }
-    stack = Stack(directory, name, private)
+    stack = Stack(directory, name, private, **where)
     stack.configure()
     stack.pulumi("stack", "init")
     return stack
@@ -282,18 +319,6 @@ def running_sandbox(directory: Path, environment: Mapping[str, str]) -> Iterator
         yield Sandbox(info)
     finally:
         run(*command, "down", *options, cwd=ROOT, env=environment)
-
-
-def remove_leftovers(stack: Stack) -> None:
-    """Remove from the engine what carries the stack's label or name."""
-    label = f"label=dindrunner.stack={stack.name}"
-    for kind, options in (("container", ["--force", "--volumes"]), ("network", []), ("volume", [])):
-        every = ["--all"] if kind == "container" else []
-        for name in docker(kind, "ls", *every, "--quiet", "--filter", label).splitlines():
-            docker(kind, "rm", *options, name, check=False)
-    for image in docker("images", "--format", "{{.Repository}}:{{.Tag}}").splitlines():
-        if stack.name in image:
-            docker("rmi", image, check=False)
 
 
 def toolchain_environment() -> dict[str, str]:
