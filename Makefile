@@ -12,6 +12,8 @@ PULUMI = $(IN_ENV) pulumi --non-interactive
 # For stacks that name the sandbox as their GitLab; to start it for nothing does no harm.
 USES_SANDBOX = grep -Eqs "url['\"]?: *['\"]?sandbox(['\" ,}]|$$)" $(SETTINGS)
 START_SANDBOX = if $(USES_SANDBOX); then echo "== sandbox GitLab"; python -m sandbox up $(SANDBOX_ARGS); fi
+# Another machine's engine needs none here, and no images from here, unless the sandbox is the GitLab.
+IS_ELSEWHERE = grep -Eqs "^[^\#]*docker_host['\"]?: *['\"]?(ssh|tcp)://" $(SETTINGS) && ! $(USES_SANDBOX)
 # What an update that was killed left would be in the way of the next one.
 RECOVER = $(TOOLCHAIN) recover $(STACK)
 SAY = @echo "=="
@@ -67,7 +69,7 @@ clean: ## remove .toolchain and .venv once all stacks are down; the shared cache
 
 stack: $(SETTINGS)
 	$(SAY) "toolchain"
-	@$(TOOLCHAIN) up
+	@if $(IS_ELSEWHERE); then $(TOOLCHAIN) install; else $(TOOLCHAIN) up; fi
 	@$(IN_ENV) $(START_SANDBOX)
 	@$(PULUMI) stack select --create $(STACK)
 
@@ -78,10 +80,11 @@ ready:
 destroy:
 	$(SAY) "pulumi destroy of stack $(STACK)"
 	@$(IN_ENV) stacks=$$(pulumi stack ls --json) || exit 1; case "$$stacks" in \
-	*'"name": "$(STACK)"'*) $(TOOLCHAIN) engine up && $(START_SANDBOX) && pulumi stack select $(STACK) && $(RECOVER) && \
+	*'"name": "$(STACK)"'*) if ! { $(IS_ELSEWHERE); }; then $(TOOLCHAIN) engine up && $(START_SANDBOX); fi && \
+		pulumi stack select $(STACK) && $(RECOVER) && kept=$$($(TOOLCHAIN) kept $(STACK)) && \
 		pulumi --non-interactive destroy --yes --stack $(STACK) && \
 		pulumi --non-interactive stack rm --yes --preserve-config $(STACK) && \
-		docker volume ls --filter label=dindrunner.stack=$(STACK) --format 'kept: {{.Name}} (docker volume rm {{.Name}})';; \
+		if [ "$$kept" ]; then echo "$$kept"; fi;; \
 	*) echo "there is no stack $(STACK)";; esac
 
 stop:

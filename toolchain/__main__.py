@@ -1,4 +1,4 @@
-"""Command line: `python3 -m toolchain install | engine up/down/status | images | doctor | up | recover STACK`."""
+"""Command line: `python3 -m toolchain install | engine up/down/status | images | doctor | up | recover/kept STACK`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from toolchain.debian import ensure_git
 from toolchain.envfile import ensure_env_file
 from toolchain.recover import recover
 from toolchain.shared import Say, elapsed, make_say, run_command
+from toolchain.state import kept_volumes
 from toolchain.venv import ensure_project_venv
 
 
@@ -45,6 +46,9 @@ def _run(chosen: argparse.Namespace, say: Say) -> int:
             images.ensure(say)
         case "install":
             install(say)
+        case "kept":
+            for line in kept_volumes(chosen.stack):
+                print(line)
         case "recover":
             recover(chosen.stack, say)
         case "up":
@@ -76,6 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("up", help="install, engine up and images in one")
     recover_command = commands.add_parser("recover", help="remove what a killed update of a stack left")
     recover_command.add_argument("stack")
+    kept_command = commands.add_parser("kept", help="list the volumes that will outlive a stack")
+    kept_command.add_argument("stack")
     engine_command = commands.add_parser("engine", help="the Docker engine")
     engine_command.add_argument("action", choices=("up", "down", "status"))
     return parser

@@ -5,6 +5,9 @@ have made the object although the stack's state does not know it. The next updat
 make a network twice. So what carries the stack's label and was made while that lock was held is removed here, and made
 again by the next update; volumes keep what is in them, because they are found again by their names.
 
+The reverse are pending deletions of what only a swarm has: the provider fails on a service or a secret that is gone. So
+those that the engine does not have any more are dropped from the state, once the last task of the service has ended.
+
 Only a state in local files tells whether another update runs right now; with any other backend nothing is touched.
 """
 
@@ -13,7 +16,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,14 +26,28 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from toolchain.engine import docker_host
-from toolchain.shared import Say, ToolchainError, file_lock, run
+from components.engine import DockerEngine
+from toolchain.shared import LimitReached, Say, ToolchainError, elapsed, file_lock, run
+from toolchain.state import engine_of, export, pulumi
 
-PULUMI_SECONDS = 60.0
 DOCKER_SECONDS = 60.0
 WAIT_SECONDS = 180.0
-KINDS = {"docker:index/container:Container": "container", "docker:index/network:Network": "network"}
+TASK_SECONDS = 60.0
+"""How much longer than its grace period a task of a service may take until its container is gone."""
+
+POLL_SECONDS = 3.0
+"""Between two looks at a task; by SSH each is a login."""
+
+KINDS = {
+    "docker:index/service:Service": "service",
+    "docker:index/container:Container": "container",
+    "docker:index/secret:Secret": "secret",
+    "docker:index/network:Network": "network",
+}
 """What is removed, in the order in which that has to happen."""
+
+SWARM_KINDS = ("service", "secret")
+"""Those of them that nothing but a swarm has."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +66,30 @@ class Lock:
 
 @dataclass(frozen=True)
 class Leftover:
-    """What a pending creation may have made.
+    """What a pending operation may have made, or removed.
 
-    kind: container or network. host: address of the engine. grace_seconds: how long a container may take to stop.
+    kind: see KINDS. identity: its ID, which pending creations do not have. grace_seconds: how long it may take to stop.
     """
 
     kind: str
     name: str
-    host: str
+    engine: DockerEngine
+    identity: str = ""
     grace_seconds: int = 0
+
+    def docker(self, *arguments: str, seconds: float = 0) -> str:
+        """What the docker client said to a command about this kind; seconds: that the work itself may take."""
+        return _docker(self.engine, self.kind, *arguments, seconds=seconds)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the engine has. label: the stack's. made: when, by the engine's clock."""
+
+    identity: str
+    name: str
+    label: str
+    made: datetime
 
 
 def recover(stack: str, say: Say) -> None:
@@ -75,26 +109,38 @@ def recover(stack: str, say: Say) -> None:
 def _recover(stack: str, locks_directory: Path, say: Say) -> None:
     if not _all_left_over(_locks(locks_directory)):
         return
-    exported = _pulumi("stack", "export", stack=stack)
-    deployment: dict[str, Any] = json.loads(exported)["deployment"] or {}
+    state = export(stack)
+    deployment = state["deployment"]
     locks = _locks(locks_directory)
-    # An update that began meanwhile has pending creations, too.
+    # An update that began meanwhile has pending operations, too.
     if not _all_left_over(locks):
         return
-    pending = [op["resource"] for op in deployment.get("pending_operations") or () if op["type"] == "creating"]
+    known = deployment.get("resources") or []
+    creating, deleting = (_pending(deployment, operation) for operation in ("creating", "deleting"))
     began = min((lock.since for lock in locks), default=None)
-    _remove_leftovers(stack, pending, deployment.get("resources") or (), began, say)
+    _remove_leftovers(stack, creating, known, began, say)
+    removed = _removed(deleting, known, say)
     # Until here the lock keeps other updates away.
     if locks:
-        _pulumi("cancel", "--yes", stack=stack)
+        pulumi("cancel", "--yes", stack=stack)
     for lock in locks:
         say(f"removed the lock of process {lock.pid}, which has ended (taken at {lock.since.isoformat()})")
-    if pending:
-        # `up` would carry pending creations along for ever; an import leaves them out.
-        _pulumi("stack", "import", stack=stack, stdin=exported)
-        _say_what_gitlab_may_have(pending, say)
-        names = ", ".join(resource["urn"].rpartition("::")[2] for resource in pending)
+    if not creating and not removed:
+        return
+    gone = {leftover.identity for leftover in removed}
+    deployment["resources"] = [resource for resource in known if resource.get("id") not in gone]
+    # `up` would carry pending creations along for ever; an import leaves them out.
+    pulumi("stack", "import", stack=stack, stdin=json.dumps(state))
+    _say_what_gitlab_may_have(creating, say)
+    if creating:
+        names = ", ".join(resource["urn"].rpartition("::")[2] for resource in creating)
         say(f"dropped the interrupted creation of {names} from the state of stack {stack}")
+    for leftover in removed:
+        say(f"dropped {leftover.kind} {leftover.name} from the state of stack {stack}, because it is gone")
+
+
+def _pending(deployment: Mapping[str, Any], operation: str) -> list[Mapping[str, Any]]:
+    return [one["resource"] for one in deployment.get("pending_operations") or () if one["type"] == operation]
 
 
 def _remove_leftovers(
@@ -106,21 +152,37 @@ def _remove_leftovers(
 ) -> None:
     recorded = {resource.get("id") for resource in known}
     for leftover in _leftovers(pending, known):
-        for identity, label in _found(leftover):
-            if identity in recorded:
+        for found in _found(leftover):
+            if found.identity in recorded:
                 continue
-            if label != stack:
+            if found.label != stack:
                 reason = f"it has no label dindrunner.stack={stack}: rename or remove it, or set another settings.name"
-            elif began is None or not _made_since(began, leftover, identity):
+            elif began is None or found.made < _by_the_clock_of(leftover.engine, began):
                 # The stack of another clone may have the same name.
+                command = shlex.join(leftover.engine.docker(leftover.kind, "rm", found.identity[:12]))
                 reason = (
                     "nothing shows that the interrupted update made it: if no other stack uses it, remove it with "
-                    f"`docker --host {leftover.host} {leftover.kind} rm {identity[:12]}`"
+                    f"`{command}`"
                 )
             else:
-                _remove(leftover, identity, say)
+                _remove(leftover, found.identity, say)
                 continue
-            say(f"left {leftover.kind} {leftover.name} ({identity[:12]}) alone, because {reason}")
+            say(f"left {leftover.kind} {leftover.name} ({found.identity[:12]}) alone, because {reason}")
+
+
+def _removed(pending: Sequence[Mapping[str, Any]], known: Sequence[Mapping[str, Any]], say: Say) -> list[Leftover]:
+    """What a swarm does not have any more of what was to be deleted; services once their tasks have ended."""
+    removed = []
+    for leftover in _leftovers(pending, known):
+        if leftover.kind not in SWARM_KINDS or not leftover.identity:
+            continue
+        if _in_swarm(leftover.engine) and leftover.docker("ls", "--quiet", "--filter", f"id={leftover.identity}"):
+            continue
+        if leftover.kind == "service":
+            # The jobs that still run would die with the daemon that the next update replaces.
+            _wait_for_tasks(leftover, leftover.identity, say)
+        removed.append(leftover)
+    return removed
 
 
 def _say_what_gitlab_may_have(pending: Sequence[Mapping[str, Any]], say: Say) -> None:
@@ -135,43 +197,91 @@ def _say_what_gitlab_may_have(pending: Sequence[Mapping[str, Any]], say: Say) ->
 
 
 def _leftovers(pending: Sequence[Mapping[str, Any]], known: Sequence[Mapping[str, Any]]) -> Iterator[Leftover]:
-    providers = {f"{resource['urn']}::{resource.get('id')}": resource.get("inputs") or {} for resource in known}
     for type_, kind in KINDS.items():
         for resource in pending:
             inputs = resource.get("inputs") or {}
             if resource["type"] == type_ and isinstance(inputs.get("name"), str):
-                host = providers.get(resource.get("provider", ""), {}).get("host")
                 yield Leftover(
                     kind=kind,
                     name=inputs["name"],
-                    host=host or docker_host(),
-                    grace_seconds=int(inputs.get("destroyGraceSeconds") or 0),
+                    engine=engine_of(resource, known),
+                    identity=resource.get("id") or "",
+                    grace_seconds=_grace_seconds(inputs),
                 )
 
 
-def _found(leftover: Leftover) -> list[tuple[str, str]]:
-    """ID and stack label of the engine's objects of that kind and name."""
+def _grace_seconds(inputs: Mapping[str, Any]) -> int:
+    """Of a container, or of the tasks of a service, which has it as `1h0m0s`."""
+    task = (inputs.get("taskSpec") or {}).get("containerSpec") or {}
+    parts = re.findall(r"(\d+)([hms])", task.get("stopGracePeriod") or "")
+    seconds = sum(int(number) * {"h": 3600, "m": 60, "s": 1}[unit] for number, unit in parts)
+    return seconds or int(inputs.get("destroyGraceSeconds") or 0)
+
+
+def _found(leftover: Leftover) -> list[Found]:
+    """The engine's objects of that kind and name."""
+    if leftover.kind in SWARM_KINDS and not _in_swarm(leftover.engine):
+        return []
     every = ["--all"] if leftover.kind == "container" else []
-    name = f"name=^{re.escape(leftover.name)}$"
-    columns = '{{.ID}}\t{{.Label "dindrunner.stack"}}'
-    lines = _docker(leftover, "ls", *every, "--no-trunc", "--filter", name, "--format", columns).splitlines()
-    return [(identity, label) for identity, _, label in (line.partition("\t") for line in lines)]
+    # It also finds longer names. No anchors: a swarm, which has the overlay networks, too, takes no expressions.
+    identities = leftover.docker("ls", *every, "--quiet", "--filter", f"name={leftover.name}").split()
+    if not identities:
+        return []
+    lines = leftover.docker("inspect", "--format", "{{json .}}", *identities).splitlines()
+    return [found for line in lines if (found := _told(json.loads(line))).name == leftover.name]
 
 
-def _made_since(began: datetime, leftover: Leftover, identity: str) -> bool:
-    created = _docker(leftover, "inspect", "--format", "{{json .Created}}", identity)
-    return datetime.fromisoformat(json.loads(created)) >= began
+def _told(told: Mapping[str, Any]) -> Found:
+    """What `docker inspect` tells, which is spelled differently for what a swarm has."""
+    spec = told.get("Spec") or told.get("Config") or told
+    return Found(
+        identity=told.get("ID") or told["Id"],
+        name=(told.get("Name") or spec["Name"]).removeprefix("/"),
+        label=(spec.get("Labels") or {}).get("dindrunner.stack", ""),
+        made=datetime.fromisoformat(told.get("CreatedAt") or told["Created"]),
+    )
+
+
+def _in_swarm(engine: DockerEngine) -> bool:
+    """Not after it has left: then all that the swarm had is gone, and asking for it is an error."""
+    return _docker(engine, "info", "--format", "{{.Swarm.LocalNodeState}}").strip() != "inactive"
+
+
+def _by_the_clock_of(engine: DockerEngine, moment: datetime) -> datetime:
+    """A moment of this machine's clock on that of the engine: a small board has no battery for its own."""
+    now = datetime.fromisoformat(json.loads(_docker(engine, "info", "--format", "{{json .SystemTime}}")))
+    return moment + (now - datetime.now().astimezone())
 
 
 def _remove(leftover: Leftover, identity: str, say: Say) -> None:
     wait = f"; it has up to {leftover.grace_seconds} s to stop" if leftover.grace_seconds else ""
     say(f"removing {leftover.kind} {leftover.name} ({identity[:12]}), which an interrupted update made{wait}")
-    if leftover.grace_seconds:
-        # A runner may have taken jobs since: its signal lets it finish them.
-        _docker(leftover, "stop", "--time", str(leftover.grace_seconds), identity)
+    if leftover.kind == "container" and leftover.grace_seconds:
+        # A runner may have taken jobs since: its signal lets it finish them. Newer clients have another long option.
+        leftover.docker("stop", "-t", str(leftover.grace_seconds), identity, seconds=leftover.grace_seconds)
     # --volumes takes anonymous ones only.
     options = ["--force", "--volumes"] if leftover.kind == "container" else []
-    _docker(leftover, "rm", *options, identity)
+    leftover.docker("rm", *options, identity)
+    if leftover.kind == "service":
+        _wait_for_tasks(leftover, identity, say)
+
+
+def _wait_for_tasks(leftover: Leftover, identity: str, say: Say) -> None:
+    """Until the containers of a service that is gone are gone, too; raises LimitReached where they stay."""
+    look = ("container", "ls", "--all", "--quiet", "--filter", f"label=com.docker.swarm.service.id={identity}")
+    limit = leftover.grace_seconds + TASK_SECONDS
+    give_up = time.monotonic() + limit
+    told = False
+    while _docker(leftover.engine, *look).strip():
+        if not told:
+            say(f"waiting up to {elapsed(limit)} for the jobs of service {leftover.name}, which is being stopped")
+            told = True
+        if time.monotonic() > give_up:
+            raise LimitReached(
+                f"waited {elapsed(limit)} for the containers of service {leftover.name}, which is gone: see "
+                f"`{shlex.join(leftover.engine.docker(*look))}`, and try again"
+            )
+        time.sleep(POLL_SECONDS)
 
 
 def _state_directory() -> Path | None:
@@ -224,13 +334,8 @@ def _is_pulumi(pid: int) -> bool:
     return name.startswith("pulumi") and rest.split()[0] not in ("Z", "X")
 
 
-def _pulumi(*arguments: str, stack: str, stdin: str = "") -> str:
-    command = ["pulumi", "--non-interactive", "--color=never", *arguments, "--stack", stack]
-    what = f"pulumi {' '.join(arguments)} --stack {stack} (see docs/pitfalls.md)"
-    return run(command, limit=PULUMI_SECONDS, what=what, stdin=stdin.encode())
-
-
-def _docker(leftover: Leftover, *arguments: str) -> str:
-    command = ["docker", "--host", leftover.host, leftover.kind]
-    what = f"{' '.join(command)} {arguments[0]} (the engine of the interrupted update has to answer)"
-    return run([*command, *arguments], limit=DOCKER_SECONDS + leftover.grace_seconds, what=what)
+def _docker(engine: DockerEngine, *arguments: str, seconds: float = 0) -> str:
+    """What the docker client said; seconds: that the work itself may take."""
+    command = f"docker --host {engine.host} {' '.join(arguments[:2])}"
+    what = f"{command} (the engine of the interrupted update has to answer)"
+    return run(engine.docker(*arguments), limit=DOCKER_SECONDS + seconds, what=what)

@@ -110,9 +110,7 @@ class RunnerContainer(pulumi.ComponentResource):
         made = docker.Secret(
             f"{self._name}-{role}",
             # A digest of a text with random tokens gives nothing away.
-            name=pulumi.Output.unsecret(
-                text.apply(lambda value: f"{self._args.prefix}-{role}-{_digest(value)}")
-            ),
+            name=pulumi.Output.unsecret(text.apply(lambda value: f"{self._args.prefix}-{role}-{_digest(value)}")),
             data=text.apply(lambda value: base64.b64encode(value.encode()).decode()),
             labels=[
                 docker.SecretLabelArgs(label=key, value=value)
@@ -131,11 +129,8 @@ def _digest(text: str) -> str:
 
 
 def _service_name(args: RunnerContainerArgs) -> pulumi.Output[str]:
-    """With a part of the daemon's ID, because only a scalar that forces a replacement goes before the daemon does."""
-    name = f"{args.prefix}-runner"
-    if args.daemon_id is None:
-        return pulumi.Output.from_input(name)
-    return pulumi.Output.from_input(args.daemon_id).apply(lambda value: f"{name}-{value[:6]}")
+    """Always the same, but unknown while the daemon is replaced, and so the service is drained and removed before it."""
+    return pulumi.Output.from_input(args.daemon_id).apply(lambda _: f"{args.prefix}-runner")
 
 
 def _volume(

@@ -29,8 +29,7 @@ SERVICE = "docker:index/service:Service"
 VOLUME = "docker:index/volume:Volume"
 USER_RUNNER = "gitlab:index/userRunner:UserRunner"
 PREFIX = "gitlab-dind-runners-dev"
-SERVICE_NAME = f"{PREFIX}-runner-dind-c"
-"""With the first characters of the daemon's ID, which here is made of its name."""
+SERVICE_NAME = f"{PREFIX}-runner"
 IN_SWARM = {"swarm": "active", "is_manager": True, "node_id": "own"}
 CGROUP_WARNING = (
     "neither the daemon nor a job has a limit of memory on raspberry, so that one of them can take the board down: the "
@@ -435,7 +434,7 @@ def test_the_authoritys_key_and_the_layer_cache_stay_with_the_daemon(orchestrato
 
 def test_the_runner_goes_before_its_daemon_because_it_carries_the_daemons_id(swarm: Recording) -> None:
     service = swarm.one("runner-service")
-    # The provider replaces a service whose name changes.
+    # The provider replaces a service whose name is another, or not known yet.
     assert service.inputs["name"] == SERVICE_NAME
     assert service.delete_before_replace
     assert {"dind-container", "runner-config"} <= set(service.depends_on)

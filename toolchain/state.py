@@ -1,0 +1,48 @@
+"""A stack's state as the Pulumi CLI exports it, and the Docker engines in it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from components.engine import DockerEngine
+from toolchain.engine import docker_host
+from toolchain.shared import run
+
+PULUMI_SECONDS = 60.0
+
+
+def pulumi(*arguments: str, stack: str, stdin: str = "") -> str:
+    """What a Pulumi command on the stack printed. Raises ToolchainError where it fails."""
+    command = ["pulumi", "--non-interactive", "--color=never", *arguments, "--stack", stack]
+    what = f"pulumi {' '.join(arguments)} --stack {stack} (see docs/pitfalls.md)"
+    return run(command, limit=PULUMI_SECONDS, what=what, stdin=stdin.encode())
+
+
+def export(stack: str) -> dict[str, Any]:
+    """The state; its `deployment` is never None."""
+    state: dict[str, Any] = json.loads(pulumi("stack", "export", stack=stack))
+    return {**state, "deployment": state["deployment"] or {}}
+
+
+def engine_of(resource: Mapping[str, Any], resources: Sequence[Mapping[str, Any]]) -> DockerEngine:
+    """The engine that a resource was made on, by its provider among the stack's resources."""
+    name = resource.get("provider")
+    provider = next((one for one in resources if f"{one['urn']}::{one.get('id')}" == name), {})
+    inputs = provider.get("inputs") or {}
+    options = inputs.get("sshOpts") or []
+    # Pulumi keeps what is no text as JSON.
+    words = json.loads(options) if isinstance(options, str) else options
+    return DockerEngine(host=inputs.get("host") or docker_host(), ssh_options=tuple(words))
+
+
+def kept_volumes(stack: str) -> list[str]:
+    """A line for each volume that outlives the stack, with the command that removes it."""
+    resources = export(stack)["deployment"].get("resources") or []
+    volumes = [one for one in resources if one["type"] == "docker:index/volume:Volume" and one.get("retainOnDelete")]
+    return [
+        f"kept: {volume['id']} ({shlex.join(engine_of(volume, resources).docker('volume', 'rm', volume['id']))})"
+        for volume in volumes
+    ]
