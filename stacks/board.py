@@ -265,7 +265,7 @@ def check_names(settings: RaspberryPiSettings, prefix: str) -> None:
 
 
 def check_images(settings: RaspberryPiSettings, offered: Mapping[str, frozenset[str] | None]) -> None:
-    """Raise SettingsError where an image is not published for the platform.
+    """Raise SettingsError where an image is not there for the platform.
 
     offered: the platforms of each image; None, or no entry, where nobody can tell.
     """
@@ -275,8 +275,8 @@ def check_images(settings: RaspberryPiSettings, offered: Mapping[str, frozenset[
         if platforms is not None and not fits(settings.platform, platforms):
             known = ", ".join(sorted(platforms))
             mistakes.append(
-                f"settings.{where}: {shown(image)} is not published for {settings.platform} (but for {known}): choose "
-                "another image or tag, or another platform"
+                f"settings.{where}: {shown(image)} is not there for {settings.platform} (only for {known}): choose "
+                "another image, tag or platform, or remove a wrong copy on the board with `docker image rm`"
             )
     if mistakes:
         raise SettingsError("\n".join(mistakes))

@@ -129,7 +129,7 @@ def _digest(text: str) -> str:
 
 
 def _service_name(args: RunnerContainerArgs) -> pulumi.Output[str]:
-    """Always the same, but unknown while the daemon is replaced, and so the service is drained and removed before it."""
+    """Always the same, but unknown while the daemon is replaced, so that the service is drained and removed first."""
     return pulumi.Output.from_input(args.daemon_id).apply(lambda _: f"{args.prefix}-runner")
 
 

@@ -469,12 +469,11 @@ def test_every_image_that_is_not_there_for_the_platform_is_refused() -> None:
     }
     with pytest.raises(SettingsError) as caught:
         check_images(settings, offered)
-    remedy = "choose another image or tag, or another platform"
+    remedy = "choose another image, tag or platform, or remove a wrong copy on the board with `docker image rm`"
     assert str(caught.value).splitlines() == [
-        "settings.runner_image: 'runner:1' is not published for linux/arm64 (but for linux/amd64, linux/s390x): "
-        f"{remedy}",
-        f"settings.runners[0].image: 'job:1' is not published for linux/arm64 (but for linux/arm/v7): {remedy}",
-        f"settings.runners[1].image: 'job:1' is not published for linux/arm64 (but for linux/arm/v7): {remedy}",
+        f"settings.runner_image: 'runner:1' is not there for linux/arm64 (only for linux/amd64, linux/s390x): {remedy}",
+        f"settings.runners[0].image: 'job:1' is not there for linux/arm64 (only for linux/arm/v7): {remedy}",
+        f"settings.runners[1].image: 'job:1' is not there for linux/arm64 (only for linux/arm/v7): {remedy}",
     ]
 
 

@@ -287,7 +287,10 @@ def test_a_directory_that_is_not_there_is_refused_before_any_registry_is_asked(w
 def test_images_that_are_not_there_for_the_board_are_refused(world: World) -> None:
     helper = "registry.gitlab.com/gitlab-org/gitlab-runner/gitlab-runner-helper:arm64-v18.5.0"
     world.offered = {"docker:28.5.2-dind": frozenset({"linux/amd64"}), helper: frozenset({"linux/amd64"})}
-    remedy = "is not published for linux/arm64 (but for linux/amd64): choose another image or tag, or another platform"
+    remedy = (
+        "is not there for linux/arm64 (only for linux/amd64): choose another image, tag or platform, or remove a wrong "
+        "copy on the board with `docker image rm`"
+    )
     assert refusal(pi(), gitlab_token="glpat-x").splitlines() == [
         WRONG.strip(),
         f"settings.daemon.image: 'docker:28.5.2-dind' {remedy}",

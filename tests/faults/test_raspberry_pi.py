@@ -1,0 +1,324 @@
+"""What goes wrong between a stack and its board: each is refused with the remedy, before anything is made."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engine.board import Board
+from tests.engine.emulation import foreign_image
+from tests.engine.world import Sandbox, Stack, run, unique
+
+REACH = (
+    "check the name or address, that the machine is on, and that SSH is enabled there (raspi-config, Interface Options)"
+)
+MEMORY_CGROUP = (
+    "the kernel of the board was started without its memory cgroup: append cgroup_enable=memory to the line in "
+    "/boot/firmware/cmdline.txt and reboot"
+)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong, and what is said of it.
+
+    message: the whole line, without the leading `settings.`. settings: that differ. board: what is wrong with it
+    meanwhile.
+    """
+
+    message: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    board: AbstractContextManager[None] = field(default_factory=nullcontext)
+
+
+@pytest.fixture(scope="module")
+def stack(board: Board, new_stack: Callable[..., Stack]) -> Stack:
+    """The stack that is refused in all of these tests, and right in the end."""
+    return new_stack(board)
+
+
+def refuse(stack: Stack, sandbox: Sandbox, fault: Fault) -> None:
+    """AssertionError where the fault is not refused with exactly its message, or something is made all the same."""
+    stack.configure(**fault.settings)
+    with fault.board:
+        done = stack.pulumi("preview", check=False)
+    output = done.stdout + done.stderr
+    assert done.returncode != 0, output
+    told = [line.strip() for line in output.splitlines() if line.strip().startswith("settings.")]
+    assert told == [f"settings.{fault.message}"]
+    assert f"the settings of stack {stack.name} are wrong:" in output
+    assert "Traceback" not in output
+    assert not stack.has_resources
+    assert stack.leftovers() == []
+    assert sandbox.runners_of(stack.name) == []
+
+
+def closed_port(board: Board, _: Path) -> Fault:
+    reason = f"ssh: connect to host {board.host} port 9: Connection refused"
+    url = f"{board.url}:9"
+    return Fault(f"docker_host: '{url}' is out of reach ({reason}): {REACH}", {"docker_host": url})
+
+
+def unknown_name(*_: object) -> Fault:
+    url = "ssh://pi@no-such-board.invalid"
+    # What ssh says there is the resolver's word, which depends on whether one answers.
+    said = run("ssh", "-T", "-o", "BatchMode=yes", "no-such-board.invalid", check=False).stderr.strip()
+    return Fault(f"docker_host: '{url}' is out of reach ({said}): {REACH}", {"docker_host": url})
+
+
+def wrong_key(board: Board, directory: Path) -> Fault:
+    key = make_key(directory)
+    message = (
+        f"docker_host: '{board.url}' takes no key that is offered: add the public key there with: ssh-copy-id "
+        f"root@{board.host}, name the private one in settings.ssh.key_file (without a passphrase) or load it into the "
+        "agent, and check the user's name"
+    )
+    return Fault(message, {"ssh": board.ssh_settings() | {"key_file": str(key)}})
+
+
+def unknown_host_key(board: Board, directory: Path) -> Fault:
+    known = directory / "known_hosts"
+    known.touch()
+    message = (
+        f"docker_host: '{board.url}' has a host key that is not known here: connect once with: ssh -o "
+        f"UserKnownHostsFile={known} root@{board.host}, compare the fingerprint with the one that the machine itself "
+        "shows (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), and accept it"
+    )
+    return Fault(message, {"ssh": board.ssh_settings() | {"known_hosts_file": str(known)}})
+
+
+def changed_host_key(board: Board, directory: Path) -> Fault:
+    known = directory / "known_hosts"
+    public = make_key(directory).with_suffix(".pub").read_text()
+    known.write_text(f"{board.host} {public}")
+    message = (
+        f"docker_host: '{board.url}' has another host key than the one that is known of it: somebody may be in "
+        "between. Where the machine was set up anew, remove the old key with: ssh-keygen -R "
+        f"{board.host} -f {known}; then connect once with: ssh -o UserKnownHostsFile={known} root@{board.host}, and "
+        "compare the fingerprint"
+    )
+    return Fault(message, {"ssh": board.ssh_settings() | {"known_hosts_file": str(known)}})
+
+
+def open_key_file(board: Board, directory: Path) -> Fault:
+    key = directory / "key"
+    shutil.copy(board.key_file, key)
+    key.chmod(0o644)
+    message = (
+        f"docker_host: '{board.url}' is not tried with a private key that others may read: run here: chmod 600 {key}"
+    )
+    return Fault(message, {"ssh": board.ssh_settings() | {"key_file": str(key)}})
+
+
+def missing_key_file(board: Board, directory: Path) -> Fault:
+    path = str(directory / "key")
+    message = f"ssh.key_file: '{path}' is no file here: correct the path"
+    return Fault(message, {"ssh": board.ssh_settings() | {"key_file": path}})
+
+
+def missing_known_hosts_file(board: Board, directory: Path) -> Fault:
+    path = str(directory / "known_hosts")
+    message = f"ssh.known_hosts_file: '{path}' is no file here: correct the path"
+    return Fault(message, {"ssh": board.ssh_settings() | {"known_hosts_file": path}})
+
+
+def no_docker(board: Board, _: Path) -> Fault:
+    message = (
+        f"docker_host: '{board.url}' has no Docker client: install Docker there, "
+        f"https://docs.docker.com/engine/install/debian/, and see that `ssh -o "
+        f"UserKnownHostsFile={board.known_hosts_file} root@{board.host} docker version` finds it"
+    )
+    return Fault(message, board=board.pretending(failure="not installed"))
+
+
+def not_permitted(board: Board, _: Path) -> Fault:
+    message = (
+        f"docker_host: '{board.url}' does not let root use Docker: run there: sudo usermod -aG docker root, and log in "
+        "again"
+    )
+    return Fault(message, board=board.pretending(failure="not permitted"))
+
+
+def not_running(board: Board, _: Path) -> Fault:
+    message = (
+        f"docker_host: '{board.url}' has no Docker engine that answers: start it there with: sudo systemctl start "
+        "docker (journalctl -u docker shows why it ended)"
+    )
+    return Fault(message, board=stopped(board))
+
+
+@contextmanager
+def stopped(board: Board) -> Iterator[None]:
+    """The board while its engine does not run."""
+    board.stop_engine()
+    try:
+        yield
+    finally:
+        board.start_engine()
+
+
+def no_docker_behind_the_address(board: Board, _: Path) -> Fault:
+    message = (
+        f"docker_host: '{board.url}' does not answer as a Docker engine: check the address, and that `docker` there is "
+        "no other program, such as Podman's"
+    )
+    return Fault(message, board=board.pretending(version={"Server": None}, info={"NCPU": None}))
+
+
+def system_of_32_bits(board: Board, _: Path) -> Fault:
+    message = (
+        f"platform: 'linux/arm64' does not run on {board.name}, whose system is 32-bit: install the 64-bit Raspberry "
+        "Pi OS, or set platform: linux/arm/v7"
+    )
+    return Fault(message, {"platform": "linux/arm64"}, board.pretending(arch="arm"))
+
+
+def another_machine(board: Board, _: Path) -> Fault:
+    message = (
+        f"platform: 'linux/arm64' does not run on {board.name}, whose engine was built for amd64: set platform: "
+        "linux/amd64, or point docker_host to another machine"
+    )
+    # The default.
+    return Fault(message, {"platform": "linux/arm64"})
+
+
+def more_cpus_than_cores(board: Board, _: Path) -> Fault:
+    message = f"daemon.cpus: 3.5 is more than {board.name} has, and its engine would refuse it: use 2 or less"
+    return Fault(message, {"daemon": {"cpus": 3.5}}, board.pretending(cores=2))
+
+
+def unpublished_image(board: Board, _: Path) -> Fault:
+    image = "gitlab/gitlab-runner:ubi-fips-v18.5.0"
+    message = (
+        f"runner_image: '{image}' is not there for linux/arm64 (only for linux/amd64): choose another image, tag or "
+        "platform, or remove a wrong copy on the board with `docker image rm`"
+    )
+    official = {"daemon": {"image": "docker:28.5.2-dind"}, "runner_image": image, "platform": "linux/arm64"}
+    return Fault(message, official, board.pretending(arch="arm64"))
+
+
+def local_image_of_another_machine(board: Board, _: Path) -> Fault:
+    image = foreign_image(f"dindrunner.local/foreign:{unique()}", docker=("docker", "--host", board.local_url))
+    message = (
+        f"runner_image: '{image}' is not there for linux/amd64 (only for linux/arm64): choose another image, tag or "
+        "platform, or remove a wrong copy on the board with `docker image rm`"
+    )
+    return Fault(message, {"runner_image": image})
+
+
+def no_swarm(board: Board, _: Path) -> Fault:
+    message = (
+        f"orchestrator: 'swarm' needs a swarm, and {board.name} is in none: make it one with `docker swarm init "
+        "--advertise-addr <its address>` there, or set orchestrator: docker"
+    )
+    return Fault(message, {"orchestrator": "swarm"})
+
+
+def worker_of_a_swarm(board: Board, _: Path) -> Fault:
+    message = (
+        f"orchestrator: 'swarm' needs a manager of the swarm, and {board.name} is a worker: run on a manager `docker "
+        f"node promote {board.name}`, or point docker_host to one"
+    )
+    worker = {"Swarm": {"LocalNodeState": "active", "ControlAvailable": False}}
+    return Fault(message, {"orchestrator": "swarm"}, board.pretending(info=worker))
+
+
+def locked_swarm(board: Board, _: Path) -> Fault:
+    message = (
+        f"orchestrator: 'swarm' needs a swarm that works, and that of {board.name} is locked: see `docker info` there"
+    )
+    return Fault(message, {"orchestrator": "swarm"}, board.pretending(info={"Swarm": {"LocalNodeState": "locked"}}))
+
+
+def privileged_service(*_: object) -> Fault:
+    message = (
+        "swarm.privileged: true cannot be had, as Swarm has no privileged services "
+        "(https://github.com/moby/moby/issues/24862): remove it; the daemon runs as a container beside the service, "
+        "jobs inside it"
+    )
+    return Fault(message, {"orchestrator": "swarm", "swarm": {"privileged": True}})
+
+
+def memory_limit_without_cgroup(board: Board, _: Path) -> Fault:
+    message = f"daemon.memory_mib: 1024 cannot be had, as {MEMORY_CGROUP}; or remove it"
+    return Fault(message, {"daemon": {"memory_mib": 1024}}, board.pretending(limits_memory=False))
+
+
+def missing_data_path(board: Board, directory: Path) -> Fault:
+    path = str(directory / "ssd")
+    message = (
+        f"daemon.data_path: '{path}' is no directory on the machine of {board.url}: mount the disk, make the "
+        "directory, or correct the path"
+    )
+    return Fault(message, {"daemon": {"data_path": path}})
+
+
+def make_key(directory: Path) -> Path:
+    """A key that nobody knows."""
+    key = directory / "key"
+    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key))
+    return key
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        closed_port,
+        unknown_name,
+        wrong_key,
+        unknown_host_key,
+        changed_host_key,
+        open_key_file,
+        missing_key_file,
+        missing_known_hosts_file,
+        no_docker,
+        not_permitted,
+        not_running,
+        no_docker_behind_the_address,
+        system_of_32_bits,
+        another_machine,
+        more_cpus_than_cores,
+        unpublished_image,
+        local_image_of_another_machine,
+        no_swarm,
+        worker_of_a_swarm,
+        locked_swarm,
+        privileged_service,
+        memory_limit_without_cgroup,
+        missing_data_path,
+    ],
+)
+def test_what_does_not_fit_the_board_is_refused_before_anything_is_made(
+    stack: Stack, board: Board, sandbox: Sandbox, tmp_path: Path, make: Callable[[Board, Path], Fault]
+) -> None:
+    refuse(stack, sandbox, make(board, tmp_path))
+
+
+def test_without_a_memory_cgroup_the_default_limits_are_left_out_with_a_warning(stack: Stack, board: Board) -> None:
+    stack.configure()
+    with board.pretending(limits_memory=False):
+        shown = stack.pulumi("preview", "--json").stdout
+    told = [one["message"] for one in json.loads(shown)["diagnostics"]]
+    assert (
+        f"warning: neither the daemon nor a job has a limit of memory on {board.name}, so that one of them can take "
+        f"the board down: {MEMORY_CGROUP}\n"
+    ) in told
+    made = [step["newState"] for step in json.loads(shown)["steps"]]
+    containers = [one for one in made if one["type"] == "docker:index/container:Container"]
+    assert len(containers) == 3
+    assert not any("memory" in one["inputs"] for one in containers)
+
+
+def test_after_a_refusal_the_right_settings_go_up(stack: Stack, board: Board, sandbox: Sandbox, tmp_path: Path) -> None:
+    refuse(stack, sandbox, another_machine(board, tmp_path))
+    stack.configure()
+    stack.up()
+    stack.pulumi("preview", "--expect-no-changes")
+    assert len(sandbox.runners_of(stack.name)) == 1
