@@ -13,9 +13,12 @@ PULUMI = $(IN_ENV) pulumi --non-interactive
 USES_SANDBOX = grep -Eqs "url['\"]?: *['\"]?sandbox(['\" ,}]|$$)" $(SETTINGS)
 START_SANDBOX = if $(USES_SANDBOX); then echo "== sandbox GitLab"; python -m sandbox up $(SANDBOX_ARGS); fi
 # Another machine's engine needs none here, and no images from here, unless the sandbox is the GitLab.
-IS_ELSEWHERE = grep -Eqs "^[^\#]*docker_host['\"]?: *['\"]?(ssh|tcp)://" $(SETTINGS) && ! $(USES_SANDBOX)
+IS_ELSEWHERE = { echo "docker_host: $$DOCKER_HOST"; cat $(SETTINGS) 2>/dev/null; } | grep -E "^[^\#]*docker_host['\"]?:" | tail -n 1 | \
+	grep -Eq "(ssh|tcp)://" && ! $(USES_SANDBOX)
 # What an update that was killed left would be in the way of the next one.
 RECOVER = $(TOOLCHAIN) recover $(STACK)
+# Each is a connection of its own to an engine by SSH, and sshd refuses some above 10 (MaxStartups).
+PARALLEL = --parallel 8
 SAY = @echo "=="
 
 .DEFAULT_GOAL := help
@@ -28,7 +31,7 @@ help: ## list the targets
 up: stack ## set up everything that is missing, then bring the stack up; safe to repeat
 	$(SAY) "pulumi up of stack $(STACK)"
 	@$(IN_ENV) $(RECOVER)
-	@$(PULUMI) up --yes --stack $(STACK)
+	@$(PULUMI) up --yes $(PARALLEL) --stack $(STACK)
 
 preview: stack ## show what `make up` would change
 	$(SAY) "pulumi preview of stack $(STACK)"
@@ -36,7 +39,7 @@ preview: stack ## show what `make up` would change
 
 refresh: stack ## compare the stack's state with what is really there, and take that over
 	$(SAY) "pulumi refresh of stack $(STACK)"
-	@$(PULUMI) refresh --yes --stack $(STACK)
+	@$(PULUMI) refresh --yes $(PARALLEL) --stack $(STACK)
 
 outputs: ready ## print the stack's outputs as JSON
 	@$(PULUMI) stack output --json --stack $(STACK)
@@ -82,7 +85,7 @@ destroy:
 	@$(IN_ENV) stacks=$$(pulumi stack ls --json) || exit 1; case "$$stacks" in \
 	*'"name": "$(STACK)"'*) if ! { $(IS_ELSEWHERE); }; then $(TOOLCHAIN) engine up && $(START_SANDBOX); fi && \
 		pulumi stack select $(STACK) && $(RECOVER) && kept=$$($(TOOLCHAIN) kept $(STACK)) && \
-		pulumi --non-interactive destroy --yes --stack $(STACK) && \
+		pulumi --non-interactive destroy --yes $(PARALLEL) --stack $(STACK) && \
 		pulumi --non-interactive stack rm --yes --preserve-config $(STACK) && \
 		if [ "$$kept" ]; then echo "$$kept"; fi;; \
 	*) echo "there is no stack $(STACK)";; esac

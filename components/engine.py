@@ -36,4 +36,10 @@ class DockerEngine:
         parts = urlsplit(self.host)
         user = ["-l", parts.username] if parts.username else []
         port = ["-p", str(parts.port)] if parts.port else []
-        return ["ssh", *self.ssh_options, *user, *port, "--", parts.hostname or "", shlex.join(words)]
+        return ["ssh", *self.ssh_options, *user, *port, "--", self.ssh_host, shlex.join(words)]
+
+    @property
+    def ssh_host(self) -> str:
+        """The host in an address `ssh://`, as it is written: aliases of ~/.ssh/config know capitals."""
+        netloc = urlsplit(self.host).netloc.rpartition("@")[2]
+        return netloc.partition("]")[0].removeprefix("[") if "[" in netloc else netloc.partition(":")[0]

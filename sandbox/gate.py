@@ -31,23 +31,24 @@ class Fault:
     """What to do to requests whose `METHOD /path` the expression finds.
 
     match: regular expression. status: answered instead of the real thing, None for the real one. body: answered with
-    it, JSON. delay_seconds: waited before. times: how often, None for always.
+    it, JSON. delay_seconds: waited before the answer. when: `before` the request is handled, or `after` it: then it has
+    had its effect, whatever is answered. times: how often, None for always.
     """
 
     match: str
     status: int | None = None
     body: Any = None
     delay_seconds: float = 0.0
+    when: str = "before"
     times: int | None = 1
 
     @classmethod
     def read(cls, given: dict[str, Any]) -> Fault:
         """From a request's parameters. Raises ApiError 400 that names what is wrong."""
-        unknown = sorted(set(given) - {"match", "status", "body", "delay_seconds", "times"})
+        unknown = sorted(set(given) - {"match", "status", "body", "delay_seconds", "when", "times"})
         if unknown:
-            raise ApiError(
-                400, {"error": f"{', '.join(unknown)}: unknown; a fault has match, status, delay_seconds, times, body"}
-            )
+            known = "match, status, delay_seconds, when, times, body"
+            raise ApiError(400, {"error": f"{', '.join(unknown)}: unknown; a fault has {known}"})
         try:
             re.compile(given["match"])
         except (KeyError, TypeError, re.error) as error:
@@ -62,6 +63,8 @@ class Fault:
             raise ApiError(
                 400, {"error": f"delay_seconds: {fault.delay_seconds!r} has to be from 0 to {LONGEST_DELAY:.0f}"}
             )
+        if fault.when not in ("before", "after"):
+            raise ApiError(400, {"error": f"when: {fault.when!r} has to be before or after"})
         if fault.times is not None and not (isinstance(fault.times, int) and fault.times > 0):
             raise ApiError(
                 400, {"error": f"times: {fault.times!r} has to be a whole number above 0, or null for always"}
@@ -127,15 +130,32 @@ class Gate:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         own = scope["path"].startswith(_OWN)
         fault = None if own else self._faults.take(f"{scope['method']} {scope['path']}")
-        if fault:
+        if fault and fault.when == "before":
             await asyncio.sleep(fault.delay_seconds)
-        if fault is None or fault.status is None:
+        if fault is None or (fault.when == "before" and fault.status is None):
             await self._app(scope, receive, send)
+            return
+        real: list[Message] = []
+        if fault.when == "after":
+            await self._app(scope, receive, _kept(real))
+            await asyncio.sleep(fault.delay_seconds)
+        if fault.status is None:
+            for message in real:
+                await send(message)
             return
         body = fault.body
         if body is None:
             body = {"message": f"{fault.status} {HTTPStatus(fault.status).phrase}"} if fault.status in _STATUSES else {}
         await _answer(send, fault.status, body)
+
+
+def _kept(messages: list[Message]) -> Send:
+    """Takes an answer in place of the client."""
+
+    async def keep(message: Message) -> None:
+        messages.append(message)
+
+    return keep
 
 
 _STATUSES = {status.value for status in HTTPStatus}

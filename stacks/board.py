@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import posixpath
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
 from stacks.mistakes import Mistake, SettingsError, shown
@@ -34,6 +36,7 @@ class Board:
     """What an engine says of itself and its machine.
 
     hostname: of the machine. architecture: what the engine was built for, as Go calls it (arm64, arm, amd64).
+    machine: what its kernel calls itself (aarch64, armv7l, ...). docker_root: directory of the engine's own data.
     cores, memory_mib: of the machine. limits_memory: whether its kernel can limit a container's memory.
     swarm: state of the engine in a swarm (inactive, active, ...). is_manager: whether it manages that one.
     node_id: its own ID. nodes: all of the swarm, where it is a manager.
@@ -41,6 +44,8 @@ class Board:
 
     hostname: str
     architecture: str
+    machine: str = ""
+    docker_root: str = "/var/lib/docker"
     cores: int
     memory_mib: int
     limits_memory: bool = True
@@ -71,8 +76,18 @@ def check_board(settings: RaspberryPiSettings, board: Board) -> None:
 
 
 def _mistakes(settings: RaspberryPiSettings, board: Board) -> Iterator[Mistake]:
-    if board.architecture != settings.platform.architecture:
+    if board.machine == "armv6l":
+        remedy = f"does not run on {board.hostname}, whose processor is ARMv6 (Pi 1, Zero, Zero W): use a newer board"
+        yield Mistake("platform", settings.platform.value, remedy)
+    elif board.architecture != settings.platform.architecture:
         yield _wrong_platform(settings.platform, board)
+    if settings.daemon.data_path is not None and _overlap(settings.daemon.data_path, board.docker_root):
+        yield Mistake(
+            "daemon.data_path",
+            settings.daemon.data_path,
+            f"is the directory of the engine's own data ({board.docker_root}), or around it, or in it, and two daemons "
+            "on one directory destroy it: choose one of its own",
+        )
     if settings.orchestrator is Orchestrator.SWARM:
         yield from _swarm_mistakes(settings, board)
     if settings.platform is Platform.ARM_V7:
@@ -84,6 +99,12 @@ def _mistakes(settings: RaspberryPiSettings, board: Board) -> Iterator[Mistake]:
     if not board.limits_memory:
         for where, value in _limits(settings, "memory_mib"):
             yield Mistake(where, value, f"cannot be had, as {MEMORY_CGROUP}; or remove it")
+
+
+def _overlap(path: str, other: str) -> bool:
+    # POSIX leaves two leading slashes alone; Linux does not.
+    one, two = (PurePosixPath(posixpath.normpath(re.sub("^/+", "/", each))) for each in (path, other))
+    return one.is_relative_to(two) or two.is_relative_to(one)
 
 
 def _helper_mistakes(settings: RaspberryPiSettings) -> Iterator[Mistake]:

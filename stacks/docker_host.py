@@ -6,12 +6,12 @@ from typing import Any
 
 import pulumi
 
-from components.docker import RunnerContainer, RunnerContainerArgs, RunnerNetwork
+from components.docker import RunnerContainer, RunnerNetwork
 from components.engine import DockerEngine
 from stacks import docker_parts as parts
 from stacks.ci_snippet import ci_snippet
 from stacks.load import Stack
-from stacks.registrations import config_toml, register, runner_outputs
+from stacks.registrations import register, runner_outputs
 from stacks.settings import DockerHostSettings
 from stacks.warnings import warnings_about
 
@@ -29,20 +29,7 @@ def build(stack: Stack[DockerHostSettings]) -> dict[str, Any]:
     )
     registrations = register(stack)
     RunnerContainer(
-        "runner",
-        RunnerContainerArgs(
-            prefix=stack.prefix,
-            stack=stack.name,
-            network_name=network.name,
-            image=settings.runner_image,
-            config_toml=config_toml(settings, registrations, settings.host_socket),
-            drain_seconds=settings.drain_seconds,
-            daemon_id=daemon.container.id if daemon else None,
-            daemon_volumes=daemon.client_volumes if daemon else {},
-            host_socket=parts.mounted_socket(settings, settings.host_socket),
-            ca_pem=parts.ca_pem(settings),
-        ),
-        on_engine,
+        "runner", parts.runner_args(stack, network.name, settings.runner_image, daemon, registrations), on_engine
     )
     return {
         "target": settings.target,

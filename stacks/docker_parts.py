@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pulumi
 import pulumi_docker as docker
 
-from components.docker import DindDaemon, DindDaemonArgs, RunnerNetworkArgs
+from components.docker import DindDaemon, DindDaemonArgs, RunnerContainerArgs, RunnerNetworkArgs
 from components.docker.daemon import daemon_json
 from components.engine import DockerEngine
+from components.registration import RunnerRegistration
 from stacks.load import Stack
-from stacks.settings import Common, Kind
+from stacks.registrations import config_toml
+from stacks.settings import DockerHostSettings, RaspberryPiSettings
 
 
 def provider(engine: DockerEngine) -> docker.Provider:
@@ -21,6 +24,9 @@ def provider(engine: DockerEngine) -> docker.Provider:
         "engine",
         host=engine.host,
         ssh_opts=list(engine.ssh_options) or None,
+        # Said outright, or $DOCKER_CONTEXT and $DOCKER_CERT_PATH of the shell come before the host; tcp may need these.
+        context="",
+        cert_path=None if engine.host.startswith("tcp://") else "",
         # Another engine has none of the stack's objects: they go from the old one, and are made on the new one.
         opts=pulumi.ResourceOptions(replace_on_changes=["host"], delete_before_replace=True),
     )
@@ -85,11 +91,27 @@ def daemon_output(stack: Stack[Any], made: DindDaemon | None) -> dict[str, Any] 
     }
 
 
-def mounted_socket(settings: Common, host_socket: str) -> str | None:
-    """The host's socket, where a runner of kind `host-docker` needs it."""
-    return host_socket if any(runner.kind is Kind.HOST_DOCKER for runner in settings.runners) else None
-
-
-def ca_pem(settings: Common) -> str | None:
-    """The text of `gitlab.ca_file`."""
-    return Path(settings.gitlab.ca_file).read_text() if settings.gitlab.ca_file else None
+def runner_args(
+    stack: Stack[DockerHostSettings] | Stack[RaspberryPiSettings],
+    network_name: pulumi.Input[str],
+    image: pulumi.Input[str],
+    made: DindDaemon | None,
+    registrations: Mapping[str, RunnerRegistration],
+) -> RunnerContainerArgs:
+    """The runner as the settings describe it; made: the daemon, where the runner needs one."""
+    settings = stack.settings
+    on_pi = settings if isinstance(settings, RaspberryPiSettings) else None
+    return RunnerContainerArgs(
+        prefix=stack.prefix,
+        stack=stack.name,
+        network_name=network_name,
+        image=image,
+        config_toml=config_toml(settings, registrations, settings.host_socket),
+        drain_seconds=settings.drain_seconds,
+        daemon_id=made.container.id if made else None,
+        daemon_volumes=made.client_volumes if made else {},
+        host_socket=settings.host_socket if settings.uses_host_socket else None,
+        cpus=on_pi.runner_cpus if on_pi else None,
+        memory_mib=on_pi.runner_memory_mib if on_pi else None,
+        ca_pem=Path(settings.gitlab.ca_file).read_text() if settings.gitlab.ca_file else None,
+    )

@@ -44,6 +44,8 @@ def _board(settings: RaspberryPiSettings) -> Board:
     return Board(
         hostname=info["Name"],
         architecture=server["Arch"],
+        machine=info["Architecture"],
+        docker_root=info["DockerRootDir"],
         cores=info["NCPU"],
         memory_mib=info["MemTotal"] // 1024**2,
         limits_memory=info["MemoryLimit"],
@@ -54,34 +56,46 @@ def _board(settings: RaspberryPiSettings) -> Board:
     )
 
 
-def check_data_path(settings: RaspberryPiSettings) -> None:
-    """Raise SettingsError where the directory for the layer cache is not there: the engine would not make it."""
-    path = settings.daemon.data_path
-    if path is None:
-        return
-    try:
-        _run(settings.engine.command("test", "-d", path), ANSWER_SECONDS)
-    except NoAnswer as error:
-        if error.status != 1:
-            raise explained(settings.engine, error) from None
+def check_paths(settings: RaspberryPiSettings) -> None:
+    """Raise SettingsError where a path on the engine's machine is not what it should be: it would be found out late."""
+    path, place = settings.daemon.data_path, f"on the machine of {settings.docker_host}"
+    if path is not None and not _is(settings.engine, "-d", path):
         raise SettingsError(
-            f"settings.daemon.data_path: {shown(path)} is no directory on the machine of {settings.docker_host}: mount "
-            "the disk, make the directory, or correct the path"
-        ) from None
+            f"settings.daemon.data_path: {shown(path)} is no directory {place}: mount the disk, make the directory, or "
+            "correct the path"
+        )
+    if settings.uses_host_socket and not _is(settings.engine, "-S", settings.host_socket):
+        raise SettingsError(
+            f"settings.host_socket: {shown(settings.host_socket)} is no socket {place}: give the path at which its "
+            "engine listens (`docker context inspect` there shows it)"
+        )
+
+
+def _is(engine: DockerEngine, kind: str, path: str) -> bool:
+    """Whether a path is there and of that kind, as test(1) writes it."""
+    try:
+        _run(engine.command("test", kind, path), ANSWER_SECONDS)
+    except NoAnswer as error:
+        if error.status == 1:
+            return False
+        raise explained(engine, error) from None
+    return True
 
 
 def offered_platforms(settings: RaspberryPiSettings) -> dict[str, frozenset[str] | None]:
     """The platforms that each image of the stack is there for; None where nobody can tell.
 
     Of what the engine itself runs, an image that it has already counts as it is. Otherwise the table of official
-    images is asked, and where that does not say no, the registry, by the engine's own client, which knows the way and
-    the credentials. Images with GitLab Runner's variables in their names are left out.
+    images is asked, and where it does not know, or the engine is about to pull, the registry too, by the client on the
+    engine's machine, which has its credentials. Not for every image every time: registries count such questions as
+    pulls. Images with GitLab Runner's variables in their names are left out.
     """
-    wanted = {image: by_engine for _, image, by_engine in images(settings) if "$" not in image}
+    wanted = list(dict.fromkeys(image for _, image, _ in images(settings) if "$" not in image))
+    by_engine = {image for _, image, by_engine in images(settings) if by_engine}
 
     def ask(image: str) -> frozenset[str] | None:
-        local = _local_platforms(settings.engine, image) if wanted[image] else None
-        return local or _published(settings, image)
+        local = _local_platforms(settings.engine, image) if image in by_engine else None
+        return local or _published(settings, image, about_to_pull=image in by_engine)
 
     with ThreadPoolExecutor(max_workers=4) as pool:
         return dict(zip(wanted, pool.map(ask, wanted), strict=True))
@@ -96,9 +110,9 @@ def _local_platforms(engine: DockerEngine, image: str) -> frozenset[str] | None:
         return None
 
 
-def _published(settings: RaspberryPiSettings, image: str) -> frozenset[str] | None:
+def _published(settings: RaspberryPiSettings, image: str, *, about_to_pull: bool) -> frozenset[str] | None:
     known = published(image)
-    if known is not None and not fits(settings.platform, known):
+    if known is not None and (not about_to_pull or not fits(settings.platform, known)):
         return known
     try:
         text = _run(settings.engine.docker("manifest", "inspect", "--verbose", image), REGISTRY_SECONDS)

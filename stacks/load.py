@@ -11,7 +11,7 @@ import pulumi
 
 from stacks import sandbox
 from stacks.board import Board, check_board, check_images, check_names, fitted
-from stacks.engine import ask_board, check_data_path, offered_platforms
+from stacks.engine import ask_board, check_paths, offered_platforms
 from stacks.mistakes import SettingsError
 from stacks.preflight import check_gitlab
 from stacks.settings import Common, RaspberryPiSettings, Settings, parse
@@ -92,7 +92,7 @@ def _fit(settings: Settings) -> tuple[Settings, Board | None]:
     check_names(settings, _prefix(settings, pulumi.get_project(), pulumi.get_stack()))
     board = ask_board(settings)
     check_board(settings, board)
-    check_data_path(settings)
+    check_paths(settings)
     settings = fitted(settings, board)
     check_images(settings, offered_platforms(settings))
     return settings, board

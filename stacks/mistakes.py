@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -105,7 +106,8 @@ def shown(value: object) -> str:
         case "(hidden)":
             return "(hidden)"
         case str():
-            return repr(str(value))
+            # A URL may have a password.
+            return repr(re.sub(r"(://[^/@\s]*:)\S*@", r"\1(hidden)@", value))
         case bool() | None:
             return str(value).lower()
     return str(value)

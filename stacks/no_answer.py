@@ -108,7 +108,7 @@ def explained(engine: DockerEngine, error: NoAnswer) -> SettingsError:
 
 def _names(engine: DockerEngine, error: NoAnswer) -> dict[str, str]:
     parts = urlsplit(engine.host)
-    host, user = parts.hostname or "", parts.username
+    host, user = engine.ssh_host, parts.username
     target = (f"-p {parts.port} " if parts.port else "") + (f"{user}@{host}" if user else host)
     known_hosts, key_file = _option(engine, "UserKnownHostsFile"), _option(engine, "IdentityFile")
     options = f"-o UserKnownHostsFile={known_hosts} " if known_hosts else ""

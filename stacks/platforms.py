@@ -26,19 +26,9 @@ class Platform(StrEnum):
     AMD64 = "linux/amd64"
 
     @property
-    def os(self) -> str:
-        """The operating system, as Go names it."""
-        return self.value.split("/")[0]
-
-    @property
     def architecture(self) -> str:
         """The architecture, as Go names it: arm64, arm or amd64."""
         return self.value.split("/")[1]
-
-    @property
-    def variant(self) -> str:
-        """The variant of the architecture; empty where it has none."""
-        return "/".join(self.value.split("/")[2:])
 
     @property
     def helper(self) -> str:

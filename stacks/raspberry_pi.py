@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pulumi
 import pulumi_docker as docker
 
 from components import swarm
-from components.docker import DindDaemon, RunnerContainer, RunnerContainerArgs, RunnerNetwork
+from components.docker import DindDaemon, RunnerContainer, RunnerNetwork
 from components.registration import RunnerRegistration
 from stacks import docker_parts as parts
 from stacks.board import Board, node_constraint, warnings_about_board
 from stacks.ci_snippet import ci_snippet
 from stacks.load import Stack
-from stacks.registrations import config_toml, register, runner_outputs
+from stacks.registrations import register, runner_outputs
 from stacks.settings import Orchestrator, RaspberryPiSettings
 from stacks.warnings import warnings_about
 
@@ -75,32 +74,13 @@ def _runner(
     """Make the runner; the name of its service, where it is one."""
     settings = stack.settings
     image = _image("runner-image", settings.runner_image, settings, opts)
-    args = RunnerContainerArgs(
-        prefix=stack.prefix,
-        stack=stack.name,
-        network_name=network.name,
-        image=image.name,
-        config_toml=config_toml(settings, registrations, settings.host_socket),
-        drain_seconds=settings.drain_seconds,
-        daemon_id=daemon.container.id if daemon else None,
-        daemon_volumes=daemon.client_volumes if daemon else {},
-        host_socket=parts.mounted_socket(settings, settings.host_socket),
-        cpus=settings.runner_cpus,
-        memory_mib=settings.runner_memory_mib,
-        ca_pem=parts.ca_pem(settings),
-    )
     if settings.orchestrator is Orchestrator.DOCKER:
-        RunnerContainer("runner", args, opts)
+        RunnerContainer("runner", parts.runner_args(stack, network.name, image.name, daemon, registrations), opts)
         return None
-    in_swarm = replace(
-        args,
-        # Swarm keeps these two by ID and by digest: given otherwise, every preview would find a change.
-        network_name=network.network.id,
-        image=pulumi.Output.all(image.repo_digest, image.name).apply(lambda found: found[0] or found[1]),
-    )
+    # Swarm keeps these two by ID and by digest: given otherwise, every preview would find a change.
+    digest = pulumi.Output.all(image.repo_digest, image.name).apply(lambda found: found[0] or found[1])
+    args = parts.runner_args(stack, network.network.id, digest, daemon, registrations)
     made = swarm.RunnerContainer(
-        "runner",
-        swarm.RunnerContainerArgs(**vars(in_swarm), node=node_constraint(settings, _board(stack))),
-        opts,
+        "runner", swarm.RunnerContainerArgs(**vars(args), node=node_constraint(settings, _board(stack))), opts
     )
     return made.service.name

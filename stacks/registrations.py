@@ -11,7 +11,7 @@ import pulumi_gitlab as gitlab
 from components.config_toml import render
 from components.registration import RunnerRegistration, RunnerRegistrationArgs
 from stacks.load import Stack
-from stacks.settings import Common, Runner
+from stacks.settings import Common, Executor, Runner
 
 
 def register(stack: Stack[Any]) -> dict[str, RunnerRegistration]:
@@ -71,6 +71,8 @@ def runner_outputs(stack: Stack[Any], registrations: Mapping[str, RunnerRegistra
             "id": registrations[runner.name].runner_id if runner.name in registrations else None,
             "kind": runner.kind.value,
             "tags": list(runner.tags),
+            "image": runner.image if runner.executor is Executor.DOCKER else None,
+            "helper_image": runner.helper_image,
             "description": _description(stack, runner),
         }
         for runner in stack.settings.runners

@@ -433,6 +433,11 @@ class Common(Model):
         """Whether any runner needs the stack's daemon."""
         return any(runner.needs_daemon for runner in self.runners)
 
+    @property
+    def uses_host_socket(self) -> bool:
+        """Whether any runner is given the Docker socket of its host."""
+        return any(runner.kind is Kind.HOST_DOCKER for runner in self.runners)
+
 
 class DockerHostSettings(Common):
     """One Docker host.

@@ -5,8 +5,10 @@ have made the object although the stack's state does not know it. The next updat
 make a network twice. So what carries the stack's label and was made while that lock was held is removed here, and made
 again by the next update; volumes keep what is in them, because they are found again by their names.
 
-The reverse are pending deletions of what only a swarm has: the provider fails on a service or a secret that is gone. So
-those that the engine does not have any more are dropped from the state, once the last task of the service has ended.
+The reverse are deletions of what only a swarm has: the provider fails on a service or a secret that is gone. So those
+that the engine does not have any more are dropped from the state, once the last task of the service has ended.
+
+A runner that GitLab has made by then is deleted there: its token, which nobody has, is told at its creation only.
 
 Only a state in local files tells whether another update runs right now; with any other backend nothing is touched.
 """
@@ -27,6 +29,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from components.engine import DockerEngine
+from toolchain.orphans import find_orphans
 from toolchain.shared import LimitReached, Say, ToolchainError, elapsed, file_lock, run
 from toolchain.state import engine_of, export, pulumi
 
@@ -96,19 +99,21 @@ def recover(stack: str, say: Say) -> None:
     """Removes what a killed update of `stack` left, and says so; does nothing while another update runs.
 
     The project is the one in the current directory, the state that of PULUMI_BACKEND_URL. Raises ToolchainError where
-    Pulumi or the engine of that update fails or does not answer in time.
+    Pulumi or the engine of that update fails or does not answer in time; a GitLab that does so is said.
     """
     state = _state_directory()
     if state is None or not state.exists():
         return
     # Two at once: the second could cancel the lock of the update that follows the first.
     with file_lock(state / "recover.lock", say=say, limit=WAIT_SECONDS):
-        _recover(stack, state / ".pulumi" / "locks" / "organization" / _project() / stack, say)
+        project, files = _project(), state / ".pulumi"
+        _recover(stack, files / "locks" / "organization" / project / stack, files / "stacks" / project, say)
 
 
-def _recover(stack: str, locks_directory: Path, say: Say) -> None:
+def _recover(stack: str, locks_directory: Path, states_directory: Path, say: Say) -> None:
     if not _all_left_over(_locks(locks_directory)):
         return
+    _remove_torn([*locks_directory.glob("*.attrs"), *states_directory.glob(f"{stack}.json*.attrs")])
     state = export(stack)
     deployment = state["deployment"]
     locks = _locks(locks_directory)
@@ -120,6 +125,13 @@ def _recover(stack: str, locks_directory: Path, say: Say) -> None:
     began = min((lock.since for lock in locks), default=None)
     _remove_leftovers(stack, creating, known, began, say)
     removed = _removed(deleting, known, say)
+    removed += _ended_services(known, {leftover.identity for leftover in removed}, say)
+    orphans = find_orphans(stack, creating, known, say)
+    # Without a lock, an update may have begun while GitLab was asked, and have made a runner of its own.
+    if not _all_left_over(_locks(locks_directory)):
+        return
+    for orphan in orphans:
+        orphan.delete(say)
     # Until here the lock keeps other updates away.
     if locks:
         pulumi("cancel", "--yes", stack=stack)
@@ -131,12 +143,22 @@ def _recover(stack: str, locks_directory: Path, say: Say) -> None:
     deployment["resources"] = [resource for resource in known if resource.get("id") not in gone]
     # `up` would carry pending creations along for ever; an import leaves them out.
     pulumi("stack", "import", stack=stack, stdin=json.dumps(state))
-    _say_what_gitlab_may_have(creating, say)
     if creating:
         names = ", ".join(resource["urn"].rpartition("::")[2] for resource in creating)
         say(f"dropped the interrupted creation of {names} from the state of stack {stack}")
     for leftover in removed:
         say(f"dropped {leftover.kind} {leftover.name} from the state of stack {stack}, because it is gone")
+
+
+def _remove_torn(attributes: Sequence[Path]) -> None:
+    """Removes attributes that a killed Pulumi had only begun to write. It needs none to read a file, but whole ones."""
+    for path in attributes:
+        try:
+            json.loads(path.read_bytes())
+        except ValueError:
+            path.unlink(missing_ok=True)
+        except FileNotFoundError:
+            pass
 
 
 def _pending(deployment: Mapping[str, Any], operation: str) -> list[Mapping[str, Any]]:
@@ -185,15 +207,19 @@ def _removed(pending: Sequence[Mapping[str, Any]], known: Sequence[Mapping[str, 
     return removed
 
 
-def _say_what_gitlab_may_have(pending: Sequence[Mapping[str, Any]], say: Say) -> None:
-    """Nobody can tell: GitLab's token of a runner is shown once, and its description need not be unique."""
-    for resource in pending:
-        if resource["type"] == "gitlab:index/userRunner:UserRunner":
-            description = (resource.get("inputs") or {}).get("description")
-            say(
-                f"GitLab may have made runner {description!r}: if it lists two, delete the one that has never "
-                "contacted it"
-            )
+def _ended_services(known: Sequence[Mapping[str, Any]], done: set[str], say: Say) -> list[Leftover]:
+    """Services of the state that their swarm does not have any more.
+
+    Where jobs take longer than the provider waits for a service, their deletion is an error, and so is the next one.
+    """
+    services = [one for one in known if KINDS.get(one["type"]) == "service" and one.get("id") not in done]
+    try:
+        return _removed(services, known, say)
+    except LimitReached as error:
+        say(str(error))
+    except ToolchainError:
+        pass  # nothing was interrupted here, and of an engine out of reach the update itself says more
+    return []
 
 
 def _leftovers(pending: Sequence[Mapping[str, Any]], known: Sequence[Mapping[str, Any]]) -> Iterator[Leftover]:

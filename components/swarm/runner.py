@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from dataclasses import dataclass
 
 import pulumi
@@ -46,7 +45,7 @@ class RunnerContainer(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: RunnerContainerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("dindrunner:swarm:RunnerContainer", name, None, opts)
-        self._name, self._args = name, args
+        self._args = args
         state = docker.Volume(
             f"{name}-state-volume",
             name=f"{args.prefix}-runner-state",
@@ -108,9 +107,8 @@ class RunnerContainer(pulumi.ComponentResource):
         """A file of the task; another content is another secret, which the service has before the old one goes."""
         text = pulumi.Output.secret(content)
         made = docker.Secret(
-            f"{self._name}-{role}",
-            # A digest of a text with random tokens gives nothing away.
-            name=pulumi.Output.unsecret(text.apply(lambda value: f"{self._args.prefix}-{role}-{_digest(value)}")),
+            # Pulumi adds random characters to the name: the old secret is still there, even if its content comes back.
+            f"{self._args.prefix}-{role}",
             data=text.apply(lambda value: base64.b64encode(value.encode()).decode()),
             labels=[
                 docker.SecretLabelArgs(label=key, value=value)
@@ -124,13 +122,9 @@ class RunnerContainer(pulumi.ComponentResource):
         )
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
 def _service_name(args: RunnerContainerArgs) -> pulumi.Output[str]:
-    """Always the same, but unknown while the daemon is replaced, so that the service is drained and removed first."""
-    return pulumi.Output.from_input(args.daemon_id).apply(lambda _: f"{args.prefix}-runner")
+    """Always the same, but unknown while daemon or network are replaced: so the service is drained and goes first."""
+    return pulumi.Output.all(args.daemon_id, args.network_name).apply(lambda _: f"{args.prefix}-runner")
 
 
 def _volume(

@@ -67,7 +67,15 @@ def test_the_outputs_describe_the_stack_without_a_secret(stack: Stack) -> None:
         "container": f"{stack.prefix}-dind",
         "volume": f"{stack.prefix}-dind-data",
     }
-    assert runner == {"id": runner["id"], "kind": "dind", "tags": [stack.name], "description": f"{stack.name} docker"}
+    # The sandbox names images of its own where none can be pulled.
+    assert runner == {
+        "id": runner["id"],
+        "kind": "dind",
+        "tags": [stack.name],
+        "image": runner["image"],
+        "helper_image": runner["helper_image"],
+        "description": f"{stack.name} docker",
+    }
     assert "glrt-" not in json.dumps(outputs)
     assert f'tags: ["{stack.name}"]' in outputs["ci_snippet"]
 

@@ -114,6 +114,20 @@ def test_a_new_image_of_the_runner_rolls_out_without_a_lost_job(
     stack.expect_no_changes()
 
 
+def test_an_image_that_does_not_run_is_rolled_back_and_the_old_settings_work_again(
+    stack: Stack, sandbox: Sandbox, project: GitLabProject
+) -> None:
+    good = service(stack)["Spec"]["TaskTemplate"]["ContainerSpec"]["Image"]
+    stack.configure(runner_image=local_image("python"), log_level="debug")
+    output = stack.up(check=False)
+    assert "rollback completed" in output, output
+    stack.configure(runner_image=good)
+    stack.up()
+    stack.expect_no_changes()
+    assert len(secrets(stack)) == 1
+    build(sandbox, project)
+
+
 def test_a_daemon_upgrade_lets_the_job_end_first_and_keeps_the_cache(
     stack: Stack, sandbox: Sandbox, project: GitLabProject
 ) -> None:

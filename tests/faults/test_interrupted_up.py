@@ -8,13 +8,13 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from tests.engine.world import ROOT, Sandbox, Stack, docker, inspect, run
+from tests.engine.world import ROOT, Sandbox, Stack, docker, inspect, run, wait_for
 
 HELD_SECONDS = 120
 
@@ -114,9 +114,13 @@ def killed(stack: Stack, engine: WithholdingEngine, request: str) -> Iterator[in
         yield update.pid
     finally:
         # Plugins outlive a killed engine for minutes.
-        for child in children:
-            with suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
+        _kill(children)
+
+
+def _kill(processes: Iterable[int]) -> None:
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
 
 
 def _children(pid: int) -> list[int]:
@@ -189,3 +193,39 @@ def test_the_layer_cache_outlives_an_up_that_is_killed_while_it_replaces_the_dae
     docker("exec", f"{stack.prefix}-dind", "test", "-e", "/var/lib/docker/cached")
     stack.pulumi("preview", "--expect-no-changes")
     assert runners_of(stack, sandbox) == 1
+
+
+@pytest.mark.parametrize("scope", ["group", "project", "instance"])
+def test_a_runner_that_gitlab_had_made_when_an_up_was_killed_is_not_made_twice(
+    new_stack: Callable[[], Stack], sandbox: Sandbox, scope: str
+) -> None:
+    stack = new_stack()
+    owner = {} if scope == "instance" else {scope: sandbox.described[scope]}
+    stack.configure(gitlab={"url": "sandbox", "scope": scope, **owner})
+    # The plugin gives up before that, so that nothing but the time of the kill decides.
+    sandbox.fault(match="^POST /api/v4/user/runners$", when="after", delay_seconds=200)
+    update = stack.start("up", "--yes", "--skip-preview")
+    (orphan,) = wait_for("the runner in GitLab", HELD_SECONDS, lambda: sandbox.runners_of(stack.name) or None)
+    # A plugin that outlives the engine would get the answer; a machine that goes down takes all of them with it.
+    _kill([update.pid, *_children(update.pid)])
+    update.communicate()
+    assert [runner.id for runner in sandbox.runners_of(stack.name)] == [orphan.id]
+    said = recover(stack)
+    assert f"deleted runner {orphan.id} ('{stack.name} docker') in GitLab, which an interrupted update made\n" in said
+    assert re.search("dropped the interrupted creation of .*docker-runner", said)
+    assert "GitLab may have made" not in said
+    assert sandbox.runners_of(stack.name) == []
+    assert recover(stack) == ""
+    said += stack.up()
+    (runner,) = sandbox.runners_of(stack.name)
+    assert stack.outputs()["runners"]["docker"]["id"] == str(runner.id) != str(orphan.id)
+    wait_for("the runner to be online", HELD_SECONDS, lambda: sandbox.client.runners.get(runner.id).online or None)
+    stack.expect_no_changes()
+    assert secrets_in(stack, said, sandbox.token) == []
+
+
+def secrets_in(stack: Stack, said: str, token: str) -> list[str]:
+    """Where a token of GitLab's stands: in what was said, or in files of the stack."""
+    texts = {"said": said}
+    texts |= {str(file): file.read_text() for file in (stack.directory / "state").rglob("*") if file.is_file()}
+    return [where for where, text in texts.items() if token in text or "glpat-" in text or "glrt-" in text]

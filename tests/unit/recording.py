@@ -36,7 +36,10 @@ class Secret:
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """A resource as it was registered; `parent` and `depends_on` are names, None and empty for the stack itself."""
+    """A resource as it was registered; `parent` and `depends_on` are names, None and empty for the stack itself.
+
+    depends_of: names of the resources that an input comes from, by the input.
+    """
 
     type: str
     name: str
@@ -44,6 +47,7 @@ class Recorded:
     inputs: Mapping[str, Any]
     provider: str
     depends_on: tuple[str, ...]
+    depends_of: Mapping[str, tuple[str, ...]]
     retain_on_delete: bool
     delete_before_replace: bool
     replace_on_changes: tuple[str, ...]
@@ -146,6 +150,9 @@ class _Engine(mocks.Mocks):
 def _outputs(args: mocks.MockResourceArgs) -> dict[str, Any]:
     if args.typ == "gitlab:index/userRunner:UserRunner":
         return {"token": pulumi.Output.secret(f"glrt-{args.name}")}
+    if args.typ == "docker:index/secret:Secret":
+        # Pulumi's own naming, where the program leaves it open.
+        return {"name": args.inputs.get("name", f"{args.name}-0123456")}
     return {}
 
 
@@ -171,6 +178,7 @@ def _recorded(request: Any) -> Recorded:
         inputs=_plain(request.object),
         provider=_name(request.provider.rpartition("::")[0]),
         depends_on=tuple(sorted(map(_name, request.dependencies))),
+        depends_of={key: tuple(sorted(map(_name, found.urns))) for key, found in request.propertyDependencies.items()},
         retain_on_delete=request.retainOnDelete,
         delete_before_replace=request.deleteBeforeReplace,
         replace_on_changes=tuple(request.replaceOnChanges),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import stat
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from stacks import engine as asking
 from stacks.board import Board, Node
-from stacks.engine import ask_board, check_data_path, offered_platforms
+from stacks.engine import ask_board, check_paths, offered_platforms
 from stacks.mistakes import SettingsError
 from stacks.settings import RaspberryPiSettings
 from tests.unit.samples import pi_settings, runner
@@ -25,6 +26,7 @@ INFO = {
     "MemTotal": 3978612736,
     "MemoryLimit": True,
     "Architecture": "aarch64",
+    "DockerRootDir": "/var/lib/docker",
     "OSType": "linux",
     "Swarm": {"NodeID": "", "LocalNodeState": "inactive", "ControlAvailable": False},
 }
@@ -97,7 +99,13 @@ SSH = "ssh -o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=10 -o
 
 def test_a_board_is_asked_twice_by_ssh_and_tells_what_it_is(clients: Clients) -> None:
     assert ask_board(pi_settings()) == Board(
-        hostname="raspberry", architecture="arm64", cores=4, memory_mib=3794, limits_memory=True
+        hostname="raspberry",
+        architecture="arm64",
+        machine="aarch64",
+        docker_root="/var/lib/docker",
+        cores=4,
+        memory_mib=3794,
+        limits_memory=True,
     )
     assert clients.asked() == [
         f"{SSH} -l pi -- raspberry docker version --format '{{{{json .}}}}'",
@@ -119,8 +127,10 @@ def test_this_machine_is_asked_by_its_own_client(clients: Clients) -> None:
     ("version", "info", "facts"),
     [
         # What images are pulled for is what the engine was built for, not what the kernel is.
-        ({"Arch": "arm"}, {"Architecture": "aarch64"}, {"architecture": "arm"}),
+        ({"Arch": "arm"}, {"Architecture": "aarch64"}, {"architecture": "arm", "machine": "aarch64"}),
         ({"Arch": "amd64"}, {"Architecture": "x86_64"}, {"architecture": "amd64"}),
+        ({"Arch": "arm"}, {"Architecture": "armv6l"}, {"architecture": "arm", "machine": "armv6l"}),
+        ({}, {"DockerRootDir": "/mnt/ssd/docker"}, {"docker_root": "/mnt/ssd/docker"}),
         ({}, {"MemoryLimit": False}, {"limits_memory": False}),
         ({}, {"MemTotal": 968 * 1024**2 - 1, "NCPU": 1}, {"memory_mib": 967, "cores": 1}),
         ({}, {"Swarm": None}, {"swarm": "inactive"}),
@@ -132,7 +142,18 @@ def test_this_machine_is_asked_by_its_own_client(clients: Clients) -> None:
         ),
         ({}, {"Swarm": {"LocalNodeState": "locked"}}, {"swarm": "locked"}),
     ],
-    ids=["32-bit engine", "PC", "no memory cgroup", "rounded down", "no swarm", "empty swarm", "worker", "locked"],
+    ids=[
+        "32-bit engine",
+        "PC",
+        "ARMv6",
+        "another disk",
+        "no memory cgroup",
+        "rounded down",
+        "no swarm",
+        "empty swarm",
+        "worker",
+        "locked",
+    ],
 )
 def test_facts_are_read_from_what_the_engine_says(
     clients: Clients, version: dict[str, Any], info: dict[str, Any], facts: dict[str, Any]
@@ -189,7 +210,10 @@ GARBAGE = [
     "{}",
     '{"Server": null}',
     '{"Server": []}',
-    json.dumps({key: value for key, value in INFO.items() if key != "Name"}),
+    *(
+        json.dumps({key: value for key, value in INFO.items() if key != left_out})
+        for left_out in ("Name", "Architecture", "DockerRootDir")
+    ),
     json.dumps(INFO | {"MemTotal": None}),
     json.dumps(INFO | {"Swarm": "inactive"}),
 ]
@@ -284,22 +308,22 @@ def test_files_for_ssh_may_lie_in_the_home_directory(
     assert "-o IdentitiesOnly=yes -o IdentityFile=~/key -l pi -- raspberry" in clients.asked()[0]
 
 
-# directory of the layer cache
+# directory of the layer cache, socket of the engine
 
 
-def test_no_directory_is_asked_for_where_the_settings_name_none(clients: Clients) -> None:
-    check_data_path(pi_settings())
+def test_no_path_is_asked_for_where_no_runner_and_no_cache_needs_one(clients: Clients) -> None:
+    check_paths(pi_settings())
     assert clients.asked() == []
 
 
 def test_a_directory_is_looked_for_on_the_board(clients: Clients) -> None:
     settings = pi_settings(daemon={"data_path": "/mnt/ssd/dind"})
     clients.answer("test -d /mnt/ssd/dind")
-    check_data_path(settings)
+    check_paths(settings)
     assert clients.asked() == [f"{SSH} -l pi -- raspberry test -d /mnt/ssd/dind"]
     clients.answer("test -d /mnt/ssd/dind", status=1)
     with pytest.raises(SettingsError) as caught:
-        check_data_path(settings)
+        check_paths(settings)
     assert str(caught.value) == (
         "settings.daemon.data_path: '/mnt/ssd/dind' is no directory on the machine of ssh://pi@raspberry: mount the "
         "disk, make the directory, or correct the path"
@@ -309,18 +333,55 @@ def test_a_directory_is_looked_for_on_the_board(clients: Clients) -> None:
 def test_a_board_that_cannot_be_asked_for_a_directory_is_explained(clients: Clients) -> None:
     clients.answer("test -d", error="Connection to raspberry timed out", status=255)
     with pytest.raises(SettingsError, match=r"^settings.docker_host: .* is out of reach \(Connection to raspberry"):
-        check_data_path(pi_settings(daemon={"data_path": "/mnt/ssd"}))
+        check_paths(pi_settings(daemon={"data_path": "/mnt/ssd"}))
 
 
 def test_a_directory_is_looked_for_here_where_the_board_is_this_machine(clients: Clients, tmp_path: Path) -> None:
-    check_data_path(pi_settings(**LOCAL, daemon={"data_path": str(tmp_path)}))
+    check_paths(pi_settings(**LOCAL, daemon={"data_path": str(tmp_path)}))
     with pytest.raises(SettingsError) as caught:
-        check_data_path(pi_settings(**LOCAL, daemon={"data_path": f"{tmp_path}/docker"}))
+        check_paths(pi_settings(**LOCAL, daemon={"data_path": f"{tmp_path}/docker"}))
     assert str(caught.value) == (
         f"settings.daemon.data_path: '{tmp_path}/docker' is no directory on the machine of "
         "unix:///var/run/docker.sock: mount the disk, make the directory, or correct the path"
     )
     assert clients.asked() == []
+
+
+def test_a_file_is_no_directory_for_a_cache(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match=r"is no directory on the machine of unix:"):
+        check_paths(pi_settings(**LOCAL, daemon={"data_path": f"{tmp_path}/file"}))
+
+
+HOST_DOCKER = {"runners": [runner(kind="host-docker")], "host_socket": "/run/user/1000/docker.sock"}
+
+
+def test_the_socket_is_looked_for_on_the_board_where_a_runner_is_given_it(clients: Clients) -> None:
+    clients.answer("test -S /run/user/1000/docker.sock")
+    check_paths(pi_settings(**HOST_DOCKER))
+    assert clients.asked() == [f"{SSH} -l pi -- raspberry test -S /run/user/1000/docker.sock"]
+    clients.answer("test -S /run/user/1000/docker.sock", status=1)
+    with pytest.raises(SettingsError) as caught:
+        check_paths(pi_settings(**HOST_DOCKER))
+    assert str(caught.value) == (
+        "settings.host_socket: '/run/user/1000/docker.sock' is no socket on the machine of ssh://pi@raspberry: give "
+        "the path at which its engine listens (`docker context inspect` there shows it)"
+    )
+
+
+def test_the_socket_is_looked_for_here_where_the_board_is_this_machine(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "s"))
+        check_paths(pi_settings(**LOCAL, **HOST_DOCKER | {"host_socket": str(tmp_path / "s")}))
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match=r"is no socket on the machine of unix:"):
+        check_paths(pi_settings(**LOCAL, **HOST_DOCKER | {"host_socket": str(tmp_path / "file")}))
+
+
+def test_a_board_that_cannot_be_asked_for_a_socket_is_explained(clients: Clients) -> None:
+    clients.answer("test -S", error="Connection to raspberry timed out", status=255)
+    with pytest.raises(SettingsError, match=r"^settings.docker_host: .* is out of reach \(Connection to raspberry"):
+        check_paths(pi_settings(**HOST_DOCKER))
 
 
 # platforms of images
@@ -389,6 +450,16 @@ def test_an_official_image_that_is_known_not_to_be_there_is_not_asked_for(client
     ]
 
 
+def test_the_registry_is_not_asked_for_official_images_of_jobs(clients: Clients) -> None:
+    clients.answer("docker image inspect", "linux/arm64\n")
+    assert offered()["docker:28.5.2-cli"] == frozenset({"linux/amd64", "linux/arm/v6", "linux/arm/v7", "linux/arm64"})
+    # Those that the engine itself runs.
+    assert images_asked(clients) == [
+        "image inspect docker:28.5.2-dind",
+        "image inspect gitlab/gitlab-runner:v18.5.0",
+    ]
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -429,3 +500,11 @@ def test_each_image_is_asked_for_once_and_one_with_variables_in_its_name_not_at_
     assert set(offered(daemon={"image": DAEMON}, runner_image=RUNNER, runners=runners)) == {DAEMON, RUNNER, JOB}
     assert images_asked(clients).count(f"manifest inspect {JOB}") == 1
     assert not [line for line in clients.asked() if "helper" in line or "HELPER" in line]
+
+
+def test_an_image_that_the_engine_runs_too_is_looked_for_on_the_engine(clients: Clients) -> None:
+    clients.answer("docker image inspect", "linux/amd64\n")
+    found = offered(
+        daemon={"image": DAEMON}, runner_image=RUNNER, runners=[runner(kind="job-dind", job_daemon_image=DAEMON)]
+    )
+    assert found[DAEMON] == frozenset({"linux/amd64"})

@@ -96,6 +96,41 @@ def test_a_board_of_another_platform_is_refused(platform: str, architecture: str
     assert mistakes(settings, architecture=architecture) == [message]
 
 
+def test_a_board_with_armv6_is_refused_as_images_for_32_bit_systems_need_more() -> None:
+    settings = pi_settings(platform="linux/arm/v7", runners=[runner(helper_image=f"{HELPER}:arm-v18.5.0")])
+    for asked in (settings, pi_settings()):
+        assert mistakes(asked, architecture="arm", machine="armv6l") == [
+            f"settings.platform: '{asked.platform}' does not run on raspberry, whose processor is ARMv6 (Pi 1, Zero, "
+            "Zero W): use a newer board"
+        ]
+    for machine in ("armv7l", "aarch64"):
+        assert mistakes(settings, architecture="arm", machine=machine) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "root"),
+    [
+        ("/var/lib/docker", "/var/lib/docker"),
+        ("/var/lib/docker/", "/var/lib/docker"),
+        ("//var/lib/docker", "/var/lib/docker"),
+        ("/var/lib", "/var/lib/docker"),
+        ("/var/lib/docker/volumes/x", "/var/lib/docker"),
+        ("/var/lib/../lib/docker", "/var/lib/docker"),
+        ("/mnt/ssd", "/mnt/ssd/docker"),
+    ],
+)
+def test_a_cache_on_the_engines_own_data_is_refused(path: str, root: str) -> None:
+    assert mistakes(pi_settings(daemon={"data_path": path}), docker_root=root) == [
+        f"settings.daemon.data_path: '{path}' is the directory of the engine's own data ({root}), or around it, or in "
+        "it, and two daemons on one directory destroy it: choose one of its own"
+    ]
+
+
+@pytest.mark.parametrize("path", ["/var/lib/docker-dind", "/var/lib/dind", "/mnt/ssd/docker", "/var/lib/docker/../x"])
+def test_a_cache_beside_the_engines_own_data_is_taken(path: str) -> None:
+    assert mistakes(pi_settings(daemon={"data_path": path})) == []
+
+
 def test_a_32_bit_system_needs_the_name_of_the_helper() -> None:
     settings = pi_settings(
         platform="linux/arm/v7", runners=[runner(), runner(name="named", helper_image=f"{HELPER}:arm-v18.5.0")]

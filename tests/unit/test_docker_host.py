@@ -120,8 +120,23 @@ def test_what_an_old_server_holds_goes_before_it_is_made_on_a_new_one(
 
 
 def test_the_engine_is_this_machines_unless_the_settings_name_another(dev: Recording) -> None:
-    assert inputs(dev, "engine") == {"host": "unix:///var/run/docker.sock"}
-    assert inputs(record(docker_host="ssh://pi@raspberry"), "engine") == {"host": "ssh://pi@raspberry"}
+    assert inputs(dev, "engine")["host"] == "unix:///var/run/docker.sock"
+    assert inputs(record(docker_host="ssh://pi@raspberry"), "engine")["host"] == "ssh://pi@raspberry"
+
+
+def test_no_context_and_no_certificates_of_the_shell_come_before_the_engine(
+    dev: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = "unix:///var/run/docker.sock"
+    assert inputs(dev, "engine") == {"host": host, "context": "", "certPath": ""}
+    monkeypatch.setenv("DOCKER_CONTEXT", "another")
+    monkeypatch.setenv("DOCKER_CERT_PATH", "/another")
+    assert inputs(record(), "engine") == {"host": host, "context": "", "certPath": ""}
+
+
+def test_an_engine_by_tcp_may_need_the_certificates_of_the_shell() -> None:
+    engine = "tcp://builder:2376"
+    assert inputs(record(docker_host=engine), "engine") == {"host": engine, "context": ""}
 
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -591,10 +606,19 @@ def test_the_outputs_are_exactly_as_documented(dev: Recording) -> None:
                 "id": "docker-runner-0123456789abcdef",
                 "kind": "dind",
                 "tags": ["docker"],
+                "image": "docker:28.5.2-cli",
+                "helper_image": None,
                 "description": "dev docker",
             }
         },
     }
+
+
+def test_the_outputs_name_the_images_of_jobs_where_jobs_have_images() -> None:
+    runners = [runner(image="job:1", helper_image="helper:1"), runner(name="shell", executor="shell")]
+    outputs = record(runner_image=WITH_CLIENT, runners=runners).outputs["runners"]
+    assert (outputs["docker"]["image"], outputs["docker"]["helper_image"]) == ("job:1", "helper:1")
+    assert (outputs["shell"]["image"], outputs["shell"]["helper_image"]) == (None, None)
 
 
 def test_no_secret_leaves_in_the_clear() -> None:

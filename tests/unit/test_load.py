@@ -51,11 +51,11 @@ def _asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Asked]:
 
 @dataclass
 class World:
-    """A board, its directories and what registries offer; `seen` is what was asked, in order."""
+    """A board, its paths and what registries offer; `seen` is what was asked, in order."""
 
     board: Board = field(default_factory=board)
     offered: dict[str, frozenset[str] | None] = field(default_factory=dict)
-    data_path_is_there: bool = True
+    paths_are_there: bool = True
     seen: list[str] = field(default_factory=list)
 
 
@@ -68,9 +68,9 @@ def _world(monkeypatch: pytest.MonkeyPatch) -> World:
         world.seen.append(f"board at {settings.docker_host}")
         return world.board
 
-    def check_data_path(settings: RaspberryPiSettings) -> None:
-        world.seen.append(f"directory {settings.daemon.data_path}")
-        if not world.data_path_is_there:
+    def check_paths(settings: RaspberryPiSettings) -> None:
+        world.seen.append(f"paths, {settings.daemon.data_path}")
+        if not world.paths_are_there:
             raise SettingsError("settings.daemon.data_path: is not there")
 
     def offered_platforms(settings: RaspberryPiSettings) -> dict[str, frozenset[str] | None]:
@@ -78,7 +78,7 @@ def _world(monkeypatch: pytest.MonkeyPatch) -> World:
         return world.offered
 
     monkeypatch.setattr(loading, "ask_board", ask_board)
-    monkeypatch.setattr(loading, "check_data_path", check_data_path)
+    monkeypatch.setattr(loading, "check_paths", check_paths)
     monkeypatch.setattr(loading, "offered_platforms", offered_platforms)
     return world
 
@@ -228,6 +228,15 @@ def test_an_engine_of_the_environment_that_is_no_way_to_a_board_is_refused(monke
     )
 
 
+def test_a_password_in_an_engine_of_the_environment_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://pi:s3cret@environment:2375")
+    raw = {key: value for key, value in pi().items() if key != "docker_host"}
+    assert refusal(raw, gitlab_token="glpat-x") == (
+        f"{WRONG}settings.docker_host: 'tcp://pi:(hidden)@environment:2375' is no way to a board: write "
+        "ssh://user@host, or unix:///var/run/docker.sock on the board itself"
+    )
+
+
 def test_a_board_completes_the_settings_and_is_kept(world: World) -> None:
     world.board = board(cores=8, memory_mib=7811)
     stack, _ = loaded(pi(), gitlab_token="glpat-x")
@@ -241,7 +250,7 @@ def test_no_board_is_asked_for_a_docker_host(world: World) -> None:
     assert (stack.board, world.seen) == (None, [])
 
 
-def test_gitlab_is_asked_first_then_the_board_then_its_directory_then_for_images(
+def test_gitlab_is_asked_first_then_the_board_then_its_paths_then_for_images(
     monkeypatch: pytest.MonkeyPatch, world: World
 ) -> None:
     monkeypatch.setattr(loading, "check_gitlab", lambda *_, **__: world.seen.append("gitlab"))
@@ -249,7 +258,7 @@ def test_gitlab_is_asked_first_then_the_board_then_its_directory_then_for_images
     assert world.seen == [
         "gitlab",
         "board at ssh://pi@raspberry",
-        "directory /mnt/ssd",
+        "paths, /mnt/ssd",
         # Of the completed settings, which name the helper.
         "images, helper registry.gitlab.com/gitlab-org/gitlab-runner/gitlab-runner-helper:arm64-v18.5.0",
     ]
@@ -278,8 +287,8 @@ def test_a_board_that_does_not_fit_is_refused_before_it_is_asked_for_more(world:
     assert world.seen == ["board at ssh://pi@raspberry"]
 
 
-def test_a_directory_that_is_not_there_is_refused_before_any_registry_is_asked(world: World) -> None:
-    world.data_path_is_there = False
+def test_a_path_that_is_not_there_is_refused_before_any_registry_is_asked(world: World) -> None:
+    world.paths_are_there = False
     assert refusal(pi(), gitlab_token="glpat-x") == f"{WRONG}settings.daemon.data_path: is not there"
     assert len(world.seen) == 2
 

@@ -72,5 +72,5 @@ def test_what_a_killed_update_left_is_cleared_away_before_an_update_and_never_fo
     assert make("up").returncode == 0
     assert calls(tmp_path)[-2:] == [
         "python3 -m toolchain recover dev",
-        "pulumi --non-interactive up --yes --stack dev",
+        "pulumi --non-interactive up --yes --parallel 8 --stack dev",
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
@@ -91,7 +90,8 @@ def container_spec(recording: Recording) -> Any:
 def config_text(recording: Recording) -> str:
     """The text of config.toml, which nobody may read on the way."""
     if recording.of_type(SERVICE):
-        data = inputs(recording, "runner-config")["data"]
+        (config,) = (each for each in recording.of_type(SECRET) if each.name.endswith("-config"))
+        data = config.inputs["data"]
         assert isinstance(data, Secret)
         return base64.b64decode(data.value, validate=True).decode()
     content = inputs(recording, "runner-config")["uploads"][0]["content"]
@@ -143,7 +143,7 @@ def test_on_a_swarm_the_runner_is_a_service_and_the_daemon_a_container(swarm: Re
             *COMMON,
             ("dindrunner:swarm:RunnerContainer", "runner", None),
             ("dindrunner:swarm:RunnerNetwork", "network", None),
-            (SECRET, "runner-config", "runner"),
+            (SECRET, f"{PREFIX}-config", "runner"),
             (SERVICE, "runner-service", "runner"),
             (VOLUME, "runner-state-volume", "runner"),
         ]
@@ -170,7 +170,7 @@ def test_the_engine_is_reached_by_ssh_as_the_settings_say() -> None:
 
 def test_a_board_that_is_this_machine_is_reached_without_ssh() -> None:
     engine = inputs(record(docker_host="unix:///var/run/docker.sock"), "engine")
-    assert engine == {"host": "unix:///var/run/docker.sock"}
+    assert engine == {"host": "unix:///var/run/docker.sock", "context": "", "certPath": ""}
 
 
 def test_every_docker_object_carries_its_stack_and_its_role(either: Recording) -> None:
@@ -183,6 +183,7 @@ def test_every_docker_object_carries_its_stack_and_its_role(either: Recording) -
         "dind-certs-client": "certs-client",
         "dind-container": "daemon",
         "runner-config": "config",
+        f"{PREFIX}-config": "config",
         "runner-container": "runner",
         "runner-service": "runner",
         "runner-config-volume": "config",
@@ -344,14 +345,11 @@ def test_the_platforms_of_the_placement_are_left_to_docker(platform: str) -> Non
     assert recording.one("runner-service").ignore_changes == ("taskSpec.placement.platforms",)
 
 
-def test_config_toml_is_a_secret_named_after_its_content(swarm: Recording) -> None:
-    secret, text = inputs(swarm, "runner-config"), config_text(swarm)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    assert secret["name"] == f"{PREFIX}-config-{digest}"
+def test_config_toml_is_a_secret_of_the_task_that_only_root_reads(swarm: Recording) -> None:
     assert container_spec(swarm)["secrets"] == [
         {
-            "secretId": "runner-config-0123456789abcdef",
-            "secretName": secret["name"],
+            "secretId": f"{PREFIX}-config-0123456789abcdef",
+            "secretName": f"{PREFIX}-config-0123456",
             "fileName": "/etc/gitlab-runner/config.toml",
             "fileUid": "0",
             "fileGid": "0",
@@ -360,23 +358,22 @@ def test_config_toml_is_a_secret_named_after_its_content(swarm: Recording) -> No
     ]
 
 
-def test_another_config_toml_is_another_secret_and_the_same_one_the_same(swarm: Recording) -> None:
-    name = inputs(swarm, "runner-config")["name"]
-    assert inputs(in_swarm(), "runner-config")["name"] == name
-    assert inputs(in_swarm(log_level="debug"), "runner-config")["name"] != name
+def test_a_new_config_toml_is_a_new_secret_beside_the_old_one_so_pulumi_names_both(swarm: Recording) -> None:
+    secret = swarm.one(f"{PREFIX}-config")
+    assert set(secret.inputs) == {"data", "labels"}
     # The new one is there before the service lets go of the old one.
-    assert not swarm.one("runner-config").delete_before_replace
+    assert not secret.delete_before_replace
 
 
 def test_the_ca_of_a_gitlab_of_ones_own_is_a_secret_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("a CA")
     recording = in_swarm(gitlab=pi()["gitlab"] | {"ca_file": str(tmp_path / "ca.pem")})
-    secret = inputs(recording, "runner-ca")
+    secret = inputs(recording, f"{PREFIX}-ca")
     assert secret["data"] == Secret(base64.b64encode(b"a CA").decode())
-    assert secret["name"] == f"{PREFIX}-ca-{hashlib.sha256(b'a CA').hexdigest()[:12]}"
+    assert set(secret) == {"data", "labels"}
     config, ca = container_spec(recording)["secrets"]
     assert config["fileName"] == "/etc/gitlab-runner/config.toml"
-    assert (ca["fileName"], ca["secretName"]) == ("/etc/gitlab-runner/certs/gitlab-ca.pem", secret["name"])
+    assert (ca["fileName"], ca["secretName"]) == ("/etc/gitlab-runner/certs/gitlab-ca.pem", f"{PREFIX}-ca-0123456")
     assert config_toml(recording)["runners"][0]["tls-ca-file"] == ca["fileName"]
 
 
@@ -432,12 +429,13 @@ def test_the_authoritys_key_and_the_layer_cache_stay_with_the_daemon(orchestrato
     assert not [text for text in told if text.endswith(("-dind-certs-ca", "-dind-data"))]
 
 
-def test_the_runner_goes_before_its_daemon_because_it_carries_the_daemons_id(swarm: Recording) -> None:
+def test_the_service_goes_before_its_daemon_and_its_network_because_its_name_waits_for_both(swarm: Recording) -> None:
     service = swarm.one("runner-service")
     # The provider replaces a service whose name is another, or not known yet.
     assert service.inputs["name"] == SERVICE_NAME
     assert service.delete_before_replace
-    assert {"dind-container", "runner-config"} <= set(service.depends_on)
+    assert {"dind-container", "network-network", f"{PREFIX}-config"} <= set(service.depends_on)
+    assert {"dind-container", "network-network"} <= set(service.depends_of["name"])
 
 
 def test_a_task_is_stopped_gently_and_given_time_to_drain() -> None:
@@ -596,6 +594,8 @@ def test_the_outputs_are_exactly_as_documented(orchestrator: str, network: str) 
                 "id": "docker-runner-0123456789abcdef",
                 "kind": "dind",
                 "tags": ["docker"],
+                "image": "docker:28.5.2-cli",
+                "helper_image": "registry.gitlab.com/gitlab-org/gitlab-runner/gitlab-runner-helper:arm64-v18.5.0",
                 "description": "dev docker",
             }
         },
@@ -616,8 +616,9 @@ def test_no_secret_leaves_in_the_clear(orchestrator: str) -> None:
 
 
 def names_on_the_engine(recording: Recording) -> list[tuple[str, str]]:
+    """With types; of a secret what Pulumi puts before its random characters."""
     objects = [each for each in recording.resources if each.type.startswith("docker:") and each.type != IMAGE]
-    return [(each.type, each.inputs["name"]) for each in objects]
+    return [(each.type, each.name if each.type == SECRET else each.inputs["name"]) for each in objects]
 
 
 @pytest.mark.parametrize("orchestrator", ["docker", "swarm"])

@@ -30,6 +30,7 @@ CONTAINER = "docker:index/container:Container"
 NETWORK = "docker:index/network:Network"
 SERVICE = "docker:index/service:Service"
 SECRET = "docker:index/secret:Secret"
+RUNNER = "gitlab:index/userRunner:UserRunner"
 FULL_ID = "0123456789abcdef" * 4
 SHORT_ID = "0123456789ab"
 SWARM_ID = "1m3rlcr7h83aqpx60mlo76a2e"
@@ -218,6 +219,27 @@ def test_the_lock_of_a_process_that_has_ended_is_cancelled(
     assert machine.said == [f"removed the lock of process {pid}, which has ended (taken at {taken})"]
 
 
+def test_attributes_that_a_killed_pulumi_had_begun_to_write_are_removed(
+    machine: Machine, start: Callable[[str], subprocess.Popen[bytes]]
+) -> None:
+    lock = machine.lock(ended())
+    states = machine.root / "state" / ".pulumi" / "stacks" / "p"
+    states.mkdir(parents=True)
+    whole, others = states / f"{STACK}.json.bak.attrs", states / "other.json.attrs"
+    torn = [states / f"{STACK}.json.attrs", lock.with_name(f"{lock.name}.attrs")]
+    for path, text in {whole: "{}", others: "", torn[0]: "", torn[1]: '{"user.'}.items():
+        path.write_text(text)
+    update = start("pulumi-alive")
+    running = machine.lock(update.pid)
+    machine.recover()
+    assert all(path.exists() for path in torn)
+    update.kill()
+    update.wait()
+    running.unlink()
+    machine.recover()
+    assert [path.exists() for path in (whole, others, *torn)] == [True, True, False, False]
+
+
 def test_the_lock_of_a_process_that_is_no_pulumi_any_more_is_cancelled(
     machine: Machine, start: Callable[[str], subprocess.Popen[bytes]]
 ) -> None:
@@ -365,14 +387,69 @@ def test_pending_operations_other_than_creations_are_left_to_pulumi(machine: Mac
     assert machine.changes == []
 
 
-def test_a_pending_runner_is_named_because_gitlab_may_have_made_it(
-    machine: Machine,
-) -> None:
-    machine.answer(machine.state(pending("gitlab:index/userRunner:UserRunner", "r", description="dev docker")))
+def test_a_pending_runner_of_a_gitlab_that_cannot_be_asked_is_named_and_the_recovery_goes_on(machine: Machine) -> None:
+    machine.lock(ended())
+    secrets = {"words": ["pulumi", "export", "--show-secrets"], "stdout": "glpat-x", "stderr": "glpat-x", "code": 255}
+    machine.answer(secrets, machine.state(pending(RUNNER, "r", description="dev docker")))
     machine.recover()
     assert machine.said[0] == (
-        "GitLab may have made runner 'dev docker': if it lists two, delete the one that has never contacted it"
+        "GitLab may have made runner 'dev docker', but its token cannot be read (`pulumi stack export --show-secrets` "
+        "failed: is PULUMI_CONFIG_PASSPHRASE right?): if it lists two, delete the one that has never contacted it"
     )
+    assert machine.changes == [f"pulumi cancel --yes --stack {STACK}", f"pulumi stack import --stack {STACK}"]
+    assert machine.said[-1] == "dropped the interrupted creation of r-resource from the state of stack dev"
+
+
+def test_a_runner_that_gitlab_had_made_is_deleted_while_the_lock_is_still_held(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.lock(ended())
+    machine.answer(machine.state(pending(RUNNER, "r")))
+    orphan = FakeOrphan(machine)
+    monkeypatch.setattr(recover, "find_orphans", lambda *_: [orphan])
+    machine.recover()
+    assert orphan.changes_before == []
+    assert machine.changes == [f"pulumi cancel --yes --stack {STACK}", f"pulumi stack import --stack {STACK}"]
+
+
+def test_the_runner_of_an_update_that_begins_while_gitlab_is_asked_is_left_alone(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, start: Callable[[str], subprocess.Popen[bytes]]
+) -> None:
+    orphan = FakeOrphan(machine)
+    updates: list[subprocess.Popen[bytes]] = []
+
+    def find(*_: object) -> list[FakeOrphan]:
+        updates.append(start("pulumi-alive"))
+        machine.lock(updates[0].pid)
+        return [orphan]
+
+    machine.answer(machine.state(pending(RUNNER, "r")))
+    monkeypatch.setattr(recover, "find_orphans", find)
+    machine.recover()
+    updates[0].kill()
+    updates[0].wait()
+    assert orphan.changes_before is None
+    assert machine.changes == []
+
+
+def test_secrets_are_not_in_the_state_that_is_imported(machine: Machine) -> None:
+    provider = {"urn": "urn:p", "id": "1", "type": "pulumi:providers:gitlab", "inputs": {"token": "glpat-x"}}
+    text = json.dumps({"version": 3, "deployment": {"resources": [provider]}})
+    shown = {"words": ["pulumi", "export", "--show-secrets"], "stdout": text}
+    machine.answer(shown, machine.state(pending(RUNNER, "r")))
+    machine.recover()
+    assert "glpat-x" not in (machine.root / "bin" / "imported").read_text()
+
+
+@dataclass
+class FakeOrphan:
+    """Keeps what had been changed when it was deleted; None before that."""
+
+    machine: Machine
+    changes_before: list[str] | None = None
+
+    def delete(self, _: object) -> None:
+        self.changes_before = self.machine.changes
 
 
 @pytest.mark.parametrize("moment", [JUST_BEFORE, "2026-01-02T03:30:00+01:00"])
@@ -589,6 +666,40 @@ def test_a_service_and_a_secret_that_the_interrupted_update_has_removed_are_drop
         "dropped service x-runner from the state of stack dev, because it is gone",
         "dropped secret x-config from the state of stack dev, because it is gone",
     ]
+
+
+RECORDED = {
+    "urn": "urn:pulumi:dev::p::service",
+    "type": SERVICE,
+    "id": SWARM_ID,
+    "inputs": {"name": "x-runner", "taskSpec": TASK},
+}
+
+
+def test_a_service_whose_jobs_took_longer_than_the_provider_waits_is_dropped_once_they_have_ended(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recover, "POLL_SECONDS", 0)
+    task = {"words": ["docker", "container", "ls"], "stdout": "98d9dc4e1f26\n", "times": 2}
+    machine.answer(machine.state(known=[RECORDED, {"urn": "u", "type": SECRET, "id": "kept"}]), task)
+    machine.recover()
+    assert machine.imported == ["kept"]
+    assert machine.said == [
+        "waiting up to 62 min 01 s for the jobs of service x-runner, which is being stopped",
+        "dropped service x-runner from the state of stack dev, because it is gone",
+    ]
+
+
+def test_a_service_that_is_there_is_left_alone(machine: Machine) -> None:
+    machine.answer(machine.state(known=[RECORDED]), *there("service", "x-runner", identity=SWARM_ID))
+    machine.recover()
+    assert (machine.changes, machine.said) == ([], [])
+
+
+def test_a_swarm_that_cannot_be_asked_is_left_to_the_update(machine: Machine) -> None:
+    machine.answer(machine.state(known=[RECORDED]), {"words": ["docker"], "stderr": "no route", "code": 1})
+    machine.recover()
+    assert (machine.changes, machine.said) == ([], [])
 
 
 def test_a_service_whose_deletion_had_not_begun_is_left_to_pulumi(machine: Machine) -> None:

@@ -133,6 +133,20 @@ def test_a_fault_for_always_stays_until_it_is_cleared(live: Live) -> None:
     assert live.call("GET", "version").status_code == 200
 
 
+def test_a_fault_after_a_request_hides_what_it_has_done(live: Live) -> None:
+    fault(live, match="^POST /api/v4/user/runners$", when="after", status=502)
+    wanted = {"runner_type": "instance_type", "description": "hidden", "run_untagged": True}
+    assert live.call("POST", "user/runners", json=wanted).status_code == 502
+    assert [runner["description"] for runner in live.call("GET", "runners/all").json()] == ["hidden"]
+
+
+def test_a_fault_after_a_request_may_only_delay_its_answer(live: Live) -> None:
+    fault(live, match="/version", when="after", delay_seconds=0.1)
+    answer = live.call("GET", "version")
+    assert (answer.status_code, "version" in answer.json()) == (200, True)
+    assert live.call("GET", "/-/sandbox/faults").json() == []
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -140,7 +154,8 @@ def test_a_fault_for_always_stays_until_it_is_cleared(live: Live) -> None:
         ({"match": "x", "status": 99}, "status: 99 has to be a number from 200 to 599"),
         ({"match": "x", "status": 500, "times": 0}, "times: 0 has to be a whole number above 0, or null for always"),
         ({"match": "x", "delay_seconds": 1000}, "delay_seconds: 1000 has to be from 0 to 300"),
-        ({"match": "x", "code": 500}, "code: unknown; a fault has match, status, delay_seconds, times, body"),
+        ({"match": "x", "code": 500}, "code: unknown; a fault has match, status, delay_seconds, when, times, body"),
+        ({"match": "x", "status": 500, "when": "later"}, "when: 'later' has to be before or after"),
     ],
 )
 def test_a_wrong_fault_is_refused(live: Live, settings: dict[str, Any], message: str) -> None:

@@ -23,7 +23,7 @@ import stacks.platforms
 import stacks.settings
 import stacks.warnings
 from components.transport import Transport
-from stacks.mistakes import Model, SettingsError
+from stacks.mistakes import Model, SettingsError, shown
 from stacks.settings import (
     DIND_IMAGE,
     JOB_IMAGE,
@@ -595,6 +595,22 @@ def test_no_message_repeats_a_secret(path: str, value: object) -> None:
     message = mistakes(changed(path, value))
     assert message.startswith("settings")
     assert SECRET not in message
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("https://user:s3cret@host/path", "'https://user:(hidden)@host/path'"),
+        ("tcp://:s3cret@host:2375", "'tcp://:(hidden)@host:2375'"),
+        ("https://user:s3/c@r:et@host", "'https://user:(hidden)@host'"),
+        (["ssh://pi:s3cret@board"], "['ssh://pi:(hidden)@board']"),
+        ("ssh://pi@board:2222", "'ssh://pi@board:2222'"),
+        ("http://registry:5000/image", "'http://registry:5000/image'"),
+        ("registry:5000/image@sha256:0", "'registry:5000/image@sha256:0'"),
+    ],
+)
+def test_the_password_in_a_url_is_not_shown(value: object, text: str) -> None:
+    assert shown(value) == text
 
 
 def test_no_secret_is_shown_by_the_settings_themselves() -> None:
