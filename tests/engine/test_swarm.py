@@ -18,7 +18,7 @@ from tests.engine.world import ROOT, Sandbox, Stack, unique
 @pytest.fixture(scope="module")
 def stack(swarm_board: Board, new_stack: Callable[..., Stack]) -> Stack:
     """The stack that the tests of this module share, up."""
-    made = new_stack(swarm_board, orchestrator="swarm")
+    made = new_stack(swarm_board, orchestrator="swarm", network={"mtu": 1300})
     made.up()
     return made
 

@@ -240,7 +240,7 @@ def test_subnet_and_mtu_reach_the_network(orchestrator: str) -> None:
     recording = record(orchestrator=orchestrator, network={"subnet": "10.90.0.0/24", "mtu": 1400})
     network = inputs(recording, "network-network")
     assert network["ipamConfigs"] == [{"subnet": "10.90.0.0/24", "gateway": "10.90.0.1"}]
-    assert network["options"] == {"com.docker.network.driver.mtu": "1400"}
+    assert network["options"]["com.docker.network.driver.mtu"] == "1400"
 
 
 def test_daemon_and_runner_meet_on_the_stacks_network(dev: Recording, swarm: Recording) -> None:
@@ -637,3 +637,12 @@ def test_a_chosen_name_is_the_prefix_of_every_name(orchestrator: str) -> None:
 def test_no_wait_for_the_service_is_longer_than_the_providers_own_limit() -> None:
     recording = in_swarm(drain_seconds=7200)
     assert inputs(recording, "runner-service")["convergeConfig"] == {"delay": "7s", "timeout": "1140s"}
+
+
+def test_an_overlay_with_an_mtu_says_its_vxlan_id_or_swarm_would_add_one_that_is_a_drift() -> None:
+    options = inputs(in_swarm(network={"mtu": 1300}), "network-network")["options"]
+    assert options["com.docker.network.driver.mtu"] == "1300"
+    assert 2**20 <= int(options["com.docker.network.driver.overlay.vxlanid_list"]) < 2**24
+    other = inputs(in_swarm(name="other", network={"mtu": 1300}), "network-network")["options"]
+    assert other != options
+    assert "options" not in inputs(in_swarm(), "network-network")
