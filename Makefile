@@ -39,6 +39,7 @@ preview: stack ## show what `make up` would change
 
 refresh: stack ## compare the stack's state with what is really there, and take that over
 	$(SAY) "pulumi refresh of stack $(STACK)"
+	@$(IN_ENV) $(RECOVER)
 	@$(PULUMI) refresh --yes $(PARALLEL) --stack $(STACK)
 
 outputs: ready ## print the stack's outputs as JSON

@@ -181,7 +181,9 @@ def _remove_leftovers(
                 reason = f"it has no label dindrunner.stack={stack}: rename or remove it, or set another settings.name"
             elif began is None or found.made < _by_the_clock_of(leftover.engine, began):
                 # The stack of another clone may have the same name.
-                command = shlex.join(leftover.engine.docker(leftover.kind, "rm", found.identity[:12]))
+                command = shlex.join(
+                    leftover.engine.docker(leftover.kind, "rm", *_force(leftover), found.identity[:12])
+                )
                 reason = (
                     "nothing shows that the interrupted update made it: if no other stack uses it, remove it with "
                     f"`{command}`"
@@ -285,11 +287,14 @@ def _remove(leftover: Leftover, identity: str, say: Say) -> None:
     if leftover.kind == "container" and leftover.grace_seconds:
         # A runner may have taken jobs since: its signal lets it finish them. Newer clients have another long option.
         leftover.docker("stop", "-t", str(leftover.grace_seconds), identity, seconds=leftover.grace_seconds)
-    # --volumes takes anonymous ones only.
-    options = ["--force", "--volumes"] if leftover.kind == "container" else []
-    leftover.docker("rm", *options, identity)
+    leftover.docker("rm", *_force(leftover), identity)
     if leftover.kind == "service":
         _wait_for_tasks(leftover, identity, say)
+
+
+def _force(leftover: Leftover) -> list[str]:
+    """The options that remove it as it is; --volumes takes anonymous ones only."""
+    return ["--force", "--volumes"] if leftover.kind == "container" else []
 
 
 def _wait_for_tasks(leftover: Leftover, identity: str, say: Say) -> None:

@@ -100,8 +100,9 @@ class RunnerContainer(pulumi.ComponentResource):
                 parent=self,
                 # The file has to be there before the first start.
                 depends_on=[writer],
-                # An engine cannot lift the limit of a container that is there.
+                # An engine cannot lift the limit of a container that is there; the name is taken as long as it is.
                 replace_on_changes=["memorySwap"],
+                delete_before_replace=True,
                 # The engine must not give up before the jobs have ended.
                 custom_timeouts=pulumi.CustomTimeouts(delete=f"{args.drain_seconds + 120}s"),
             ),

@@ -333,7 +333,7 @@ def test_an_engine_that_is_killed_during_a_creation_leaves_neither_runner_nor_pl
     with ThreadPoolExecutor(1) as pool:
         up = pool.submit(world.failing_up)
         wait_for("the creation", lambda: 41 in world.gitlab.runners)
-        [engine] = children(os.getpid())
+        [engine] = [pid for pid in children(os.getpid()) if b"pulumi" in command(pid).partition(b"\0")[0]]
         [plugin] = [pid for pid in children(engine) if b"sandbox.gitlab_plugin" in command(pid)]
         os.kill(engine, signal.SIGKILL)
         up.result()
@@ -417,16 +417,13 @@ def test_the_sandbox_serves_a_runner_from_its_creation_to_its_end(sandbox_world:
     assert client.runners_all.list() == []
 
 
-def test_the_plugin_is_ready_after_less_than_a_second_of_work_and_ends_with_its_engine(world: FakeWorld) -> None:
+def test_the_plugin_says_its_port_and_ends_with_its_engine(world: FakeWorld) -> None:
     # The shell plays the engine: it starts the plugin and is killed.
     script = f"{world.plugin} 127.0.0.1:1 & echo $!; wait"
     shell = subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, text=True)
     assert shell.stdout is not None
     pid, port = int(shell.stdout.readline()), int(shell.stdout.readline())
-    # Processor time, because the clock would measure what else the machine does.
-    ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
     shell.kill()
     shell.wait()
     assert port > 0
-    assert sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK") < 1.0
     wait_for(f"the end of the plugin {pid}", lambda: command(pid) == b"")

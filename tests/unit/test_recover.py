@@ -462,7 +462,7 @@ def test_an_object_of_another_clones_stack_of_that_name_is_left(machine: Machine
     assert [change for change in machine.changes if change.startswith("docker")] == []
     assert machine.said[0] == (
         f"left container x ({SHORT_ID}) alone, because nothing shows that the interrupted update made it: if no other "
-        f"stack uses it, remove it with `docker --host {DEFAULT_HOST} container rm {SHORT_ID}`"
+        f"stack uses it, remove it with `docker --host {DEFAULT_HOST} container rm --force --volumes {SHORT_ID}`"
     )
 
 
