@@ -10,19 +10,24 @@ from typing import Any
 
 import tomli_w
 
+from components.job_pods import JobPods, kubernetes_table
 from components.paths import CA_FILE, DOCKER_SOCKET
 from components.transport import CERTS_DIR, CLIENT_CERTS_DIR, SOCKET, Transport
-from stacks.settings import Common, Daemon, Executor, Kind, Runner
+from stacks.common import Common, Daemon, Executor, Kind, Runner
+from stacks.gke_settings import GkeRunner
 
 FEATURE_FLAGS = {"FF_DISABLE_AUTOMATIC_TOKEN_ROTATION": True}
 """The token belongs to the stack: a runner that rotates it by itself would leave the stack with a dead one."""
 
 
-def render(settings: Common, tokens: Mapping[str, str], host_socket: str = DOCKER_SOCKET) -> str:
+def render(
+    settings: Common, tokens: Mapping[str, str], host_socket: str = DOCKER_SOCKET, pods: JobPods | None = None
+) -> str:
     """The whole config.toml.
 
     tokens: authentication token of each runner, by its name; KeyError where one is missing.
     host_socket: path of the host's Docker socket, as jobs of kind `host-docker` mount it.
+    pods: how the jobs' pods are made, where jobs are pods.
     """
     config: dict[str, Any] = {
         "concurrent": settings.jobs_at_once,
@@ -31,7 +36,9 @@ def render(settings: Common, tokens: Mapping[str, str], host_socket: str = DOCKE
     }
     if settings.metrics_address:
         config["listen_address"] = settings.metrics_address
-    config["runners"] = [_runner(runner, settings, tokens[runner.name], host_socket) for runner in settings.runners]
+    config["runners"] = [
+        _runner(runner, settings, tokens[runner.name], host_socket, pods) for runner in settings.runners
+    ]
     return tomli_w.dumps(merge(config, settings.extra))
 
 
@@ -46,8 +53,9 @@ def merge(base: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _runner(runner: Runner, settings: Common, token: str, host_socket: str) -> dict[str, Any]:
-    environment = _job_environment(runner, settings.daemon) | dict(runner.environment)
+def _runner(runner: Runner, settings: Common, token: str, host_socket: str, pods: JobPods | None) -> dict[str, Any]:
+    daemon_host = pods.daemon_host if pods else settings.daemon.alias
+    environment = _job_environment(runner, settings.daemon.transport, daemon_host) | dict(runner.environment)
     entry: dict[str, Any] = {
         "name": runner.name,
         "url": settings.gitlab.url,
@@ -64,27 +72,35 @@ def _runner(runner: Runner, settings: Common, token: str, host_socket: str) -> d
         entry["cache"] = dict(runner.cache)
     if runner.executor is Executor.DOCKER:
         entry["docker"] = _docker(runner, settings.daemon, host_socket)
+    if isinstance(runner, GkeRunner) and pods:
+        entry["kubernetes"] = kubernetes_table(runner, pods)
     return merge(entry, runner.extra)
 
 
-def _job_environment(runner: Runner, daemon: Daemon) -> dict[str, str]:
+def _job_environment(runner: Runner, transport: Transport, daemon_host: str) -> dict[str, str]:
     """What makes a plain `docker build` in a job find its daemon."""
-    match runner.kind, daemon.transport:
+    match runner.kind, transport:
         case Kind.PLAIN, _:
             return {}
         case Kind.HOST_DOCKER, _:
             return {"DOCKER_HOST": f"unix://{DOCKER_SOCKET}"}
         case Kind.JOB_DIND, _:
-            return {"DOCKER_TLS_CERTDIR": CERTS_DIR} | _tls_client(Transport.TLS.endpoint("docker"))
+            return {"DOCKER_TLS_CERTDIR": CERTS_DIR} | tls_client(Transport.TLS.endpoint("docker"))
         case Kind.DIND, Transport.TLS:
-            return _tls_client(Transport.TLS.endpoint(daemon.alias))
+            return tls_client(Transport.TLS.endpoint(daemon_host))
         case Kind.DIND, Transport.SOCKET:
             return {"DOCKER_HOST": f"unix://{DOCKER_SOCKET}"}
+    return tcp_client(Transport.TCP.endpoint(daemon_host))
+
+
+def tcp_client(endpoint: str) -> dict[str, str]:
+    """The environment of a Docker client without TLS."""
     # An empty DOCKER_TLS_CERTDIR keeps the docker image's entrypoint from expecting certificates.
-    return {"DOCKER_HOST": Transport.TCP.endpoint(daemon.alias), "DOCKER_TLS_CERTDIR": ""}
+    return {"DOCKER_HOST": endpoint, "DOCKER_TLS_CERTDIR": ""}
 
 
-def _tls_client(endpoint: str) -> dict[str, str]:
+def tls_client(endpoint: str) -> dict[str, str]:
+    """The environment of a Docker client with TLS."""
     return {"DOCKER_HOST": endpoint, "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": CLIENT_CERTS_DIR}
 
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from stacks.common import Executor, Kind
 from stacks.mistakes import Mistake, SettingsError, shown
 from stacks.platforms import Platform, fits, helper_image
-from stacks.settings import Executor, Kind, Orchestrator, PiRunner, RaspberryPiSettings
+from stacks.settings import Orchestrator, PiRunner, RaspberryPiSettings
 from stacks.values import NAME
 
 MEMORY_CGROUP = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from stacks.settings import Kind, Runner
+from stacks.common import Kind, Runner
 
 SCRIPTS = {
     Kind.PLAIN: ["echo hello from $CI_RUNNER_DESCRIPTION"],

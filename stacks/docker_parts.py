@@ -9,8 +9,8 @@ from typing import Any
 import pulumi
 import pulumi_docker as docker
 
+from components.daemon_json import daemon_json
 from components.docker import DindDaemon, DindDaemonArgs, RunnerContainerArgs, RunnerNetworkArgs
-from components.docker.daemon import daemon_json
 from components.engine import DockerEngine
 from components.registration import RunnerRegistration
 from stacks.load import Stack

@@ -111,7 +111,8 @@ def _fill_images(settings: dict[str, Any], images: Images) -> None:
 
 
 def _fill_runner_images(runner: dict[str, Any], images: Images) -> None:
-    runner.setdefault("job_daemon_image", images.job_daemon)
+    if runner.get("kind") == "job-dind":
+        runner.setdefault("job_daemon_image", images.job_daemon)
     if runner.get("kind") == "host-docker":
         # The host's engine has them under names that nobody serves.
         runner.setdefault("image", images.host_job)

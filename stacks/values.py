@@ -13,6 +13,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 MOST = 2**31 - 1
 """Upper limit of whole numbers: GitLab's database and GitLab Runner on 32-bit ARM hold no more."""
 
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
+
 NAME = r"[a-z0-9][a-z0-9-]{0,39}"
 """What a prefix of names on an engine may look like: every name made of it is a host name, too."""
 
@@ -95,6 +97,16 @@ def _variables(value: object) -> object:
     return value
 
 
+def _labels(value: object) -> object:
+    """Labels as Kubernetes takes them."""
+    for key, text in value.items() if isinstance(value, Mapping) else ():
+        if not isinstance(key, str) or not re.fullmatch(rf"([a-z0-9.-]+/)?{_LABEL}", key):
+            raise ValueError(f"has {key!r}, which is no label's key: write for example cloud.google.com/gke-nodepool")
+        if not isinstance(text, str) or not re.fullmatch(rf"({_LABEL})?", text):
+            raise ValueError(f"gives {key} a value that no label has: use up to 63 letters, digits, - . _, in quotes")
+    return value
+
+
 def _toml_table(value: object) -> object:
     if isinstance(value, Mapping):
         for path in _gaps(value):
@@ -174,6 +186,31 @@ NodeLabel = Annotated[
         "is no label of a node: write it as key=value, for example ci=true",
     ),
 ]
+
+
+KubernetesName = Annotated[
+    str,
+    _matching(
+        r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?",
+        "is no name in Kubernetes: use up to 63 lower-case letters, digits and dashes, no dash first or last",
+    ),
+]
+ObjectName = Annotated[
+    str,
+    _matching(
+        r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?",
+        "is no name in Kubernetes: use up to 253 lower-case letters, digits, dashes and dots, a letter or digit "
+        "first and last",
+    ),
+]
+Schedule = Annotated[
+    str,
+    _matching(
+        r"@(hourly|daily|midnight|weekly|monthly|yearly|annually)|[0-9A-Za-z*,/?-]+( [0-9A-Za-z*,/?-]+){4}",
+        'is no schedule: write five fields as for cron, for example "0 0 * * 0" for Sunday at midnight, UTC',
+    ),
+]
+Labels = Annotated[Mapping[str, str], BeforeValidator(_labels)]
 
 
 def split(url: str) -> SplitResult | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from components.transport import Transport
-from stacks.settings import Common, Kind, Runner
+from stacks.common import Common, Kind, Runner
 
 
 def warnings_about(settings: Common) -> Iterator[str]:

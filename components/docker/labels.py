@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import pulumi_docker as docker
 
-LOG_OPTS = {"max-size": "10m", "max-file": "3"}
-"""Options of the json-file log driver, which keeps everything by default: a runner lives for years."""
-
 
 def labels_for(stack: str, role: str) -> dict[str, str]:
     """The labels by which a stack's objects are found: `docker ps --filter label=dindrunner.stack=<stack>`."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import pulumi
 import pulumi_docker as docker
 
-from components.docker.labels import LOG_OPTS, container_labels, volume_labels
+from components.daemon_json import LOG_OPTS
+from components.docker.labels import container_labels, volume_labels
 from components.docker.spelling import cpus_text
 from components.paths import CA_FILE, CONFIG_DIR, DOCKER_SOCKET
 

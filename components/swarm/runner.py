@@ -9,7 +9,8 @@ import pulumi
 import pulumi_docker as docker
 
 from components import docker as docker_components
-from components.docker.labels import LOG_OPTS, labels_for, volume_labels
+from components.daemon_json import LOG_OPTS
+from components.docker.labels import labels_for, volume_labels
 from components.docker.spelling import short_duration
 from components.paths import CA_FILE, CONFIG_DIR, DOCKER_SOCKET
 

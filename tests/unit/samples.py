@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from stacks.board import Board
+from stacks.cluster import Access, Facts, StorageClass
+from stacks.gke_settings import GkeSettings
 from stacks.settings import RaspberryPiSettings, parse
 
 TOKEN = "glrt-s3cret"
@@ -58,3 +60,26 @@ def board(**facts: Any) -> Board:
     """A Raspberry Pi with 4 GB and a 64-bit system, with `facts` laid over it."""
     usual: dict[str, Any] = {"hostname": "raspberry", "architecture": "arm64", "cores": 4, "memory_mib": 3794}
     return Board(**usual | facts)
+
+
+def gke(**settings: Any) -> dict[str, Any]:
+    """The least that target gke needs, with `settings` laid over it."""
+    return plain(target="gke", cluster={"context": "mine"}) | settings
+
+
+def gke_settings(**settings: Any) -> GkeSettings:
+    """`gke`, checked."""
+    parsed = parse(gke(**settings))
+    assert isinstance(parsed, GkeSettings)
+    return parsed
+
+
+STANDARD = StorageClass(name="standard-rwo", is_csi=True, is_default=True, can_grow=True)
+"""The default class of a cluster on GKE."""
+
+
+def facts(**more: Any) -> Facts:
+    """A Standard cluster with Dataplane V2, on which the stack is not yet, with `more` laid over it."""
+    access = Access(title="mine", context="mine", provider_kubeconfig=None)
+    usual: dict[str, Any] = {"access": access, "storage_classes": (STANDARD,), "enforcers": ("anetd",)}
+    return Facts(**usual | more)

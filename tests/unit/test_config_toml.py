@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from components.config_toml import merge, render
-from stacks.settings import JOB_IMAGE, parse
-from tests.unit.samples import TOKEN, WITH_CLIENT, changed, plain, runner
+from components.job_pods import JobPods
+from stacks.common import JOB_IMAGE
+from stacks.settings import parse
+from tests.unit.samples import TOKEN, WITH_CLIENT, changed, gke_settings, plain, runner
 
 SOCKET = "unix:///var/run/docker.sock"
 TLS_HOST = {"host": "tcp://docker:2376", "tls_verify": True, "tls_cert_path": "/certs/client"}
@@ -295,3 +297,126 @@ def test_any_text_survives_the_way_through_toml(value: str) -> None:
     only = entry(environment={"A": value}, extra={"pre_build_script": value})
     assert only["environment"][-1] == f"A={value}"
     assert only["pre_build_script"] == value
+
+
+# executor kubernetes
+
+LABELS = {"app.kubernetes.io/instance": "ci-dev", "dindrunner.stack": "dev"}
+CLIENT = {"dindrunner.client": "true"}
+STAYS = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
+POD_TLS_ENVIRONMENT = ["DOCKER_HOST=tcp://ci-dev-dind:2376", *TLS_ENVIRONMENT[1:]]
+POD_TCP_ENVIRONMENT = ["DOCKER_HOST=tcp://ci-dev-dind:2375", "DOCKER_TLS_CERTDIR="]
+POD_TLS_VOLUMES = {
+    "volumes": {"secret": [{"name": "ci-dev-dind-client", "mount_path": "/certs/client", "read_only": True}]}
+}
+
+
+def pod_entry(transport: str = "tls", **settings: Any) -> dict[str, Any]:
+    """The one `[[runners]]` entry of a stack on a cluster with this runner."""
+    pods = JobPods(
+        namespace="ci",
+        service_account="ci-dev-job",
+        daemon_host="ci-dev-dind",
+        client_secret="ci-dev-dind-client" if transport == "tls" else None,
+        labels=LABELS,
+        client_labels=CLIENT,
+        annotations=STAYS,
+    )
+    parsed = gke_settings(daemon={"transport": transport}, runners=[runner(**settings)])
+    (only,) = tomllib.loads(render(parsed, {"docker": "glrt-docker"}, pods=pods))["runners"]
+    assert isinstance(only, dict)
+    return only
+
+
+@pytest.mark.parametrize(
+    ("kind", "transport", "environment", "labels", "others"),
+    [
+        ("dind", "tls", POD_TLS_ENVIRONMENT, LABELS | CLIENT, POD_TLS_VOLUMES),
+        ("dind", "tcp", POD_TCP_ENVIRONMENT, LABELS | CLIENT, {}),
+        ("plain", "tls", [], LABELS, {}),
+        ("plain", "tcp", [], LABELS, {}),
+    ],
+)
+def test_jobs_in_pods_of_each_kind_find_their_daemon_over_each_transport(
+    kind: str, transport: str, environment: list[str], labels: dict[str, str], others: dict[str, Any]
+) -> None:
+    assert pod_entry(transport, kind=kind) == {
+        "name": "docker",
+        "url": "https://gitlab.example.com",
+        "token": "glrt-docker",
+        "executor": "kubernetes",
+        "limit": 0,
+        "request_concurrency": 1,
+        "environment": environment,
+        "feature_flags": {"FF_DISABLE_AUTOMATIC_TOKEN_ROTATION": True},
+        "kubernetes": {
+            "namespace": "ci",
+            "image": JOB_IMAGE,
+            "pull_policy": "always",
+            "privileged": False,
+            "service_account": "ci-dev-job",
+            "automount_service_account_token": False,
+            "poll_timeout": 600,
+            "pod_labels": labels,
+            "pod_annotations": STAYS,
+            **others,
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"image": "alpine:3.22"}, {"image": "alpine:3.22"}),
+        ({"helper_image": "helper:1"}, {"helper_image": "helper:1"}),
+        ({"privileged": True}, {"privileged": True}),
+        ({"pull_policy": "never"}, {"pull_policy": "never"}),
+        ({"pull_policy": ["always", "never"]}, {"pull_policy": ["always", "never"]}),
+        ({"node_selector": {"pool": "ci"}}, {"node_selector": {"pool": "ci"}}),
+        ({"tolerations": [{"key": "ci"}]}, {"node_tolerations": {"ci": "NoSchedule"}}),
+        (
+            {"tolerations": [{"key": "ci", "value": "yes", "effect": "NoExecute"}, {"key": "spot", "value": ""}]},
+            {"node_tolerations": {"ci=yes": "NoExecute", "spot=": "NoSchedule"}},
+        ),
+        # The runner knows one effect a taint, or any.
+        (
+            {"tolerations": [{"key": "ci"}, {"key": "ci", "effect": "NoExecute"}, {"key": "ci"}]},
+            {"node_tolerations": {"ci": ""}},
+        ),
+        ({"tolerations": [{"key": "ci"}, {"key": "ci"}]}, {"node_tolerations": {"ci": "NoSchedule"}}),
+        ({"extra": {"kubernetes": {"namespace": "jobs"}}}, {"namespace": "jobs"}),
+        ({"extra": {"kubernetes": {"pod_labels": {"a": "b"}}}}, {"pod_labels": LABELS | CLIENT | {"a": "b"}}),
+    ],
+    ids=str,
+)
+def test_a_setting_of_jobs_in_pods_arrives_in_the_kubernetes_table(
+    settings: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    assert pod_entry(**settings)["kubernetes"] == pod_entry()["kubernetes"] | expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "limits", "requests"),
+    [
+        ({"cpus": 1.5}, {"cpu": "1.5"}, {"cpu": "1.5"}),
+        ({"memory_mib": 512}, {"memory": "512Mi"}, {"memory": "512Mi"}),
+        ({"cpu_request": 0.5, "memory_request_mib": 256}, {}, {"cpu": "0.5", "memory": "256Mi"}),
+        (
+            {"cpus": 2, "memory_mib": 4096, "cpu_request": 0.5, "memory_request_mib": 1024},
+            {"cpu": "2", "memory": "4096Mi"},
+            {"cpu": "0.5", "memory": "1024Mi"},
+        ),
+        ({}, {}, {}),
+    ],
+)
+def test_jobs_in_pods_and_their_services_have_their_limits_and_requests(
+    settings: dict[str, Any], limits: dict[str, str], requests: dict[str, str]
+) -> None:
+    table = pod_entry(**settings)["kubernetes"]
+    found = {key: amount for key, amount in table.items() if key.endswith(("_limit", "_request"))}
+    assert found == {
+        f"{owner}{what}_{kind}": amount
+        for owner in ("", "service_")
+        for kind, amounts in (("limit", limits), ("request", requests))
+        for what, amount in amounts.items()
+    }

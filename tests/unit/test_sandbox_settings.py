@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from stacks import sandbox
+from stacks.common import DIND_IMAGE
 from stacks.mistakes import SettingsError
 from stacks.settings import parse
-from tests.unit.samples import plain, runner
+from tests.unit.samples import gke, plain, runner
 
 REMEDY = "start it and set DINDRUNNER_SANDBOX with: make up, then source .toolchain/env"
 ROLES = ("daemon", "runner", "helper", "job", "job_daemon", "host_helper", "host_job")
@@ -110,9 +111,16 @@ def test_what_the_stack_left_open_is_filled_in_and_gives_right_settings() -> Non
     assert resolved.gitlab.url == "http://172.17.0.1:8929"
     assert resolved.daemon.insecure_registries == ("http://172.17.0.1:5005",)
     assert (resolved.daemon.image, resolved.runner_image) == (IMAGES["daemon"], IMAGES["runner"])
-    assert {(r.image, r.helper_image, r.job_daemon_image) for r in resolved.runners} == {
-        (IMAGES["job"], IMAGES["helper"], IMAGES["job_daemon"])
-    }
+    assert {(r.image, r.helper_image) for r in resolved.runners} == {(IMAGES["job"], IMAGES["helper"])}
+    # Only kind job-dind starts that one; target gke has no such setting.
+    assert [r.job_daemon_image for r in resolved.runners] == [DIND_IMAGE, IMAGES["job_daemon"]]
+
+
+def test_a_cluster_may_serve_the_sandbox() -> None:
+    raw = gke(gitlab={"url": "sandbox", "scope": "project", "project": "demo/app"})
+    resolved = parse(sandbox.resolve(raw, info()))
+    assert (resolved.target, resolved.gitlab.url) == ("gke", "http://172.17.0.1:8929")
+    assert (resolved.daemon.image, resolved.runners[0].image) == (IMAGES["daemon"], IMAGES["job"])
 
 
 def test_a_runner_on_the_hosts_engine_gets_the_names_that_the_host_has_and_does_not_pull_them() -> None:

@@ -12,37 +12,28 @@ import pytest
 from pydantic import ValidationError
 
 import components.config_toml
+import components.daemon_json
 import components.docker.spelling
 import components.engine
+import components.job_pods
+import components.kubernetes.names
+import components.kubernetes.spelling
 import components.paths
 import components.transport
 import stacks.board
 import stacks.ci_snippet
+import stacks.cluster
+import stacks.common
+import stacks.gke_settings
 import stacks.no_answer
 import stacks.platforms
 import stacks.settings
 import stacks.warnings
 from components.transport import Transport
+from stacks.common import DIND_IMAGE, JOB_IMAGE, RUNNER_IMAGE, Common, Daemon, Executor, GitLab, Kind, Network, Runner
+from stacks.gke_settings import Claim, Cluster, GkeDaemon, GkeNetwork, GkeRunner, GkeSettings, Prune, Toleration
 from stacks.mistakes import Model, SettingsError, shown
-from stacks.settings import (
-    DIND_IMAGE,
-    JOB_IMAGE,
-    RUNNER_IMAGE,
-    Common,
-    Daemon,
-    DockerHostSettings,
-    Executor,
-    GitLab,
-    Kind,
-    Network,
-    PiDaemon,
-    PiRunner,
-    RaspberryPiSettings,
-    Runner,
-    Ssh,
-    Swarm,
-    parse,
-)
+from stacks.settings import DockerHostSettings, PiDaemon, PiRunner, RaspberryPiSettings, Ssh, Swarm, parse
 from tests.unit.samples import TOKEN, WITH_CLIENT, changed, plain, runner
 
 SECRET = "s3cret"
@@ -243,7 +234,10 @@ WRONG: list[tuple[str, Any, str]] = [
      "character"),
     ("runners.0.kind", "kaniko", "settings.runners[0].kind: 'kaniko' is not accepted: should be 'plain', 'dind', "
      "'host-docker' or 'job-dind'"),
-    ("runners.0.executor", "ssh", "settings.runners[0].executor: 'ssh' is not accepted: should be 'docker' or 'shell'"),
+    ("runners.0.executor", "ssh", "settings.runners[0].executor: 'ssh' is not accepted: should be 'docker', 'shell' or "
+     "'kubernetes'"),
+    ("runners.0.executor", "kubernetes", "settings.runners[0].executor: 'kubernetes' does not go with this target: use "
+     "docker or shell"),
     *(
         ("runners.0.tags", [value], f"settings.runners[0].tags[0]: {value!r} is no tag: use up to 255 characters, no "
          "spaces, no commas")
@@ -322,11 +316,11 @@ def test_a_wrong_setting_is_refused_with_path_value_and_remedy(path: str, value:
         (None, "settings: none is no table: write target, gitlab and runners below it"),
         ([], "settings: [] is no table: write target, gitlab and runners below it"),
         ("x", "settings: 'x' is no table: write target, gitlab and runners below it"),
-        ({}, "settings.target: none is not known: use one of docker-host, raspberry-pi"),
-        ({"target": "swarm"}, "settings.target: 'swarm' is not known: use one of docker-host, raspberry-pi"),
+        ({}, "settings.target: none is not known: use one of docker-host, raspberry-pi, gke"),
+        ({"target": "swarm"}, "settings.target: 'swarm' is not known: use one of docker-host, raspberry-pi, gke"),
         (
             {"target": ["docker-host"]},
-            "settings.target: ['docker-host'] is not known: use one of docker-host, raspberry-pi",
+            "settings.target: ['docker-host'] is not known: use one of docker-host, raspberry-pi, gke",
         ),
         (
             {"target": "docker-host"},
@@ -712,26 +706,42 @@ MODELS = [
     PiDaemon,
     PiRunner,
     RaspberryPiSettings,
+    Cluster,
+    Toleration,
+    GkeNetwork,
+    Claim,
+    GkeDaemon,
+    GkeRunner,
+    Prune,
+    GkeSettings,
 ]
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_every_setting_is_explained_where_it_is_declared(model: type[Model]) -> None:
     explained = set(re.split(r"\W+", " ".join(each.__doc__ or "" for each in model.mro() if each is not Model)))
-    assert [name for name in model.__annotations__ if name not in explained | {"target"}] == []
+    own = [name for name in model.__annotations__ if name in model.model_fields]
+    assert [name for name in own if name not in explained | {"target"}] == []
 
 
 def test_the_pure_layers_know_no_pulumi() -> None:
     for module in (
         stacks.board,
         stacks.ci_snippet,
+        stacks.cluster,
+        stacks.common,
+        stacks.gke_settings,
         stacks.no_answer,
         stacks.platforms,
         stacks.settings,
         stacks.warnings,
         components.config_toml,
+        components.daemon_json,
         components.docker.spelling,
         components.engine,
+        components.job_pods,
+        components.kubernetes.names,
+        components.kubernetes.spelling,
         components.paths,
         components.transport,
     ):

@@ -1,0 +1,87 @@
+"""The `[runners.kubernetes]` table of config.toml: how GitLab Runner makes a job's pod. Pure.
+
+Keys and their meaning: https://docs.gitlab.com/runner/executors/kubernetes/#configuration-settings
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from components.transport import CLIENT_CERTS_DIR
+from stacks.gke_settings import GkeRunner, Toleration
+
+POLL_SECONDS = 600
+"""How long a job's pod may take to start. GitLab Runner's own 180 are too few where a node has to be added first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobPods:
+    """What is the same for all job pods of a stack.
+
+    namespace: where they run. service_account: theirs, without rights.
+    daemon_host: host name of the daemon. client_secret: the Secret with the client's certificate; None without TLS.
+    labels: of all of them. client_labels: more, of those that may reach the daemon. annotations: of all of them.
+    """
+
+    namespace: str
+    service_account: str
+    daemon_host: str
+    client_secret: str | None
+    labels: Mapping[str, str]
+    client_labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+
+
+def kubernetes_table(runner: GkeRunner, pods: JobPods) -> dict[str, Any]:
+    """The table for one runner."""
+    policies = list(runner.pull_policy)
+    table: dict[str, Any] = {
+        "namespace": pods.namespace,
+        "image": runner.image,
+        # GitLab Runner before 13.11 knows the plain string only.
+        "pull_policy": policies[0] if len(policies) == 1 else policies,
+        "privileged": runner.privileged,
+        "service_account": pods.service_account,
+        "automount_service_account_token": False,
+        "poll_timeout": POLL_SECONDS,
+        "pod_labels": {**pods.labels, **(pods.client_labels if runner.needs_daemon else {})},
+        "pod_annotations": dict(pods.annotations),
+        **_resources(runner),
+    }
+    if runner.helper_image:
+        table["helper_image"] = runner.helper_image
+    if runner.node_selector:
+        table["node_selector"] = dict(runner.node_selector)
+    if runner.tolerations:
+        table["node_tolerations"] = _tolerations(runner.tolerations)
+    if runner.needs_daemon and pods.client_secret:
+        mount = {"name": pods.client_secret, "mount_path": CLIENT_CERTS_DIR, "read_only": True}
+        table["volumes"] = {"secret": [mount]}
+    return table
+
+
+def _resources(runner: GkeRunner) -> dict[str, str]:
+    limits = _quantities(runner.cpus, runner.memory_mib)
+    requests = _quantities(runner.cpu_request or runner.cpus, runner.memory_request_mib or runner.memory_mib)
+    resources: dict[str, str] = {}
+    for owner in ("", "service_"):
+        # A service that a job starts is as much its own as the job's container.
+        resources |= {f"{owner}{what}_limit": amount for what, amount in limits.items()}
+        resources |= {f"{owner}{what}_request": amount for what, amount in requests.items()}
+    return resources
+
+
+def _quantities(cpus: float | None, memory_mib: int | None) -> dict[str, str]:
+    cpu = {"cpu": f"{cpus:g}"} if cpus else {}
+    return cpu | ({"memory": f"{memory_mib}Mi"} if memory_mib else {})
+
+
+def _tolerations(wanted: Sequence[Toleration]) -> dict[str, str]:
+    """Effects by taint, as GitLab Runner spells it: no value is any value, and an empty effect is any effect."""
+    found: dict[str, str] = {}
+    for each in wanted:
+        taint = f"{each.key}={each.value}" if each.value is not None else each.key
+        found[taint] = each.effect if found.get(taint, each.effect) == each.effect else ""
+    return found
