@@ -9,12 +9,15 @@ from typing import Any, Generic, TypeVar
 
 import pulumi
 
-from stacks import sandbox
+from stacks import cluster, sandbox
 from stacks.board import Board, check_board, check_images, check_names, fitted
+from stacks.cluster import Facts
+from stacks.common import Common
 from stacks.engine import ask_board, check_paths, offered_platforms
+from stacks.gke_settings import GkeSettings
 from stacks.mistakes import SettingsError
 from stacks.preflight import check_gitlab
-from stacks.settings import Common, RaspberryPiSettings, Settings, parse
+from stacks.settings import RaspberryPiSettings, Settings, parse
 
 S = TypeVar("S", bound=Common)
 
@@ -24,7 +27,7 @@ class Stack(Generic[S]):
     """A stack.
 
     settings: checked, and complete. gitlab_token: for GitLab's API; None where every runner brings a token of its own.
-    board: what the machine said of itself, for a target that asks.
+    board, cluster: what the machine, or the cluster, said of itself, for a target that asks.
     """
 
     name: str
@@ -32,6 +35,7 @@ class Stack(Generic[S]):
     settings: S
     gitlab_token: pulumi.Output[str] | None
     board: Board | None = None
+    cluster: Facts | None = None
 
     @property
     def prefix(self) -> str:
@@ -75,20 +79,27 @@ def _load() -> Stack[Any]:
         direct=on_this_machine,
         ca_file=settings.gitlab.ca_file,
     )
-    settings, board = _fit(settings)
+    settings, told = _fit(settings)
     return Stack(
         name=pulumi.get_stack(),
         project=pulumi.get_project(),
         settings=settings,
         gitlab_token=pulumi.Output.secret(token) if registers else None,
-        board=board,
+        board=told if isinstance(told, Board) else None,
+        cluster=told if isinstance(told, Facts) else None,
     )
 
 
-def _fit(settings: Settings) -> tuple[Settings, Board | None]:
-    """The settings completed from the machine that they name, and what that said of itself."""
-    if not isinstance(settings, RaspberryPiSettings):
-        return settings, None
+def _fit(settings: Settings) -> tuple[Settings, Board | Facts | None]:
+    """The settings completed from the machine or cluster that they name, and what that said of itself."""
+    if isinstance(settings, RaspberryPiSettings):
+        return _fit_board(settings)
+    if isinstance(settings, GkeSettings):
+        return _fit_cluster(settings)
+    return settings, None
+
+
+def _fit_board(settings: RaspberryPiSettings) -> tuple[RaspberryPiSettings, Board]:
     check_names(settings, _prefix(settings, pulumi.get_project(), pulumi.get_stack()))
     board = ask_board(settings)
     check_board(settings, board)
@@ -96,6 +107,18 @@ def _fit(settings: Settings) -> tuple[Settings, Board | None]:
     settings = fitted(settings, board)
     check_images(settings, offered_platforms(settings))
     return settings, board
+
+
+def _fit_cluster(settings: GkeSettings) -> tuple[GkeSettings, Facts]:
+    # Half a second to import, for the one target that needs it.
+    from stacks.kube import ask_cluster
+
+    stack = pulumi.get_stack()
+    prefix = _prefix(settings, pulumi.get_project(), stack)
+    cluster.check_prefix(prefix, stack)
+    facts = ask_cluster(settings, prefix)
+    cluster.check_cluster(settings, facts, prefix, stack)
+    return cluster.fitted(settings, facts), facts
 
 
 def _raw() -> object:

@@ -9,9 +9,11 @@ import pulumi
 import pulumi_gitlab as gitlab
 
 from components.config_toml import render
+from components.job_pods import JobPods
+from components.paths import DOCKER_SOCKET
 from components.registration import RunnerRegistration, RunnerRegistrationArgs
+from stacks.common import Common, Executor, Runner
 from stacks.load import Stack
-from stacks.settings import Common, Executor, Runner
 
 
 def register(stack: Stack[Any]) -> dict[str, RunnerRegistration]:
@@ -52,16 +54,19 @@ def register(stack: Stack[Any]) -> dict[str, RunnerRegistration]:
 
 
 def config_toml(
-    settings: Common, registrations: Mapping[str, RunnerRegistration], host_socket: str
+    settings: Common,
+    registrations: Mapping[str, RunnerRegistration],
+    host_socket: str = DOCKER_SOCKET,
+    pods: JobPods | None = None,
 ) -> pulumi.Output[str]:
-    """The runners' config.toml with their tokens; host_socket as in `render`."""
+    """The runners' config.toml with their tokens; host_socket and pods as in `render`."""
     tokens = {
         runner.name: pulumi.Output.secret(runner.token.get_secret_value())
         if runner.token
         else registrations[runner.name].token
         for runner in settings.runners
     }
-    return pulumi.Output.all(**tokens).apply(lambda known: render(settings, known, host_socket))
+    return pulumi.Output.all(**tokens).apply(lambda known: render(settings, known, host_socket, pods))
 
 
 def runner_outputs(stack: Stack[Any], registrations: Mapping[str, RunnerRegistration]) -> dict[str, Any]:
@@ -71,7 +76,7 @@ def runner_outputs(stack: Stack[Any], registrations: Mapping[str, RunnerRegistra
             "id": registrations[runner.name].runner_id if runner.name in registrations else None,
             "kind": runner.kind.value,
             "tags": list(runner.tags),
-            "image": runner.image if runner.executor is Executor.DOCKER else None,
+            "image": runner.image if runner.executor is not Executor.SHELL else None,
             "helper_image": runner.helper_image,
             "description": _description(stack, runner),
         }

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from stacks import docker_host, raspberry_pi
+from stacks import docker_host, gke, raspberry_pi
 from stacks.load import Stack
 
 BUILDERS: Mapping[str, Callable[[Stack[Any]], dict[str, Any]]] = {
     "docker-host": docker_host.build,
     "raspberry-pi": raspberry_pi.build,
+    "gke": gke.build,
 }
 """What builds each `target`."""
 

@@ -36,8 +36,9 @@ class Secret:
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """A resource as it was registered; `parent` and `depends_on` are names, None and empty for the stack itself.
+    """A resource as it was registered.
 
+    parent, depends_on, replace_with: names; None and empty for the stack itself.
     depends_of: names of the resources that an input comes from, by the input.
     """
 
@@ -49,10 +50,13 @@ class Recorded:
     depends_on: tuple[str, ...]
     depends_of: Mapping[str, tuple[str, ...]]
     retain_on_delete: bool
+    protect: bool
     delete_before_replace: bool
     replace_on_changes: tuple[str, ...]
+    replace_with: tuple[str, ...]
     ignore_changes: tuple[str, ...]
     create_timeout: str
+    update_timeout: str
     delete_timeout: str
     error_hooks: tuple[str, ...]
     aliases: int
@@ -147,7 +151,15 @@ class _Engine(mocks.Mocks):
             return {}, [("call", str(error))]
 
 
+TLS_OUTPUTS = {"SelfSignedCert": "certPem", "LocallySignedCert": "certPem", "CertRequest": "certRequestPem"}
+
+
 def _outputs(args: mocks.MockResourceArgs) -> dict[str, Any]:
+    provider, _, kind = args.typ.rpartition(":")
+    if provider == "tls:index/privateKey":
+        return {"privateKeyPem": pulumi.Output.secret(f"PRIVATE KEY {args.name}")}
+    if kind in TLS_OUTPUTS:
+        return {TLS_OUTPUTS[kind]: f"{kind} {args.name}"}
     if args.typ == "gitlab:index/userRunner:UserRunner":
         return {"token": pulumi.Output.secret(f"glrt-{args.name}")}
     if args.typ == "docker:index/secret:Secret":
@@ -180,10 +192,13 @@ def _recorded(request: Any) -> Recorded:
         depends_on=tuple(sorted(map(_name, request.dependencies))),
         depends_of={key: tuple(sorted(map(_name, found.urns))) for key, found in request.propertyDependencies.items()},
         retain_on_delete=request.retainOnDelete,
+        protect=request.protect,
         delete_before_replace=request.deleteBeforeReplace,
         replace_on_changes=tuple(request.replaceOnChanges),
+        replace_with=tuple(sorted(map(_name, request.replace_with))),
         ignore_changes=tuple(request.ignoreChanges),
         create_timeout=request.customTimeouts.create,
+        update_timeout=request.customTimeouts.update,
         delete_timeout=request.customTimeouts.delete,
         error_hooks=tuple(request.hooks.on_error),
         aliases=len(request.aliases) + len(request.aliasURNs),

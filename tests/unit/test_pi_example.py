@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from stacks.settings import Kind, Orchestrator, RaspberryPiSettings, parse
+from stacks.common import Kind
+from stacks.settings import Orchestrator, RaspberryPiSettings, parse
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "Pulumi.pi.yaml"
@@ -103,8 +104,8 @@ def test_destroying_a_stack_elsewhere_starts_no_engine_here_and_names_what_it_ke
         "pulumi stack select pi",
         "python3 -m toolchain recover pi",
         "python3 -m toolchain kept pi",
-        "pulumi --non-interactive destroy --yes --parallel 8 --stack pi",
-        "pulumi --non-interactive stack rm --yes --preserve-config pi",
+        "pulumi --non-interactive destroy --yes --exclude-protected --parallel 8 --stack pi",
+        "python3 -m toolchain remove pi",
     ]
 
 

@@ -1,0 +1,134 @@
+"""The certificates by which daemon and clients know each other, and the Secrets that hold them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_kubernetes as k8s
+import pulumi_tls as tls
+
+from components.kubernetes.names import labels
+
+DAY_HOURS = 24
+CA_DAYS = 3650
+"""Its key is in the stack's state alone, and the state's owner can make another CA at any time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DaemonCertificatesArgs:
+    """Inputs of DaemonCertificates.
+
+    prefix: prefix of the names in the namespace. stack: value of the `dindrunner.stack` label. namespace: its name.
+    names, addresses: host names and IP addresses in the daemon's certificate.
+    valid_days: of the daemon's and the clients' certificates. renew_days: how long before its end a certificate counts
+        as ended, so that the next update makes a new one.
+    """
+
+    prefix: str
+    stack: str
+    namespace: pulumi.Input[str]
+    names: Sequence[str]
+    addresses: Sequence[str] = ("127.0.0.1",)
+    valid_days: int = 365
+    renew_days: int = 60
+
+
+class DaemonCertificates(pulumi.ComponentResource):
+    """A CA of the stack's own, and what it signs: one certificate of the daemon, one for all clients.
+
+    The CA's key is in no Secret. A new certificate keeps its key, and what the other side holds stays valid.
+
+    server_secret, client_secret: names of the Secrets with ca.pem, cert.pem and key.pem.
+    fingerprint: of what the daemon has to be started anew for.
+    """
+
+    server_secret: pulumi.Output[str]
+    client_secret: pulumi.Output[str]
+    fingerprint: pulumi.Output[str]
+
+    def __init__(self, name: str, args: DaemonCertificatesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("dindrunner:kubernetes:DaemonCertificates", name, None, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        ca_key = _key(f"{name}-ca-key", child)
+        ca = tls.SelfSignedCert(
+            f"{name}-ca",
+            private_key_pem=ca_key.private_key_pem,
+            subject=tls.SelfSignedCertSubjectArgs(common_name=f"{args.prefix} docker CA"),
+            is_ca_certificate=True,
+            set_subject_key_id=True,
+            allowed_uses=["cert_signing", "crl_signing", "digital_signature"],
+            validity_period_hours=CA_DAYS * DAY_HOURS,
+            # What it signs must not outlive it.
+            early_renewal_hours=args.valid_days * DAY_HOURS,
+            opts=child,
+        )
+        server_key, server = self._certificate(name, "server", args, ca_key, ca)
+        client_key, client = self._certificate(name, "client", args, ca_key, ca)
+        self.server_secret = self._secret(name, "server", args, ca, server, server_key)
+        self.client_secret = self._secret(name, "client", args, ca, client, client_key)
+        self.fingerprint = pulumi.Output.all(ca.cert_pem, server.cert_pem).apply(_digest)
+        self.register_outputs({"server_secret": self.server_secret, "client_secret": self.client_secret})
+
+    def _certificate(
+        self, name: str, role: str, args: DaemonCertificatesArgs, ca_key: tls.PrivateKey, ca: tls.SelfSignedCert
+    ) -> tuple[tls.PrivateKey, tls.LocallySignedCert]:
+        child = pulumi.ResourceOptions(parent=self)
+        key = _key(f"{name}-{role}-key", child)
+        request = tls.CertRequest(
+            f"{name}-{role}-request",
+            private_key_pem=key.private_key_pem,
+            subject=tls.CertRequestSubjectArgs(common_name=f"{args.prefix} docker {role}"),
+            dns_names=list(args.names) if role == "server" else None,
+            ip_addresses=list(args.addresses) if role == "server" else None,
+            opts=child,
+        )
+        certificate = tls.LocallySignedCert(
+            f"{name}-{role}",
+            cert_request_pem=request.cert_request_pem,
+            ca_private_key_pem=ca_key.private_key_pem,
+            ca_cert_pem=ca.cert_pem,
+            allowed_uses=["digital_signature", f"{role}_auth"],
+            validity_period_hours=args.valid_days * DAY_HOURS,
+            early_renewal_hours=args.renew_days * DAY_HOURS,
+            opts=child,
+        )
+        return key, certificate
+
+    def _secret(
+        self,
+        name: str,
+        role: str,
+        args: DaemonCertificatesArgs,
+        ca: tls.SelfSignedCert,
+        certificate: tls.LocallySignedCert,
+        key: tls.PrivateKey,
+    ) -> pulumi.Output[str]:
+        files = {"ca.pem": ca.cert_pem, "cert.pem": certificate.cert_pem, "key.pem": key.private_key_pem}
+        secret = k8s.core.v1.Secret(
+            f"{name}-{role}-secret",
+            metadata=k8s.meta.v1.ObjectMetaArgs(
+                name=f"{args.prefix}-dind-{role}",
+                namespace=args.namespace,
+                labels=labels(args.prefix, args.stack, "certificates"),
+            ),
+            data={file: text.apply(encoded) for file, text in files.items()},
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        return secret.metadata.name
+
+
+def encoded(text: str) -> str:
+    """A text as a Secret holds it."""
+    return base64.b64encode(text.encode()).decode()
+
+
+def _key(name: str, opts: pulumi.ResourceOptions) -> tls.PrivateKey:
+    return tls.PrivateKey(name, algorithm="ECDSA", ecdsa_curve="P256", opts=opts)
+
+
+def _digest(texts: Sequence[str]) -> str:
+    return hashlib.sha256("".join(texts).encode()).hexdigest()[:16]

@@ -1,0 +1,245 @@
+"""The Docker-in-Docker daemon as a pod, and the claim with its layer cache."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pulumi
+import pulumi_kubernetes as k8s
+
+from components.kubernetes.certificates import DaemonCertificates
+from components.kubernetes.names import STAYS, labels, selector, service_name
+from components.kubernetes.resources import requirements
+from components.kubernetes.spelling import memory_quantity
+from components.paths import DOCKER_SOCKET
+from components.transport import CERTS_DIR, Transport
+
+STOP_SECONDS = 60
+"""How long the daemon may stop its containers; dockerd itself gives them 15 s."""
+
+START_SECONDS = 600
+"""How long scheduling, a new node, its volume and pulling the image may take."""
+
+PROBE_SECONDS = 5
+
+# A privileged container sees the node's own groups where those are of version 2, and dockerd would put what it starts
+# beside the pods, out of reach of the pod's limits: https://github.com/kubernetes/kubernetes/issues/119669
+SCRIPT = """\
+group=$(sed -n 's/^0:://p' /proc/self/cgroup)
+case "$group" in
+*kubepods*) set -- "--cgroup-parent=${group%/*}" "$@" ;;
+esac
+exec dockerd-entrypoint.sh "$@"
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimArgs:
+    """The claim to make. size_gib: GiB. storage_class: None is the cluster's default. protect: Pulumi's option."""
+
+    size_gib: int
+    access_mode: str
+    storage_class: str | None = None
+    protect: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class DindDaemonArgs:
+    """Inputs of a DindDaemon.
+
+    prefix: prefix of the names in the namespace. stack: value of the `dindrunner.stack` label. namespace: its name.
+    image: image with the interface of the official docker:dind.
+    certificates: the daemon's; None is the plaintext port 2375.
+    daemon_json: content of /etc/docker/daemon.json; see `components.daemon_json`.
+    claim: the claim to make, or the name of one that is there.
+    cpu_request, memory_request_mib: what the node sets aside. cpus, memory_mib: limits; None is none.
+    node_selector, tolerations: which nodes it may run on.
+    ready_timeout_seconds: how long the daemon may take to answer once its container runs.
+    """
+
+    prefix: str
+    stack: str
+    namespace: pulumi.Input[str]
+    image: pulumi.Input[str]
+    claim: ClaimArgs | str
+    certificates: DaemonCertificates | None
+    daemon_json: str = "{}"
+    cpu_request: float = 1
+    memory_request_mib: int = 2048
+    cpus: float | None = None
+    memory_mib: int | None = None
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: Sequence[k8s.core.v1.TolerationArgs] = ()
+    ready_timeout_seconds: int = 120
+
+
+class DindDaemon(pulumi.ComponentResource):
+    """A StatefulSet of one dockerd, the only user of its claim (two would corrupt it).
+
+    Any change of the pod replaces the StatefulSet, old before new, so that the engine can end the runner before it,
+    which finishes its jobs. The claim stays.
+
+    A second pod, if somebody scales, gets nowhere: a ReadWriteOncePod claim serves one pod, a ReadWriteOnce one serves
+    one node, and no node takes two of these pods.
+
+    stateful_set: the StatefulSet. endpoint: DOCKER_HOST for pods of the namespace. claim: name of the claim.
+    """
+
+    stateful_set: k8s.apps.v1.StatefulSet
+    endpoint: str
+    claim: pulumi.Output[str]
+
+    def __init__(self, name: str, args: DindDaemonArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("dindrunner:kubernetes:DindDaemon", name, None, opts)
+        transport = Transport.TLS if args.certificates else Transport.TCP
+        self.endpoint = transport.endpoint(service_name(args.prefix))
+        self.claim = self._claim(name, args)
+        config = k8s.core.v1.ConfigMap(
+            f"{name}-config",
+            metadata=_metadata(args, f"{args.prefix}-dind"),
+            data={"daemon.json": args.daemon_json},
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.stateful_set = k8s.apps.v1.StatefulSet(
+            f"{name}-statefulset",
+            metadata=_metadata(args, f"{args.prefix}-dind"),
+            spec=k8s.apps.v1.StatefulSetSpecArgs(
+                replicas=1,
+                service_name=service_name(args.prefix),
+                selector=k8s.meta.v1.LabelSelectorArgs(match_labels=selector(args.prefix, "daemon")),
+                template=k8s.core.v1.PodTemplateSpecArgs(
+                    metadata=k8s.meta.v1.ObjectMetaArgs(
+                        labels=labels(args.prefix, args.stack, "daemon"), annotations=_annotations(args)
+                    ),
+                    spec=_pod(args, transport, self.claim, config.metadata.name),
+                ),
+            ),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                replace_on_changes=["spec"],
+                # Two daemons on one claim corrupt it: the old one goes first.
+                delete_before_replace=True,
+                custom_timeouts=pulumi.CustomTimeouts(
+                    create=f"{args.ready_timeout_seconds + START_SECONDS}s", delete=f"{STOP_SECONDS + 240}s"
+                ),
+            ),
+        )
+        self.register_outputs({"endpoint": self.endpoint, "claim": self.claim})
+
+    def _claim(self, name: str, args: DindDaemonArgs) -> pulumi.Output[str]:
+        if isinstance(args.claim, str):
+            return pulumi.Output.from_input(args.claim)
+        claim = k8s.core.v1.PersistentVolumeClaim(
+            f"{name}-data",
+            # The daemon waits for it; the provider may not, as some classes bind a claim to its first pod.
+            metadata=_metadata(args, f"{args.prefix}-dind-data", {"pulumi.com/skipAwait": "true"}),
+            spec=k8s.core.v1.PersistentVolumeClaimSpecArgs(
+                access_modes=[args.claim.access_mode],
+                storage_class_name=args.claim.storage_class,
+                resources=k8s.core.v1.VolumeResourceRequirementsArgs(
+                    requests={"storage": memory_quantity(args.claim.size_gib * 1024)}
+                ),
+            ),
+            opts=pulumi.ResourceOptions(parent=self, protect=args.claim.protect),
+        )
+        return claim.metadata.name
+
+
+def _metadata(args: DindDaemonArgs, name: str, annotations: dict[str, str] | None = None) -> k8s.meta.v1.ObjectMetaArgs:
+    return k8s.meta.v1.ObjectMetaArgs(
+        name=name,
+        namespace=args.namespace,
+        labels=labels(args.prefix, args.stack, "daemon"),
+        annotations=annotations,
+    )
+
+
+def _annotations(args: DindDaemonArgs) -> dict[str, pulumi.Input[str]]:
+    """What the pod has to be made anew for, although its specification does not name it."""
+    changes: dict[str, pulumi.Input[str]] = {
+        **STAYS,
+        "dindrunner.config": hashlib.sha256(args.daemon_json.encode()).hexdigest()[:16],
+    }
+    if args.certificates:
+        changes["dindrunner.certificates"] = args.certificates.fingerprint
+    return changes
+
+
+def _pod(
+    args: DindDaemonArgs, transport: Transport, claim: pulumi.Input[str], config: pulumi.Input[str]
+) -> k8s.core.v1.PodSpecArgs:
+    volumes = [
+        k8s.core.v1.VolumeArgs(
+            name="data", persistent_volume_claim=k8s.core.v1.PersistentVolumeClaimVolumeSourceArgs(claim_name=claim)
+        ),
+        k8s.core.v1.VolumeArgs(name="config", config_map=k8s.core.v1.ConfigMapVolumeSourceArgs(name=config)),
+    ]
+    mounts = [
+        k8s.core.v1.VolumeMountArgs(name="data", mount_path="/var/lib/docker"),
+        # The file alone, because older daemons keep a key of theirs beside it.
+        k8s.core.v1.VolumeMountArgs(name="config", mount_path="/etc/docker/daemon.json", sub_path="daemon.json"),
+    ]
+    if args.certificates:
+        secret = k8s.core.v1.SecretVolumeSourceArgs(secret_name=args.certificates.server_secret, default_mode=0o400)
+        volumes.append(k8s.core.v1.VolumeArgs(name="certificates", secret=secret))
+        # Where the image's entrypoint finds these and no CA's key, it makes none of its own.
+        mounts.append(
+            k8s.core.v1.VolumeMountArgs(name="certificates", mount_path=f"{CERTS_DIR}/server", read_only=True)
+        )
+    return k8s.core.v1.PodSpecArgs(
+        # Jobs own the daemon, and through it everything in its pod.
+        automount_service_account_token=False,
+        enable_service_links=False,
+        termination_grace_period_seconds=STOP_SECONDS,
+        node_selector=dict(args.node_selector) or None,
+        tolerations=list(args.tolerations) or None,
+        affinity=_one_a_node(args.prefix),
+        containers=[
+            k8s.core.v1.ContainerArgs(
+                name="dind",
+                image=args.image,
+                command=["sh", "-c", SCRIPT, "sh"],
+                # Said outright, or dockerd waits 15 s before it opens a port without TLS, and newer ones refuse to.
+                args=None if transport is Transport.TLS else ["--tls=false"],
+                env=[
+                    k8s.core.v1.EnvVarArgs(
+                        name="DOCKER_TLS_CERTDIR", value=CERTS_DIR if transport is Transport.TLS else ""
+                    )
+                ],
+                ports=[k8s.core.v1.ContainerPortArgs(name="docker", container_port=transport.port or 0)],
+                security_context=k8s.core.v1.SecurityContextArgs(privileged=True),
+                resources=requirements(args.cpu_request, args.memory_request_mib, args.cpus, args.memory_mib),
+                volume_mounts=mounts,
+                startup_probe=_probe(failures=-(-args.ready_timeout_seconds // PROBE_SECONDS)),
+                # No liveness probe: a daemon that is slow under its jobs' load must not be killed for it.
+                readiness_probe=_probe(failures=3),
+            )
+        ],
+        volumes=volumes,
+    )
+
+
+def _probe(failures: int) -> k8s.core.v1.ProbeArgs:
+    """`docker info`, by the daemon's own socket: the client's key is not in the daemon's pod."""
+    command = ["docker", "--host", f"unix://{DOCKER_SOCKET}", "info"]
+    return k8s.core.v1.ProbeArgs(
+        exec_=k8s.core.v1.ExecActionArgs(command=command),
+        period_seconds=PROBE_SECONDS,
+        timeout_seconds=10,
+        failure_threshold=failures,
+    )
+
+
+def _one_a_node(prefix: str) -> k8s.core.v1.AffinityArgs:
+    return k8s.core.v1.AffinityArgs(
+        pod_anti_affinity=k8s.core.v1.PodAntiAffinityArgs(
+            required_during_scheduling_ignored_during_execution=[
+                k8s.core.v1.PodAffinityTermArgs(
+                    label_selector=k8s.meta.v1.LabelSelectorArgs(match_labels=selector(prefix, "daemon")),
+                    topology_key="kubernetes.io/hostname",
+                )
+            ]
+        )
+    )

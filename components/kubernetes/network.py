@@ -1,0 +1,114 @@
+"""The namespace of a stack, the name of its daemon in it, and who may reach that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_kubernetes as k8s
+
+from components.kubernetes.names import CLIENT_LABEL, labels, selector, service_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnerNetworkArgs:
+    """Inputs of a RunnerNetwork.
+
+    prefix: prefix of the names in the namespace. stack: value of the `dindrunner.stack` label.
+    namespace: its name. create_namespace: whether it is made here. protect: whether that one is protected.
+    port: the daemon's; None where there is no daemon.
+    policy: whether a NetworkPolicy keeps all but the stack's own pods from the daemon.
+    """
+
+    prefix: str
+    stack: str
+    namespace: str
+    create_namespace: bool = True
+    protect: bool = False
+    port: int | None = 2376
+    policy: bool = True
+
+
+class RunnerNetwork(pulumi.ComponentResource):
+    """A namespace where privileged pods are allowed, a headless Service and a NetworkPolicy for the daemon.
+
+    namespace: name of the namespace. service, policy: names of the two, None where there is none.
+    """
+
+    namespace: pulumi.Output[str]
+    service: pulumi.Output[str] | None = None
+    policy: pulumi.Output[str] | None = None
+
+    def __init__(self, name: str, args: RunnerNetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("dindrunner:kubernetes:RunnerNetwork", name, None, opts)
+        self.namespace = self._namespace(name, args)
+        if args.port is not None:
+            self.service = self._service(name, args, args.port)
+            if args.policy:
+                self.policy = self._policy(name, args)
+        self.register_outputs({"namespace": self.namespace, "service": self.service, "policy": self.policy})
+
+    def _namespace(self, name: str, args: RunnerNetworkArgs) -> pulumi.Output[str]:
+        if not args.create_namespace:
+            return pulumi.Output.from_input(args.namespace)
+        namespace = k8s.core.v1.Namespace(
+            f"{name}-namespace",
+            metadata=k8s.meta.v1.ObjectMetaArgs(
+                name=args.namespace,
+                labels={
+                    **labels(args.prefix, args.stack, "namespace"),
+                    # The daemon is privileged; its namespace is the only one that has to allow that.
+                    "pod-security.kubernetes.io/enforce": "privileged",
+                },
+            ),
+            # With the namespace would go the claim in it.
+            opts=pulumi.ResourceOptions(parent=self, protect=args.protect),
+        )
+        return namespace.metadata.name
+
+    def _service(self, name: str, args: RunnerNetworkArgs, port: int) -> pulumi.Output[str]:
+        service = k8s.core.v1.Service(
+            f"{name}-service",
+            metadata=k8s.meta.v1.ObjectMetaArgs(
+                name=service_name(args.prefix),
+                namespace=self.namespace,
+                labels=labels(args.prefix, args.stack, "daemon"),
+            ),
+            spec=k8s.core.v1.ServiceSpecArgs(
+                cluster_ip="None",
+                selector=selector(args.prefix, "daemon"),
+                ports=[k8s.core.v1.ServicePortArgs(name="docker", port=port, target_port="docker")],
+                # There is no second daemon to turn to when this one is slow to answer a probe.
+                publish_not_ready_addresses=True,
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        return service.metadata.name
+
+    def _policy(self, name: str, args: RunnerNetworkArgs) -> pulumi.Output[str]:
+        clients = {"app.kubernetes.io/instance": args.prefix, **CLIENT_LABEL}
+        policy = k8s.networking.v1.NetworkPolicy(
+            f"{name}-policy",
+            metadata=k8s.meta.v1.ObjectMetaArgs(
+                name=service_name(args.prefix),
+                namespace=self.namespace,
+                labels=labels(args.prefix, args.stack, "daemon"),
+            ),
+            spec=k8s.networking.v1.NetworkPolicySpecArgs(
+                pod_selector=k8s.meta.v1.LabelSelectorArgs(match_labels=selector(args.prefix, "daemon")),
+                policy_types=["Ingress"],
+                ingress=[
+                    k8s.networking.v1.NetworkPolicyIngressRuleArgs(
+                        # Pods of this namespace only, as there is no namespace selector; and all ports, because a job
+                        # that has the daemon also wants what it publishes there.
+                        from_=[
+                            k8s.networking.v1.NetworkPolicyPeerArgs(
+                                pod_selector=k8s.meta.v1.LabelSelectorArgs(match_labels=clients)
+                            )
+                        ],
+                    )
+                ],
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        return policy.metadata.name

@@ -1,0 +1,123 @@
+"""What removes unused images, containers, networks and volumes from the daemon, once in a while."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_kubernetes as k8s
+
+from components.kubernetes.names import CLIENT_LABEL, labels
+from components.transport import CLIENT_CERTS_DIR
+
+RUN_SECONDS = 3600
+"""How long one run may take, and how late it may start."""
+
+# Where a NetworkPolicy is enforced, a new pod may be kept out until its address has got around; and `--volumes` and a
+# filter by age exclude each other, so volumes have a command of their own.
+SCRIPT = """\
+set -eu
+for attempt in $(seq 30); do docker version >/dev/null 2>&1 && break; sleep 2; done
+set -x
+docker system df
+docker system prune --all --force --filter until={unused_hours}h
+docker volume prune --force
+docker system df
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DaemonPrunerArgs:
+    """Inputs of a DaemonPruner.
+
+    prefix: prefix of the names in the namespace. stack: value of the `dindrunner.stack` label. namespace: its name.
+    image: image with a shell and the Docker client.
+    environment: how that finds the daemon. client_secret: the Secret with its certificate; None without TLS.
+    schedule: five fields as for cron, UTC. unused_hours: what is older, and not in use, goes.
+    """
+
+    prefix: str
+    stack: str
+    namespace: pulumi.Input[str]
+    image: pulumi.Input[str]
+    environment: Mapping[str, str]
+    client_secret: pulumi.Input[str] | None
+    schedule: str = "0 0 * * 0"
+    unused_hours: int = 168
+
+
+class DaemonPruner(pulumi.ComponentResource):
+    """A CronJob, never two at a time. A run that failed stays, with its log: `kubectl get jobs` shows it.
+
+    cron_job: the CronJob.
+    """
+
+    cron_job: k8s.batch.v1.CronJob
+
+    def __init__(self, name: str, args: DaemonPrunerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("dindrunner:kubernetes:DaemonPruner", name, None, opts)
+        self.cron_job = k8s.batch.v1.CronJob(
+            f"{name}-cronjob",
+            metadata=k8s.meta.v1.ObjectMetaArgs(
+                name=f"{args.prefix}-prune",
+                namespace=args.namespace,
+                labels=labels(args.prefix, args.stack, "pruner"),
+            ),
+            spec=k8s.batch.v1.CronJobSpecArgs(
+                schedule=args.schedule,
+                time_zone="Etc/UTC",
+                concurrency_policy="Forbid",
+                starting_deadline_seconds=RUN_SECONDS,
+                successful_jobs_history_limit=1,
+                failed_jobs_history_limit=3,
+                job_template=k8s.batch.v1.JobTemplateSpecArgs(
+                    spec=k8s.batch.v1.JobSpecArgs(
+                        backoff_limit=1,
+                        active_deadline_seconds=RUN_SECONDS,
+                        template=k8s.core.v1.PodTemplateSpecArgs(
+                            metadata=k8s.meta.v1.ObjectMetaArgs(
+                                labels={**labels(args.prefix, args.stack, "pruner"), **CLIENT_LABEL}
+                            ),
+                            spec=_pod(args),
+                        ),
+                    )
+                ),
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.register_outputs({"cron_job": self.cron_job.metadata.name})
+
+
+def _pod(args: DaemonPrunerArgs) -> k8s.core.v1.PodSpecArgs:
+    secret = args.client_secret
+    return k8s.core.v1.PodSpecArgs(
+        restart_policy="Never",
+        automount_service_account_token=False,
+        enable_service_links=False,
+        containers=[
+            k8s.core.v1.ContainerArgs(
+                name="prune",
+                image=args.image,
+                command=["sh", "-c", SCRIPT.format(unused_hours=args.unused_hours)],
+                env=[k8s.core.v1.EnvVarArgs(name=key, value=value) for key, value in args.environment.items()],
+                security_context=k8s.core.v1.SecurityContextArgs(
+                    allow_privilege_escalation=False,
+                    capabilities=k8s.core.v1.CapabilitiesArgs(drop=["ALL"]),
+                ),
+                resources=k8s.core.v1.ResourceRequirementsArgs(
+                    requests={"cpu": "50m", "memory": "64Mi"}, limits={"memory": "256Mi"}
+                ),
+                volume_mounts=[
+                    k8s.core.v1.VolumeMountArgs(name="certificates", mount_path=CLIENT_CERTS_DIR, read_only=True)
+                ]
+                if secret is not None
+                else None,
+            )
+        ],
+        volumes=[
+            k8s.core.v1.VolumeArgs(name="certificates", secret=k8s.core.v1.SecretVolumeSourceArgs(secret_name=secret))
+        ]
+        if secret is not None
+        else None,
+    )

@@ -1,0 +1,246 @@
+"""GitLab Runner as a Deployment, which makes a pod for every job."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_kubernetes as k8s
+
+from components.kubernetes.certificates import encoded
+from components.kubernetes.names import CLIENT_LABEL, STAYS, labels, selector
+from components.kubernetes.resources import requirements
+from components.paths import CA_FILE, CONFIG_DIR
+
+SECRET_DIR = "/run/gitlab-runner"
+"""Where the Secret with config.toml is mounted."""
+
+USER = 1000
+"""Any will do that is not root: all that the runner writes is in volumes of its pod."""
+
+CPU_REQUEST, MEMORY_REQUEST_MIB = 0.1, 128
+"""What the node sets aside for it: a runner waits most of the time."""
+
+START_SECONDS = 600
+"""How long scheduling, a new node and pulling the image may take."""
+
+KILL_SECONDS = 60
+"""What is left to the runner, beyond its jobs' time, for taking their pods away."""
+
+# The Secret's files are read-only and change in place; the runner reads config.toml anew every 3 s, and keeps the ID by
+# which GitLab tells its pods apart beside it. Kubernetes ends a pod with SIGTERM unless the image says otherwise, which
+# would abort the jobs: SIGQUIT lets them finish.
+SCRIPT = f"""\
+set -u
+umask 077
+update() {{
+    cmp -s {SECRET_DIR}/config.toml {CONFIG_DIR}/config.toml && return
+    cp {SECRET_DIR}/config.toml {CONFIG_DIR}/config.toml.new && mv {CONFIG_DIR}/config.toml.new {CONFIG_DIR}/config.toml
+}}
+update || exit 1
+gitlab-runner run --config {CONFIG_DIR}/config.toml --working-directory {CONFIG_DIR} &
+runner=$!
+trap 'kill -QUIT "$runner"' TERM QUIT INT
+while kill -0 "$runner" 2>/dev/null; do
+    update
+    sleep 3 &
+    wait "$!"
+done
+wait "$runner"
+"""
+
+JOB_RULES = (
+    (["pods"], ["create", "delete", "get", "list", "watch"]),
+    (["pods/attach", "pods/exec"], ["create", "delete", "get", "patch"]),
+    (["pods/log"], ["get", "list"]),
+    (["configmaps", "secrets"], ["create", "delete", "get", "update"]),
+    (["services"], ["create", "get"]),
+    (["serviceaccounts"], ["get"]),
+    (["events"], ["list", "watch"]),
+)
+"""What GitLab Runner does for its jobs, as its documentation lists it, in the stack's own namespace:
+https://docs.gitlab.com/runner/executors/kubernetes/#configure-runner-api-permissions"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnerContainerArgs:
+    """Inputs of a RunnerContainer.
+
+    prefix: prefix of the names in the namespace. stack: value of the `dindrunner.stack` label. namespace: its name.
+    image: image with gitlab-runner and a shell. config_toml: its configuration, a secret.
+    drain_seconds: how long it may finish its jobs before it is killed.
+    daemon: the StatefulSet that its jobs use; None is none.
+    cpus, memory_mib: limits; None is none. metrics_port: of its Prometheus metrics; None is none.
+    ca_pem: the CA of a GitLab that the system's CAs do not vouch for.
+    """
+
+    prefix: str
+    stack: str
+    namespace: pulumi.Input[str]
+    image: pulumi.Input[str]
+    config_toml: pulumi.Input[str]
+    drain_seconds: int
+    daemon: pulumi.Resource | None = None
+    cpus: float | None = None
+    memory_mib: int | None = None
+    metrics_port: int | None = None
+    ca_pem: str | None = None
+
+
+class RunnerContainer(pulumi.ComponentResource):
+    """A Deployment of one runner, with the rights to make pods for jobs in its namespace and no others.
+
+    A change of config.toml reaches the runner within two minutes, and touches no job. A change of the pod stops the old
+    runner first (strategy Recreate) and lets it finish its jobs.
+
+    deployment: the Deployment. job_service_account: of the jobs' pods, without any rights.
+    """
+
+    deployment: k8s.apps.v1.Deployment
+    job_service_account: pulumi.Output[str]
+
+    def __init__(self, name: str, args: RunnerContainerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("dindrunner:kubernetes:RunnerContainer", name, None, opts)
+        config = k8s.core.v1.Secret(
+            f"{name}-config",
+            metadata=_metadata(args, f"{args.prefix}-runner-config"),
+            data=_files(args),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        account = self._account(f"{name}-account", args, "runner")
+        self.job_service_account = self._account(f"{name}-job-account", args, "job")
+        binding = self._rights(name, args, account)
+        drain = f"{args.drain_seconds + KILL_SECONDS + START_SECONDS}s"
+        self.deployment = k8s.apps.v1.Deployment(
+            f"{name}-deployment",
+            metadata=_metadata(args, f"{args.prefix}-runner"),
+            spec=k8s.apps.v1.DeploymentSpecArgs(
+                replicas=1,
+                # Two runners with one token would take the same runner's jobs, and count `concurrent` twice.
+                strategy=k8s.apps.v1.DeploymentStrategyArgs(type="Recreate"),
+                progress_deadline_seconds=args.drain_seconds + KILL_SECONDS + START_SECONDS,
+                selector=k8s.meta.v1.LabelSelectorArgs(match_labels=selector(args.prefix, "runner")),
+                template=k8s.core.v1.PodTemplateSpecArgs(
+                    metadata=k8s.meta.v1.ObjectMetaArgs(
+                        labels={**labels(args.prefix, args.stack, "runner"), **CLIENT_LABEL},
+                        annotations={**STAYS, **_certificate(args.ca_pem)},
+                    ),
+                    spec=_pod(args, account, config.metadata.name),
+                ),
+            ),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                # Without its rights it fails at the first job; they have to outlive it.
+                depends_on=[binding],
+                # Before the daemon goes, the runner does, which finishes its jobs.
+                replace_with=[args.daemon] if args.daemon else None,
+                delete_before_replace=True,
+                # The engine must not give up before the jobs have ended.
+                custom_timeouts=pulumi.CustomTimeouts(create=f"{START_SECONDS}s", update=drain, delete=drain),
+            ),
+        )
+        self.register_outputs({"deployment": self.deployment.metadata.name})
+
+    def _account(self, name: str, args: RunnerContainerArgs, role: str) -> pulumi.Output[str]:
+        account = k8s.core.v1.ServiceAccount(
+            name,
+            metadata=_metadata(args, f"{args.prefix}-{role}"),
+            automount_service_account_token=False,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        return account.metadata.name
+
+    def _rights(self, name: str, args: RunnerContainerArgs, account: pulumi.Output[str]) -> k8s.rbac.v1.RoleBinding:
+        role = k8s.rbac.v1.Role(
+            f"{name}-role",
+            metadata=_metadata(args, f"{args.prefix}-runner"),
+            rules=[
+                k8s.rbac.v1.PolicyRuleArgs(api_groups=[""], resources=resources, verbs=verbs)
+                for resources, verbs in JOB_RULES
+            ],
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        return k8s.rbac.v1.RoleBinding(
+            f"{name}-role-binding",
+            metadata=_metadata(args, f"{args.prefix}-runner"),
+            role_ref=k8s.rbac.v1.RoleRefArgs(
+                api_group="rbac.authorization.k8s.io", kind="Role", name=role.metadata.name
+            ),
+            subjects=[k8s.rbac.v1.SubjectArgs(kind="ServiceAccount", name=account, namespace=args.namespace)],
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+
+def _metadata(args: RunnerContainerArgs, name: str) -> k8s.meta.v1.ObjectMetaArgs:
+    return k8s.meta.v1.ObjectMetaArgs(
+        name=name, namespace=args.namespace, labels=labels(args.prefix, args.stack, "runner")
+    )
+
+
+def _certificate(ca_pem: str | None) -> dict[str, str]:
+    """A file that is mounted alone does not change under a running pod."""
+    return {"dindrunner.ca": hashlib.sha256(ca_pem.encode()).hexdigest()[:16]} if ca_pem else {}
+
+
+def _files(args: RunnerContainerArgs) -> dict[str, pulumi.Input[str]]:
+    files: dict[str, pulumi.Input[str]] = {
+        "config.toml": pulumi.Output.secret(args.config_toml).apply(encoded),
+    }
+    if args.ca_pem is not None:
+        files["gitlab-ca.pem"] = encoded(args.ca_pem)
+    return files
+
+
+def _pod(args: RunnerContainerArgs, account: pulumi.Input[str], config: pulumi.Input[str]) -> k8s.core.v1.PodSpecArgs:
+    return k8s.core.v1.PodSpecArgs(
+        service_account_name=account,
+        automount_service_account_token=True,
+        enable_service_links=False,
+        termination_grace_period_seconds=args.drain_seconds + KILL_SECONDS,
+        security_context=k8s.core.v1.PodSecurityContextArgs(
+            run_as_non_root=True,
+            run_as_user=USER,
+            run_as_group=USER,
+            fs_group=USER,
+            seccomp_profile=k8s.core.v1.SeccompProfileArgs(type="RuntimeDefault"),
+        ),
+        containers=[
+            k8s.core.v1.ContainerArgs(
+                name="runner",
+                image=args.image,
+                command=["sh", "-c", SCRIPT],
+                env=[k8s.core.v1.EnvVarArgs(name="HOME", value=CONFIG_DIR)],
+                ports=[k8s.core.v1.ContainerPortArgs(name="metrics", container_port=args.metrics_port)]
+                if args.metrics_port
+                else None,
+                security_context=k8s.core.v1.SecurityContextArgs(
+                    allow_privilege_escalation=False,
+                    read_only_root_filesystem=True,
+                    capabilities=k8s.core.v1.CapabilitiesArgs(drop=["ALL"]),
+                ),
+                resources=requirements(CPU_REQUEST, MEMORY_REQUEST_MIB, args.cpus, args.memory_mib),
+                volume_mounts=_mounts(args),
+            )
+        ],
+        volumes=[
+            k8s.core.v1.VolumeArgs(
+                name="config", secret=k8s.core.v1.SecretVolumeSourceArgs(secret_name=config, default_mode=0o440)
+            ),
+            k8s.core.v1.VolumeArgs(name="state", empty_dir=k8s.core.v1.EmptyDirVolumeSourceArgs()),
+            k8s.core.v1.VolumeArgs(name="tmp", empty_dir=k8s.core.v1.EmptyDirVolumeSourceArgs()),
+        ],
+    )
+
+
+def _mounts(args: RunnerContainerArgs) -> Sequence[k8s.core.v1.VolumeMountArgs]:
+    mounts = [
+        k8s.core.v1.VolumeMountArgs(name="config", mount_path=SECRET_DIR, read_only=True),
+        k8s.core.v1.VolumeMountArgs(name="state", mount_path=CONFIG_DIR),
+        k8s.core.v1.VolumeMountArgs(name="tmp", mount_path="/tmp"),
+    ]
+    if args.ca_pem is not None:
+        ca = k8s.core.v1.VolumeMountArgs(name="config", mount_path=CA_FILE, sub_path="gitlab-ca.pem", read_only=True)
+        mounts.append(ca)
+    return mounts

@@ -1,0 +1,240 @@
+"""Target `gke`: namespace, daemon, runner and registrations on a Kubernetes cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pulumi_kubernetes as k8s
+
+from components.config_toml import tcp_client, tls_client
+from components.daemon_json import daemon_json
+from components.job_pods import JobPods
+from components.kubernetes import (
+    ClaimArgs,
+    DaemonCertificates,
+    DaemonCertificatesArgs,
+    DaemonPruner,
+    DaemonPrunerArgs,
+    DindDaemon,
+    DindDaemonArgs,
+    RunnerContainer,
+    RunnerContainerArgs,
+    RunnerNetwork,
+    RunnerNetworkArgs,
+)
+from components.kubernetes.names import CLIENT_LABEL, STAYS, host_names, labels, service_name
+from components.transport import Transport
+from stacks.ci_snippet import ci_snippet
+from stacks.cluster import Facts, warnings_about_cluster
+from stacks.gke_settings import GkeDaemon, GkeSettings, Toleration
+from stacks.load import Stack
+from stacks.registrations import config_toml, register, runner_outputs
+from stacks.values import is_address
+from stacks.warnings import warnings_about
+
+
+def build(stack: Stack[GkeSettings]) -> dict[str, Any]:
+    """Make the stack's resources.
+
+    Outputs: target, namespace, network (the NetworkPolicy), service, claim, daemon, runners, ci_snippet; None for what
+    the settings leave out.
+    """
+    settings, facts = stack.settings, _facts(stack)
+    for warning in [*warnings_about(settings), *warnings_about_cluster(settings, facts)]:
+        pulumi.log.warn(warning)
+    on_cluster = pulumi.ResourceOptions(provider=_provider(stack))
+    network = RunnerNetwork("network", _network_args(stack), on_cluster)
+    certificates = daemon = None
+    if settings.needs_daemon:
+        if settings.daemon.transport is Transport.TLS:
+            certificates = DaemonCertificates("certificates", _certificates_args(stack, network), on_cluster)
+        daemon = DindDaemon("dind", _daemon_args(stack, network, certificates), on_cluster)
+        if settings.prune is not None:
+            DaemonPruner("prune", _pruner_args(stack, network, daemon, certificates), on_cluster)
+    registrations = register(stack)
+    config = config_toml(settings, registrations, pods=_job_pods(stack))
+    RunnerContainer("runner", _runner_args(stack, network, daemon, config), on_cluster)
+    return {
+        "target": settings.target,
+        "namespace": network.namespace,
+        "network": network.policy,
+        "service": network.service,
+        "claim": daemon.claim if daemon else None,
+        "daemon": _daemon_output(settings, daemon),
+        "runners": runner_outputs(stack, registrations),
+        "ci_snippet": ci_snippet(settings.runners),
+    }
+
+
+def namespace_of(stack: Stack[GkeSettings]) -> str:
+    """The name of the stack's namespace."""
+    return stack.settings.namespace or stack.prefix
+
+
+def _facts(stack: Stack[GkeSettings]) -> Facts:
+    assert stack.cluster is not None, "stacks.load asks every cluster"
+    return stack.cluster
+
+
+def _provider(stack: Stack[GkeSettings]) -> k8s.Provider:
+    access = _facts(stack).access
+    return k8s.Provider(
+        "cluster",
+        kubeconfig=access.provider_kubeconfig,
+        context=access.context,
+        # What a cluster is, even where its address or certificate changes: another one is made everything anew on.
+        cluster_identifier=access.title,
+        # What an update that was killed has made, but not recorded, is taken over by the next one.
+        upsert_existing_objects=True,
+        # What somebody has changed by hand is changed back, not refused as somebody else's.
+        enable_patch_force=True,
+        # Otherwise new content of either makes a new object, under the pods that use it.
+        enable_secret_mutable=True,
+        enable_config_map_mutable=True,
+    )
+
+
+def _network_args(stack: Stack[GkeSettings]) -> RunnerNetworkArgs:
+    settings = stack.settings
+    return RunnerNetworkArgs(
+        prefix=stack.prefix,
+        stack=stack.name,
+        namespace=namespace_of(stack),
+        create_namespace=settings.create_namespace,
+        protect=settings.needs_daemon and settings.daemon.claim.protect,
+        port=settings.daemon.transport.port if settings.needs_daemon else None,
+        policy=settings.network.policy,
+    )
+
+
+def _certificates_args(stack: Stack[GkeSettings], network: RunnerNetwork) -> DaemonCertificatesArgs:
+    wanted = stack.settings.daemon.certificate_names or ()
+    return DaemonCertificatesArgs(
+        prefix=stack.prefix,
+        stack=stack.name,
+        namespace=network.namespace,
+        names=[
+            *host_names(stack.prefix, namespace_of(stack)),
+            "localhost",
+            *(name for name in wanted if not is_address(name)),
+        ],
+        addresses=["127.0.0.1", *(name for name in wanted if is_address(name))],
+    )
+
+
+def _daemon_args(
+    stack: Stack[GkeSettings], network: RunnerNetwork, certificates: DaemonCertificates | None
+) -> DindDaemonArgs:
+    wanted = stack.settings.daemon
+    return DindDaemonArgs(
+        prefix=stack.prefix,
+        stack=stack.name,
+        namespace=network.namespace,
+        image=wanted.image,
+        claim=wanted.existing_claim or _claim_args(wanted),
+        certificates=certificates,
+        daemon_json=daemon_json(
+            subnet=str(wanted.subnet),
+            cache_budget_gib=wanted.cache_budget_gib,
+            mtu=stack.settings.network.mtu,
+            storage_driver=wanted.storage_driver,
+            dns=[str(server) for server in wanted.dns],
+            registry_mirrors=wanted.registry_mirrors,
+            insecure_registries=wanted.insecure_registries,
+        ),
+        cpu_request=wanted.cpu_request,
+        memory_request_mib=wanted.memory_request_mib,
+        cpus=wanted.cpus,
+        memory_mib=wanted.memory_mib,
+        node_selector={**wanted.node_selector, **wanted.dedicated_node},
+        tolerations=[_toleration(each) for each in (*wanted.tolerations, *_dedicated(wanted))],
+        ready_timeout_seconds=wanted.ready_timeout_seconds,
+    )
+
+
+def _claim_args(daemon: GkeDaemon) -> ClaimArgs:
+    wanted = daemon.claim
+    assert wanted.access_mode is not None, "stacks.cluster.fitted chooses one"
+    return ClaimArgs(
+        size_gib=wanted.size_gib,
+        access_mode=wanted.access_mode,
+        storage_class=wanted.storage_class,
+        protect=wanted.protect,
+    )
+
+
+def _dedicated(daemon: GkeDaemon) -> list[Toleration]:
+    return [Toleration(key=key, value=value) for key, value in daemon.dedicated_node.items()]
+
+
+def _toleration(wanted: Toleration) -> k8s.core.v1.TolerationArgs:
+    return k8s.core.v1.TolerationArgs(
+        key=wanted.key,
+        operator="Exists" if wanted.value is None else "Equal",
+        value=wanted.value,
+        effect=wanted.effect,
+    )
+
+
+def _pruner_args(
+    stack: Stack[GkeSettings], network: RunnerNetwork, daemon: DindDaemon, certificates: DaemonCertificates | None
+) -> DaemonPrunerArgs:
+    settings = stack.settings
+    assert settings.prune is not None
+    return DaemonPrunerArgs(
+        prefix=stack.prefix,
+        stack=stack.name,
+        namespace=network.namespace,
+        # The daemon's own image has the client that fits it.
+        image=settings.daemon.image,
+        environment=tls_client(daemon.endpoint) if certificates else tcp_client(daemon.endpoint),
+        client_secret=certificates.client_secret if certificates else None,
+        schedule=settings.prune.schedule,
+        unused_hours=settings.prune.unused_hours,
+    )
+
+
+def _job_pods(stack: Stack[GkeSettings]) -> JobPods:
+    has_tls = stack.settings.daemon.transport is Transport.TLS
+    return JobPods(
+        namespace=namespace_of(stack),
+        service_account=f"{stack.prefix}-job",
+        daemon_host=service_name(stack.prefix),
+        client_secret=f"{stack.prefix}-dind-client" if has_tls else None,
+        labels=labels(stack.prefix, stack.name, "job"),
+        client_labels=CLIENT_LABEL,
+        annotations=STAYS,
+    )
+
+
+def _runner_args(
+    stack: Stack[GkeSettings], network: RunnerNetwork, daemon: DindDaemon | None, config: pulumi.Output[str]
+) -> RunnerContainerArgs:
+    settings = stack.settings
+    return RunnerContainerArgs(
+        prefix=stack.prefix,
+        stack=stack.name,
+        namespace=network.namespace,
+        image=settings.runner_image,
+        config_toml=config,
+        drain_seconds=settings.drain_seconds,
+        daemon=daemon.stateful_set if daemon else None,
+        cpus=settings.runner_cpus,
+        memory_mib=settings.runner_memory_mib,
+        metrics_port=int(settings.metrics_address.rpartition(":")[2]) if settings.metrics_address else None,
+        ca_pem=Path(settings.gitlab.ca_file).read_text() if settings.gitlab.ca_file else None,
+    )
+
+
+def _daemon_output(settings: GkeSettings, made: DindDaemon | None) -> dict[str, Any] | None:
+    """The stack's output `daemon`; container is the pod, volume the claim."""
+    if made is None:
+        return None
+    return {
+        "endpoint": made.endpoint,
+        "transport": settings.daemon.transport.value,
+        "container": made.stateful_set.metadata.name.apply(lambda name: f"{name}-0"),
+        "volume": made.claim,
+    }
