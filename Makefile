@@ -12,9 +12,11 @@ PULUMI = $(IN_ENV) pulumi --non-interactive
 # For stacks that name the sandbox as their GitLab; to start it for nothing does no harm.
 USES_SANDBOX = grep -Eqs "url['\"]?: *['\"]?sandbox(['\" ,}]|$$)" $(SETTINGS)
 START_SANDBOX = if $(USES_SANDBOX); then echo "== sandbox GitLab"; python -m sandbox up $(SANDBOX_ARGS); fi
+IS_ON_CLUSTER = grep -Eqs "^[^\#]*target['\"]?: *['\"]?gke" $(SETTINGS)
 # Another machine's engine needs none here, and no images from here, unless the sandbox is the GitLab.
-IS_ELSEWHERE = { echo "docker_host: $$DOCKER_HOST"; cat $(SETTINGS) 2>/dev/null; } | grep -E "^[^\#]*docker_host['\"]?:" | tail -n 1 | \
-	grep -Eq "(ssh|tcp)://" && ! $(USES_SANDBOX)
+HAS_REMOTE_ENGINE = { echo "docker_host: $$DOCKER_HOST"; cat $(SETTINGS) 2>/dev/null; } | \
+	grep -E "^[^\#]*docker_host['\"]?:" | tail -n 1 | grep -Eq "(ssh|tcp)://"
+IS_ELSEWHERE = { $(IS_ON_CLUSTER) || { $(HAS_REMOTE_ENGINE); }; } && ! $(USES_SANDBOX)
 # What an update that was killed left would be in the way of the next one.
 RECOVER = $(TOOLCHAIN) recover $(STACK)
 # Each is a connection of its own to an engine by SSH, and sshd refuses some above 10 (MaxStartups).
@@ -74,6 +76,7 @@ clean: ## remove .toolchain and .venv once all stacks are down; the shared cache
 stack: $(SETTINGS)
 	$(SAY) "toolchain"
 	@if $(IS_ELSEWHERE); then $(TOOLCHAIN) install; else $(TOOLCHAIN) up; fi
+	@if $(IS_ON_CLUSTER); then $(TOOLCHAIN) install --cluster; fi
 	@$(IN_ENV) $(START_SANDBOX)
 	@$(PULUMI) stack select --create $(STACK)
 
@@ -86,8 +89,8 @@ destroy:
 	@$(IN_ENV) stacks=$$(pulumi stack ls --json) || exit 1; case "$$stacks" in \
 	*'"name": "$(STACK)"'*) if ! { $(IS_ELSEWHERE); }; then $(TOOLCHAIN) engine up && $(START_SANDBOX); fi && \
 		pulumi stack select $(STACK) && $(RECOVER) && kept=$$($(TOOLCHAIN) kept $(STACK)) && \
-		pulumi --non-interactive destroy --yes $(PARALLEL) --stack $(STACK) && \
-		pulumi --non-interactive stack rm --yes --preserve-config $(STACK) && \
+		pulumi --non-interactive destroy --yes --exclude-protected $(PARALLEL) --stack $(STACK) && \
+		$(TOOLCHAIN) remove $(STACK) && \
 		if [ "$$kept" ]; then echo "$$kept"; fi;; \
 	*) echo "there is no stack $(STACK)";; esac
 

@@ -12,7 +12,7 @@ from toolchain.debian import ensure_git
 from toolchain.envfile import ensure_env_file
 from toolchain.recover import recover
 from toolchain.shared import Say, elapsed, make_say, run_command
-from toolchain.state import kept_volumes
+from toolchain.state import kept, remove
 from toolchain.venv import ensure_project_venv
 
 
@@ -34,6 +34,12 @@ def install(say: Say) -> None:
     say(f"toolchain: ready in {elapsed(time.monotonic() - began)}; `. .toolchain/env` to use it")
 
 
+def install_cluster_plugins(say: Say) -> None:
+    """Has what stacks on a cluster need besides."""
+    for tool in pulumi.cluster_plugins():
+        pulumi.ensure(tool, say=say)
+
+
 def _run(chosen: argparse.Namespace, say: Say) -> int:
     match chosen.command:
         case "doctor":
@@ -46,11 +52,15 @@ def _run(chosen: argparse.Namespace, say: Say) -> int:
             images.ensure(say)
         case "install":
             install(say)
+            if chosen.cluster:
+                install_cluster_plugins(say)
         case "kept":
-            for line in kept_volumes(chosen.stack):
+            for line in kept(chosen.stack):
                 print(line)
         case "recover":
             recover(chosen.stack, say)
+        case "remove":
+            remove(chosen.stack, say)
         case "up":
             install(say)
             engine.up(say)
@@ -74,14 +84,17 @@ def _engine(action: str, say: Say) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python3 -m toolchain", description="Gets what the project needs.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("install", help="Python packages, Pulumi CLI, plugins and .toolchain/env")
+    install_command = commands.add_parser("install", help="Python packages, Pulumi CLI, plugins and .toolchain/env")
+    install_command.add_argument("--cluster", action="store_true", help="and the plugins for stacks on a cluster")
     commands.add_parser("images", help="make the images where no container registry answers")
     commands.add_parser("doctor", help="show what is there, where it came from, and what is missing")
     commands.add_parser("up", help="install, engine up and images in one")
     recover_command = commands.add_parser("recover", help="remove what a killed update of a stack left")
     recover_command.add_argument("stack")
-    kept_command = commands.add_parser("kept", help="list the volumes that will outlive a stack")
+    kept_command = commands.add_parser("kept", help="list the volumes and claims that will outlive a stack")
     kept_command.add_argument("stack")
+    remove_command = commands.add_parser("remove", help="forget a destroyed stack, unless something of it is protected")
+    remove_command.add_argument("stack")
     engine_command = commands.add_parser("engine", help="the Docker engine")
     engine_command.add_argument("action", choices=("up", "down", "status"))
     return parser

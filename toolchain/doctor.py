@@ -40,6 +40,7 @@ def examine() -> list[Row]:
         _git(),
         _go(),
         *(_tool(tool) for tool in pulumi.tools()),
+        *(_cluster_plugin(tool) for tool in pulumi.cluster_plugins()),
         _env_file(),
         _docker_engine(),
         _images(),
@@ -91,6 +92,13 @@ def _tool(tool: pulumi.Tool) -> Row:
         )
         return Row(tool.name, origin.version, text, remedy, needed=False)
     return Row(tool.name, origin.version, text)
+
+
+def _cluster_plugin(tool: pulumi.Tool) -> Row:
+    origin = pulumi.installed(tool)
+    if origin:
+        return Row(tool.name, origin.version, origin.source)
+    return Row(tool.name, "", "missing", f"only stacks on a cluster need it: `{_INSTALL} --cluster`", needed=False)
 
 
 def _env_file() -> Row:

@@ -80,6 +80,8 @@ _DOCKER_SCHEMA = GoBinary(
 )
 
 _GITLAB_VERSION = "10.4.0"
+KUBERNETES_VERSION = "4.34.2"
+TLS_VERSION = "5.6.2"
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,14 @@ def tools() -> tuple[Tool, ...]:
         ),
         _plugin("docker", _DOCKER.version, last=built_docker_plugin, pin=cached_path(_DOCKER).parent.name),
         _plugin("gitlab", _GITLAB_VERSION, last=stand_in_gitlab_plugin, pin=_stand_in_launcher()),
+    )
+
+
+def cluster_plugins() -> tuple[Tool, ...]:
+    """The plugins that only stacks on a cluster need, as official releases or not at all: nothing here stands in."""
+    return tuple(
+        _plugin(name, version, last=nowhere_else, pin="")
+        for name, version in (("kubernetes", KUBERNETES_VERSION), ("tls", TLS_VERSION))
     )
 
 
@@ -340,6 +350,14 @@ def official_plugin(name: str, version: str, say: Say) -> Origin | None:
             env={"PULUMI_HOME": str(PULUMI_HOME), "PULUMI_SKIP_UPDATE_CHECK": "true"},
         )
     return Origin(OFFICIAL, version)
+
+
+def nowhere_else(_: Say) -> Origin | None:
+    """Says why a plugin that no package registry has cannot be had. Raises ToolchainError."""
+    raise ToolchainError(
+        f"{_PLUGIN_SITE} does not answer, and no package registry has it: install it where that site answers, with "
+        "pulumi plugin install, and copy ~/.pulumi/plugins from there"
+    )
 
 
 def built_docker_plugin(say: Say) -> Origin | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from components.engine import DockerEngine
 from toolchain.engine import docker_host
-from toolchain.shared import run
+from toolchain.shared import Say, run
 
 PULUMI_SECONDS = 60.0
 
@@ -38,11 +38,31 @@ def engine_of(resource: Mapping[str, Any], resources: Sequence[Mapping[str, Any]
     return DockerEngine(host=inputs.get("host") or docker_host(), ssh_options=tuple(words))
 
 
-def kept_volumes(stack: str) -> list[str]:
-    """A line for each volume that outlives the stack, with the command that removes it."""
+def kept(stack: str) -> list[str]:
+    """A line for each volume and claim that outlives the stack, with what removes it."""
     resources = export(stack)["deployment"].get("resources") or []
-    volumes = [one for one in resources if one["type"] == "docker:index/volume:Volume" and one.get("retainOnDelete")]
-    return [
-        f"kept: {volume['id']} ({shlex.join(engine_of(volume, resources).docker('volume', 'rm', volume['id']))})"
-        for volume in volumes
-    ]
+    return [*_kept_volumes(resources), *_kept_claims(resources)]
+
+
+def remove(stack: str, say: Say) -> None:
+    """Removes a stack that was destroyed, but not its settings; one with protected resources stays, to know them."""
+    if not export(stack)["deployment"].get("resources"):
+        pulumi("stack", "rm", "--yes", "--preserve-config", stack=stack)
+        return
+    say(f"stack {stack} stays, because it has protected resources: the next `make up` uses them again")
+
+
+def _kept_volumes(resources: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for one in resources:
+        if one["type"] == "docker:index/volume:Volume" and one.get("retainOnDelete"):
+            command = engine_of(one, resources).docker("volume", "rm", one["id"])
+            yield f"kept: {one['id']} ({shlex.join(command)})"
+
+
+def _kept_claims(resources: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for one in resources:
+        if one["type"] == "kubernetes:core/v1:PersistentVolumeClaim" and one.get("protect"):
+            yield (
+                f"kept: claim {one['id']}, and the namespace that it is in (to delete it, set daemon.claim.protect: "
+                "false, and run make up and make down)"
+            )
