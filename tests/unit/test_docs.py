@@ -6,28 +6,33 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import pytest
 import yaml
 from pydantic.fields import FieldInfo
 
-from stacks import sandbox
+from stacks import cluster, sandbox
 from stacks.board import Board, fitted
-from stacks.mistakes import Model
+from stacks.cluster import Access, ClaimFound, Facts, StorageClass
+from stacks.common import RUNNER_IMAGE
+from stacks.gke_settings import GkeSettings
+from stacks.mistakes import Model, SettingsError
 from stacks.platforms import Platform, helper_image
-from stacks.settings import RUNNER_IMAGE, TARGETS, Orchestrator, RaspberryPiSettings, Settings, parse
+from stacks.settings import TARGETS, Orchestrator, RaspberryPiSettings, Settings, parse
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(path.relative_to(ROOT) for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SETTINGS = Path("docs/settings.md")
 SETTINGS_KEY = "gitlab-dind-runners:settings"
-SMALLEST = {
+SMALLEST: Mapping[str, Any] = {
     "target": "docker-host",
     "gitlab": {"scope": "project", "project": "group/project"},
     "runners": [{"name": "docker", "tags": ["docker"]}],
 }
+PARTS: Mapping[str, Mapping[str, Any]] = {"gke": {"cluster": {"context": "ci"}}}
+"""What the smallest settings of a target need besides."""
 
 
 def text_of(document: Path) -> str:
@@ -40,7 +45,7 @@ def settings_of(model: type[Model], prefix: str = "") -> Iterator[tuple[str, Fie
         yield f"{prefix}{name}", field
         for part in (field.annotation, *get_args(field.annotation)):
             if isinstance(part, type) and issubclass(part, Model):
-                yield from settings_of(part, f"{prefix}{name}{'[]' if part is not field.annotation else ''}.")
+                yield from settings_of(part, f"{prefix}{name}{'[]' if get_origin(field.annotation) is tuple else ''}.")
 
 
 def documented_settings() -> dict[str, str]:
@@ -51,9 +56,17 @@ def documented_settings() -> dict[str, str]:
 
 
 def documented_default(path: str, target: str) -> str:
-    """What the default column says for a target: `docker-host's; raspberry-pi: its own`, or the one of both."""
-    common, _, own = documented_settings()[path].partition("; raspberry-pi: ")
-    return own if own and target == "raspberry-pi" else common
+    """What the default column says for a target: `docker-host's; raspberry-pi: its own; gke: its own`, or the first."""
+    common, *own = documented_settings()[path].split("; ")
+    defaults = dict(text.split(": ", 1) for text in own)
+    assert set(defaults) < set(TARGETS), f"the default of {path} names no target: {own}"
+    return defaults.get(target, common)
+
+
+def section(title: str) -> str:
+    """A section of docs/settings.md, without those below the next heading of any level."""
+    (text,) = re.findall(rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)", text_of(SETTINGS), re.MULTILINE | re.DOTALL)
+    return str(text)
 
 
 def as_documented(field: FieldInfo) -> str:
@@ -79,7 +92,8 @@ def examples(document: Path) -> Iterator[Mapping[str, Any]]:
         if language != "yaml" or text.startswith("# .gitlab-ci.yml\n"):
             continue
         content = yaml.safe_load(text)
-        yield content["config"][SETTINGS_KEY] if "config" in content else {**SMALLEST, **content}
+        parts = PARTS.get(content.get("target", ""), {})
+        yield content["config"][SETTINGS_KEY] if "config" in content else {**SMALLEST, **parts, **content}
 
 
 def parse_example(raw: Mapping[str, Any]) -> Settings:
@@ -103,11 +117,12 @@ def test_every_setting_of_every_target_is_documented_and_nothing_else_is() -> No
     assert sorted(documented - settings) == [], "documented, but no setting"
 
 
-def test_settings_that_only_a_board_has_stand_apart() -> None:
-    _, apart = text_of(SETTINGS).split("\n## Only for raspberry-pi\n")
-    boards, hosts = (dict(settings_of(TARGETS[target])) for target in ("raspberry-pi", "docker-host"))
-    only = set(re.findall(r"^\| `([^`]+)` \|.*\|.*\|.*\|$", apart, re.MULTILINE))
-    assert only == set(boards) - set(hosts)
+@pytest.mark.parametrize("target", ["raspberry-pi", "gke"])
+def test_settings_that_only_one_target_has_stand_apart(target: str) -> None:
+    others = {path for other, model in TARGETS.items() if other != target for path, _ in settings_of(model)}
+    own = {path for path, _ in settings_of(TARGETS[target])}
+    apart = set(re.findall(r"^\| `([^`]+)` \|.*\|.*\|.*\|$", section(f"Only for {target}"), re.MULTILINE))
+    assert apart == own - others
 
 
 def test_every_target_is_documented() -> None:
@@ -122,7 +137,7 @@ def test_every_target_is_documented() -> None:
 )
 def test_documented_defaults_are_those_of_the_models(target: str, path: str, field: FieldInfo) -> None:
     documented, expected = documented_default(path, target), as_documented(field)
-    if expected == "none" and "; raspberry-pi: " in documented_settings()[path] and target == "raspberry-pi":
+    if expected == "none" and f"; {target}: " in documented_settings()[path]:
         # In words, and taken from elsewhere: the next test.
         assert not documented.startswith("`")
     else:
@@ -150,6 +165,11 @@ def leaves(value: object, path: str = "") -> Iterator[tuple[str, object]]:
         yield path, value
 
 
+def first_column(title: str) -> set[str]:
+    """The settings in the first column of a section's table."""
+    return set(re.findall(r"`([^`]+)`", "".join(re.findall(r"^\| (`.*?) \|", section(title), re.MULTILINE))))
+
+
 def test_what_is_documented_to_come_from_the_board_does_and_nothing_else() -> None:
     small, big = filled_in(2, 920), filled_in(8, 7811)
     from_board = {path for path, value in big.items() if small[path] != value}
@@ -157,8 +177,7 @@ def test_what_is_documented_to_come_from_the_board_does_and_nothing_else() -> No
         path for path in documented_settings() if documented_default(path, "raspberry-pi") == "from the board"
     }
     assert documented == from_board
-    _, explained = text_of(SETTINGS).split("\n### What the board decides\n")
-    assert set(re.findall(r"`([^`]+)`", "".join(re.findall(r"^\| (`.*?) \|", explained, re.MULTILINE)))) == from_board
+    assert first_column("What the board decides") == from_board
 
 
 def test_what_a_board_gets_whatever_it_is_is_documented() -> None:
@@ -170,6 +189,60 @@ def test_what_a_board_gets_whatever_it_is_is_documented() -> None:
     assert documented_default("runner_memory_mib", "raspberry-pi").startswith("none: 256,")
     helper = documented_default("runners[].helper_image", "raspberry-pi")
     assert helper == "the one that belongs to `runner_image`"
+
+
+def on_cluster(**settings: object) -> GkeSettings:
+    parsed = parse({**SMALLEST, "target": "gke", **PARTS["gke"], **settings})
+    assert isinstance(parsed, GkeSettings)
+    return parsed
+
+
+def decided(settings: GkeSettings, facts: Facts) -> dict[str, object]:
+    """What a cluster with these facts fills into the settings, by path."""
+    before, after = (dict(leaves(each.model_dump())) for each in (settings, cluster.fitted(settings, facts)))
+    return {path: value for path, value in after.items() if value != before[path]}
+
+
+def test_what_is_documented_to_come_from_the_cluster_does_and_nothing_else() -> None:
+    access = Access(title="ci", context="ci", provider_kubeconfig=None)
+    by_csi = StorageClass(name="standard-rwo", is_csi=True, is_default=True)
+    made = decided(on_cluster(daemon={"claim": {"size_gib": 200}}), Facts(access=access, storage_classes=(by_csi,)))
+    assert made == {"daemon.claim.access_mode": "ReadWriteOncePod", "daemon.cache_budget_gib": 120}
+    assert first_column("What the cluster decides") == set(made)
+    assert decided(on_cluster(), Facts(access=access)) == {"daemon.claim.access_mode": "ReadWriteOnce"}
+    found = ClaimFound(name="x", size_gib=100, access_modes=("ReadWriteOnce",))
+    kept = decided(on_cluster(), Facts(access=access, storage_classes=(by_csi,), claim=found))
+    assert kept == {"daemon.claim.access_mode": "ReadWriteOnce"}
+
+
+REFUSED: Mapping[str, tuple[object, ...]] = {
+    "network.subnet": ("10.90.0.0/24",),
+    "daemon.transport": ("socket",),
+    "daemon.endpoint": ("tcp://docker:2376",),
+    "daemon.data_path": ("/mnt/disk",),
+    "daemon.keep_cache": (True, False),
+    "runners[].kind": ("host-docker", "job-dind"),
+    "runners[].executor": ("docker", "shell"),
+    "runners[].job_daemon_image": ("docker:28.5.2-dind",),
+    "runners[].volumes": (["/data"],),
+    "runners[].shm_size_mib": (64,),
+    "runners[].network_mode": ("bridge",),
+    "docker_host": ("unix:///var/run/docker.sock",),
+    "host_socket": ("/var/run/docker.sock",),
+}
+"""Values of settings that do not go with target gke."""
+
+
+def test_what_is_documented_to_be_refused_on_a_cluster_is() -> None:
+    listed = first_column("Refused with gke")
+    assert listed == set(REFUSED)
+    for path, values in REFUSED.items():
+        part, _, name = path.rpartition(".")
+        for value in values:
+            wrong = {name: value}
+            settings = {"runners": [{**SMALLEST["runners"][0], **wrong}]} if part == "runners[]" else {part: wrong}
+            with pytest.raises(SettingsError, match=re.escape(name)):
+                on_cluster(**(settings if part else wrong))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)

@@ -11,13 +11,16 @@ import pulumi
 import pytest
 from pulumi.runtime import config as runtime_config
 
+from stacks import cluster, kube
 from stacks import load as loading
 from stacks.board import Board, fitted
+from stacks.cluster import Facts
+from stacks.gke_settings import GkeSettings
 from stacks.load import Stack, load
 from stacks.mistakes import SettingsError
 from stacks.settings import RaspberryPiSettings, parse
 from tests.unit.recording import Secret, run
-from tests.unit.samples import TOKEN, board, changed, pi, pi_settings, plain, runner
+from tests.unit.samples import TOKEN, board, changed, facts, gke, gke_settings, pi, pi_settings, plain, runner
 
 PROJECT = "gitlab-dind-runners"
 SANDBOX_GITLAB = {"url": "sandbox", "scope": "project", "project": "demo/app"}
@@ -51,9 +54,10 @@ def _asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Asked]:
 
 @dataclass
 class World:
-    """A board, its paths and what registries offer; `seen` is what was asked, in order."""
+    """A board, its paths, what registries offer, and a cluster; `seen` is what was asked, in order."""
 
     board: Board = field(default_factory=board)
+    cluster: Facts = field(default_factory=facts)
     offered: dict[str, frozenset[str] | None] = field(default_factory=dict)
     paths_are_there: bool = True
     seen: list[str] = field(default_factory=list)
@@ -61,7 +65,7 @@ class World:
 
 @pytest.fixture(name="world", autouse=True)
 def _world(monkeypatch: pytest.MonkeyPatch) -> World:
-    """What a raspberry-pi's engine answers; no stack of another target asks it."""
+    """What a raspberry-pi's engine and a cluster answer; no stack of another target asks them."""
     world = World()
 
     def ask_board(settings: RaspberryPiSettings) -> Board:
@@ -77,6 +81,11 @@ def _world(monkeypatch: pytest.MonkeyPatch) -> World:
         world.seen.append(f"images, helper {settings.runners[0].helper_image}")
         return world.offered
 
+    def ask_cluster(settings: GkeSettings, prefix: str) -> Facts:
+        world.seen.append(f"cluster {settings.cluster.context}, {prefix}")
+        return world.cluster
+
+    monkeypatch.setattr(kube, "ask_cluster", ask_cluster)
     monkeypatch.setattr(loading, "ask_board", ask_board)
     monkeypatch.setattr(loading, "check_paths", check_paths)
     monkeypatch.setattr(loading, "offered_platforms", offered_platforms)
@@ -313,6 +322,49 @@ def test_a_board_may_serve_the_sandbox(world: World) -> None:
     assert token == Secret("glpat-sandbox")
     assert stack.settings.gitlab.url == "http://172.17.0.1:8929"
     assert stack.board == world.board
+
+
+def test_a_cluster_completes_the_settings_and_is_kept(world: World) -> None:
+    stack, _ = loaded(gke(daemon={"claim": {"size_gib": 500}}), gitlab_token="glpat-x")
+    assert (stack.cluster, stack.board) == (world.cluster, None)
+    assert stack.settings == cluster.fitted(gke_settings(daemon={"claim": {"size_gib": 500}}), world.cluster)
+    daemon = stack.settings.daemon
+    assert (daemon.cache_budget_gib, daemon.claim.access_mode) == (300, "ReadWriteOncePod")
+    assert world.seen == [f"cluster mine, {PROJECT}-dev"]
+
+
+def test_no_cluster_is_asked_for_another_target(world: World) -> None:
+    for raw in (plain(), pi()):
+        assert loaded(raw, gitlab_token="glpat-x")[0].cluster is None
+    assert not [asked for asked in world.seen if asked.startswith("cluster")]
+
+
+def test_an_engine_of_the_environment_is_nothing_to_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "ssh://pi@environment")
+    assert loaded(gke(), gitlab_token="glpat-x")[0].settings.target == "gke"
+
+
+def test_gitlab_is_asked_before_the_cluster(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
+    monkeypatch.setattr(loading, "check_gitlab", lambda *_, **__: world.seen.append("gitlab"))
+    loaded(gke(name="builders"), gitlab_token="glpat-x")
+    assert world.seen == ["gitlab", "cluster mine, builders"]
+
+
+def test_a_name_that_kubernetes_does_not_take_is_refused_before_the_cluster_is_asked(world: World) -> None:
+    assert refusal(gke(name="1-builders"), gitlab_token="glpat-x") == (
+        f"{WRONG}settings.name: is needed, as '1-builders', with which the stack's objects would begin, is no name for "
+        "Kubernetes: choose one of up to 40 lower-case letters, digits and dashes that begins with a letter and does "
+        "not end with a dash"
+    )
+    assert world.seen == []
+
+
+def test_a_cluster_that_does_not_fit_is_refused(world: World) -> None:
+    world.cluster = facts(missing_rights=("create secrets",), refusal="GKE Warden rejected the request")
+    assert [line.split()[0] for line in refusal(gke(), gitlab_token="glpat-x").splitlines()[1:]] == [
+        "settings.cluster:",
+        "settings.cluster:",
+    ]
 
 
 def test_what_gitlab_says_is_part_of_the_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1239 @@
+"""What the GKE target asks a cluster and refuses, and that a real API server takes what the target makes."""
+
+from __future__ import annotations
+
+import base64
+import http.server
+import json
+import os
+import socket
+import ssl
+import stat
+import threading
+import time
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+import yaml
+
+from components.kubernetes.names import labels, selector
+from components.kubernetes.runner import JOB_RULES
+from stacks import kube
+from stacks.cluster import Facts, check_cluster, fitted, warnings_about_cluster
+from stacks.gke_settings import GkeSettings
+from stacks.kube import MANAGED, MANAGING, WATCHED, WATCHING, ask_cluster
+from stacks.load import Stack
+from stacks.mistakes import SettingsError
+from stacks.targets import build
+from tests.cluster.control_plane import ControlPlane
+from tests.engine.world import unique, wait_for
+from tests.plugins.kubernetes.api import ApiError, Cluster
+from tests.unit.recording import Recording, Secret, run
+from tests.unit.samples import API_TOKEN, LOOKUPS, gke_settings, runner
+
+STACK = "dev"
+GONE_SECONDS = 120
+EFFECT_SECONDS = 30
+"""How long the API server may take to heed a new policy, or to forget an old one."""
+
+RBAC = "rbac.authorization.k8s.io"
+ADMISSION = "admissionregistration.k8s.io/v1"
+CSI_DRIVER = "pd.csi.storage.gke.io"
+PLAIN_ONLY: dict[str, Any] = {"runners": [runner(kind="plain")]}
+CLAIM = {"size_gib": 100}
+
+Made = Callable[..., None]
+
+
+class World:
+    """The API server, and what one test has made there."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        self.plane = plane
+        self.api = Cluster(plane.client(), "default")
+        self.namespaces: list[dict[str, Any]] = []
+        self._made: list[dict[str, Any]] = []
+
+    def make(self, *objects: dict[str, Any]) -> None:
+        """Make objects, strictly checked; they go with the test."""
+        for each in objects:
+            self._made.append(each)
+            self.api.apply(each, manager="test")
+
+    def namespace(self, *, own: str = "", **more: str) -> str:
+        """A new namespace. own: the prefix of the stack that it belongs to. more: labels, with _ for the rest."""
+        name = own or unique("q")
+        found = {**(labels(own, STACK, "namespace") if own else {}), **more}
+        self.make(thing("Namespace", name, labels=found))
+        return name
+
+    def user(self, *rules: Mapping[str, Sequence[str]], namespace: str | None = None) -> Path:
+        """The kubeconfig of a user who has these rights, and no others."""
+        name = unique("u")
+        kind = "Role" if namespace else "ClusterRole"
+        for each in (f"{kind}Binding", kind):
+            self._made.append(thing(each, f"test-{name}", f"{RBAC}/v1", namespace=namespace))
+        return self.plane.add_user(name, *rules, namespace=namespace)
+
+    def clean(self) -> None:
+        """Delete what was made, the latest first; of namespaces, only ask for it."""
+        for each in reversed(self._made):
+            if each["kind"] == "PersistentVolumeClaim":
+                self._release(each)
+            try:
+                self.api.delete(each, "Background")
+            except ApiError as error:
+                if not error.is_not_found:
+                    raise
+            if each["kind"] == "Namespace":
+                self.namespaces.append(each)
+        self._made.clear()
+
+    def wait_until_gone(self) -> None:
+        """Wait for the namespaces of all tests."""
+        wait_for("the tests' namespaces to go", GONE_SECONDS, self._are_gone)
+
+    def wait_for_account(self, namespace: str) -> None:
+        """Wait for the account as which its pods run unless they say otherwise: without it, they are refused."""
+        account = thing("ServiceAccount", "default", namespace=namespace)
+        wait_for(f"the account of namespace {namespace}", EFFECT_SECONDS, lambda: self.api.get(account))
+
+    def _are_gone(self) -> bool | None:
+        return None if any(self.api.get(each) for each in self.namespaces) else True
+
+    def _release(self, claim: dict[str, Any]) -> None:
+        """Take away the finalizer that no controller of this cluster would."""
+        name, namespace = claim["metadata"]["name"], claim["metadata"]["namespace"]
+        patch = '--patch={"metadata":{"finalizers":null}}'
+        self.plane.kubectl("patch", "pvc", name, f"--namespace={namespace}", "--type=merge", patch)
+
+
+@pytest.fixture(scope="module", name="worlds")
+def _worlds(control_plane: ControlPlane) -> Iterator[World]:
+    world = World(control_plane)
+    yield world
+    world.wait_until_gone()
+
+
+@pytest.fixture(name="world")
+def _world(worlds: World) -> Iterator[World]:
+    yield worlds
+    worlds.clean()
+
+
+def thing(
+    kind: str, name: str, version: str = "v1", *, namespace: str | None = None, body: Any = None, **metadata: Any
+) -> dict[str, Any]:
+    """An object of Kubernetes. body: everything but its metadata."""
+    place = {"namespace": namespace} if namespace else {}
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": name, **place, **metadata}, **(body or {})}
+
+
+def storage_class(
+    name: str, *, driver: str = "kubernetes.io/host-path", default: bool = False, grows: bool = False
+) -> Any:
+    return thing(
+        "StorageClass",
+        name,
+        "storage.k8s.io/v1",
+        body={"provisioner": driver, "allowVolumeExpansion": grows},
+        annotations={"storageclass.kubernetes.io/is-default-class": "true"} if default else {},
+    )
+
+
+def csi_driver() -> Any:
+    return thing("CSIDriver", CSI_DRIVER, "storage.k8s.io/v1", body={"spec": {}})
+
+
+def claim(name: str, namespace: str, *, gib: int = 100, mode: str = "ReadWriteOnce", of_class: str = "plain") -> Any:
+    resources = {"requests": {"storage": f"{gib}Gi"}}
+    spec = {"accessModes": [mode], "storageClassName": of_class, "resources": resources}
+    return thing("PersistentVolumeClaim", name, namespace=namespace, body={"spec": spec})
+
+
+def pod_with(claim_name: str, name: str, namespace: str, **metadata: Any) -> Any:
+    volume = {"name": "data", "persistentVolumeClaim": {"claimName": claim_name}}
+    spec = {"containers": [{"name": "main", "image": "job:1"}], "volumes": [volume]}
+    return thing("Pod", name, namespace=namespace, body={"spec": spec}, **metadata)
+
+
+def settings_for(world: World, kubeconfig: Path | None = None, **more: Any) -> GkeSettings:
+    where = {"context": world.plane.context, "kubeconfig": str(kubeconfig or world.plane.kubeconfig)}
+    return gke_settings(**{"cluster": where, **more})
+
+
+def ask(world: World, prefix: str = "stack", kubeconfig: Path | None = None, **more: Any) -> tuple[GkeSettings, Facts]:
+    """The settings completed by the cluster, and what it said. Raises SettingsError as a stack would."""
+    settings = settings_for(world, kubeconfig, **more)
+    facts = ask_cluster(settings, prefix)
+    check_cluster(settings, facts, prefix, STACK)
+    return fitted(settings, facts), facts
+
+
+def refusal(world: World, prefix: str = "stack", kubeconfig: Path | None = None, **more: Any) -> str:
+    with pytest.raises(SettingsError) as caught:
+        ask(world, prefix, kubeconfig, **more)
+    return str(caught.value)
+
+
+def written(directory: Path, text: str | bytes) -> Path:
+    """A kubeconfig of this content."""
+    file = directory / "kubeconfig"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return file
+
+
+def changed_kubeconfig(world: World, directory: Path, *, user: Mapping[str, str] | None = None, **cluster: str) -> Path:
+    """The administrator's kubeconfig with another user, or with another address or CA of the cluster."""
+    content = yaml.safe_load(world.plane.kubeconfig.read_text())
+    content["clusters"][0]["cluster"] |= {key.replace("_", "-"): value for key, value in cluster.items()}
+    if user is not None:
+        content["users"][0]["user"] = dict(user)
+    return written(directory, yaml.safe_dump(content))
+
+
+def encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+GET_CREDENTIALS = "gcloud container clusters get-credentials"
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("", "Invalid kube-config. {file} file is empty"),
+        ("a: b", "Invalid kube-config file. Expected key current-context in {file}"),
+        ("[]", "list indices must be integers or slices, not str"),
+        (b"\x80", "'utf-8' codec can't decode byte 0x80 in position 0: invalid start byte"),
+    ],
+)
+def test_a_file_that_is_no_kubeconfig_is_told_as_such(
+    world: World, tmp_path: Path, content: str | bytes, why: str
+) -> None:
+    file = written(tmp_path, content)
+    assert refusal(world, kubeconfig=file) == (
+        f"settings.cluster.kubeconfig: '{file}' is no kubeconfig ({why.format(file=file)}): name another file"
+    )
+
+
+@pytest.mark.parametrize("content", ["{", "\0", "\tclusters: []"])
+def test_a_file_that_is_no_yaml_is_told_as_no_kubeconfig(world: World, tmp_path: Path, content: str) -> None:
+    file = written(tmp_path, content)
+    told = refusal(world, kubeconfig=file)
+    assert told.startswith(f"settings.cluster.kubeconfig: '{file}' is no kubeconfig (")
+    assert told.endswith("): name another file")
+    assert "\n" not in told
+
+
+def test_a_kubeconfig_that_is_not_there_is_told_as_such(world: World, tmp_path: Path) -> None:
+    assert refusal(world, kubeconfig=tmp_path / "none") == (
+        f"settings.cluster.kubeconfig: '{tmp_path / 'none'}' is not there: name the file, or make one, for example "
+        f"with {GET_CREDENTIALS}"
+    )
+
+
+def test_an_unknown_context_is_told_with_the_known_ones(world: World) -> None:
+    file = world.plane.kubeconfig
+    assert refusal(world, cluster={"context": "other", "kubeconfig": str(file)}) == (
+        f"settings.cluster.context: 'other' is not in {file}: use one of {world.plane.context}, or add it, for example "
+        f"with {GET_CREDENTIALS}"
+    )
+
+
+def test_the_variable_kubeconfig_is_honoured_where_it_is_one_file(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.make(storage_class("plain", default=True))
+    several = os.pathsep.join([str(tmp_path / "none"), str(world.plane.kubeconfig)])
+    monkeypatch.setenv("KUBECONFIG", several)
+    assert refusal(world, cluster={"context": world.plane.context}) == (
+        f"settings.cluster.kubeconfig: '{several}' are several files, and Pulumi's provider takes one: name that with "
+        "the context"
+    )
+    monkeypatch.setenv("KUBECONFIG", str(world.plane.kubeconfig))
+    _, facts = ask(world, cluster={"context": world.plane.context})
+    assert (facts.access.title, facts.access.context) == (world.plane.context, world.plane.context)
+    assert facts.access.provider_kubeconfig is None, "the provider reads the variable itself"
+
+
+def address(world: World, url: str = "") -> str:
+    """How messages call the cluster."""
+    return f"settings.cluster.context: '{world.plane.context}' ({url or world.plane.url})"
+
+
+REACH = "check the address, and that this machine reaches it (VPN, authorized networks of the cluster)"
+
+
+def test_an_api_server_that_is_stopped_is_told_at_once(world: World) -> None:
+    world.plane.stop_api_server()
+    try:
+        started = time.monotonic()
+        told = refusal(world)
+        seconds = time.monotonic() - started
+    finally:
+        world.plane.start_api_server()
+    assert seconds < 5
+    assert told == f"{address(world)} does not answer ([Errno 111] Connection refused): {REACH}"
+
+
+@contextmanager
+def silent_port(backlog_is_full: bool) -> Iterator[int]:
+    """A port whose machine answers nothing: not even to a connection, where its backlog is full."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        port = int(listening.getsockname()[1])
+        with socket.socket() as first, socket.socket() as second:
+            for waiting in (first, second) if backlog_is_full else ():
+                waiting.setblocking(False)
+                waiting.connect_ex(("127.0.0.1", port))
+            yield port
+
+
+@pytest.mark.parametrize("backlog_is_full", [True, False], ids=["connecting", "answering"])
+def test_an_address_that_swallows_everything_is_given_up_in_time(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backlog_is_full: bool
+) -> None:
+    monkeypatch.setattr(kube, "ANSWER_SECONDS", 1)
+    with silent_port(backlog_is_full) as port:
+        url = f"https://127.0.0.1:{port}"
+        started = time.monotonic()
+        told = refusal(world, kubeconfig=changed_kubeconfig(world, tmp_path, server=url))
+        assert time.monotonic() - started < 4
+    assert told == f"{address(world, url)} does not answer (no answer within 1 s): {REACH}"
+
+
+@pytest.mark.parametrize(("user", "status"), [({"token": "wrong"}, 401), ({}, 403)], ids=["wrong token", "nobody"])
+def test_credentials_that_the_cluster_does_not_know_are_told_as_such(
+    world: World, tmp_path: Path, user: dict[str, str], status: int
+) -> None:
+    assert refusal(world, kubeconfig=changed_kubeconfig(world, tmp_path, user=user)) == (
+        f"{address(world)} does not accept these credentials (status {status}): renew them, for example with gcloud "
+        f"auth login, or {GET_CREDENTIALS}"
+    )
+
+
+def test_another_clusters_ca_is_told_as_such(world: World, tmp_path: Path) -> None:
+    stranger = ControlPlane(tmp_path, "127.0.0.1", port=world.plane.port, etcd_port=0, context=world.plane.context)
+    assert refusal(world, kubeconfig=stranger.kubeconfig) == (
+        f"{address(world)} has a certificate that the kubeconfig's CA does not vouch for: get new credentials, for "
+        f"example with {GET_CREDENTIALS}"
+    )
+
+
+def test_a_kubeconfig_that_waives_verification_is_not_warned_about_sixty_times(
+    world: World, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    world.make(storage_class("plain", default=True))
+    content = yaml.safe_load(world.plane.kubeconfig.read_text())
+    content["clusters"][0]["cluster"] = {"server": world.plane.url, "insecure-skip-tls-verify": True}
+    ask(world, kubeconfig=written(tmp_path, yaml.safe_dump(content)))
+    assert [str(one.message) for one in recwarn] == []
+
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    """Answers everything with the server's own status and text."""
+
+    status = 200
+    text = b""
+    falls_silent: threading.Event | None = None
+    """Set once it has given its one answer; None where it goes on."""
+
+    def do_GET(self) -> None:
+        self.do_POST()
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.falls_silent and self.falls_silent.is_set():
+            time.sleep(2)
+            return
+        if self.falls_silent:
+            self.falls_silent.set()
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(self.text)))
+        self.end_headers()
+        self.wfile.write(self.text)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def serving(
+    status: int, text: bytes, certificate: Path | None = None, falls_silent: threading.Event | None = None
+) -> Iterator[int]:
+    """The port of something that is no API server. certificate: with its key, of TLS; None for plain HTTP."""
+    handler = type("TheAnswer", (Answer,), {"status": status, "text": text, "falls_silent": falls_silent})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [(404, b"no such page"), (302, b""), (200, b"<html>hello</html>"), (200, b"[]"), (200, b'{"status": {}}')],
+)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_something_that_is_no_api_server_is_told_as_such(
+    world: World, tmp_path: Path, scheme: str, status: int, text: bytes
+) -> None:
+    stranger = ControlPlane(tmp_path, "127.0.0.1", port=1, etcd_port=0, context=world.plane.context)
+    authority = base64.b64encode((tmp_path / "ca.pem").read_bytes()).decode()
+    certificate = stranger.directory / "api-server.pem" if scheme == "https" else None
+    with serving(status, text, certificate) as port:
+        url = f"{scheme}://127.0.0.1:{port}"
+        file = changed_kubeconfig(world, tmp_path, server=url, certificate_authority_data=authority)
+        assert refusal(world, kubeconfig=file) == (
+            f"{address(world, url)} answers what no API server of Kubernetes does: check the address"
+        )
+
+
+def test_an_api_server_that_falls_silent_is_told_as_such(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kube, "ANSWER_SECONDS", 1)
+    with serving(200, b'{"status": {"allowed": true}}', falls_silent=threading.Event()) as port:
+        url = f"http://127.0.0.1:{port}"
+        told = refusal(world, kubeconfig=changed_kubeconfig(world, tmp_path, server=url))
+    assert told == f"{address(world, url)} does not answer (no answer within 1 s): {REACH}"
+
+
+EVERYTHING = (
+    "create configmaps, delete configmaps, get configmaps, patch configmaps, create persistentvolumeclaims, delete "
+    "persistentvolumeclaims, get persistentvolumeclaims, patch persistentvolumeclaims, create secrets, delete secrets, "
+    "get secrets, patch secrets, create serviceaccounts, delete serviceaccounts, get serviceaccounts, patch "
+    "serviceaccounts, create services, delete services, get services, patch services, create deployments.apps, delete "
+    "deployments.apps, get deployments.apps, patch deployments.apps, create statefulsets.apps, delete "
+    "statefulsets.apps, get statefulsets.apps, patch statefulsets.apps, create cronjobs.batch, delete cronjobs.batch, "
+    "get cronjobs.batch, patch cronjobs.batch, create networkpolicies.networking.k8s.io, delete "
+    "networkpolicies.networking.k8s.io, get networkpolicies.networking.k8s.io, patch "
+    "networkpolicies.networking.k8s.io, create rolebindings.rbac.authorization.k8s.io, delete "
+    "rolebindings.rbac.authorization.k8s.io, get rolebindings.rbac.authorization.k8s.io, patch "
+    "rolebindings.rbac.authorization.k8s.io, create roles.rbac.authorization.k8s.io, delete "
+    "roles.rbac.authorization.k8s.io, get roles.rbac.authorization.k8s.io, patch roles.rbac.authorization.k8s.io, list "
+    "pods, watch pods, list deployments.apps, watch deployments.apps, list replicasets.apps, watch replicasets.apps, "
+    "list statefulsets.apps, watch statefulsets.apps, create pods, delete pods, get pods, create pods/attach, delete "
+    "pods/attach, get pods/attach, patch pods/attach, create pods/exec, delete pods/exec, get pods/exec, patch "
+    "pods/exec, get pods/log, list pods/log, update configmaps, update secrets, list events, watch events, create "
+    "namespaces, delete namespaces, get namespaces, patch namespaces"
+)
+
+
+def missing_rights(world: World, namespace: str, rights: str) -> str:
+    return (
+        f"settings.cluster: '{world.plane.context}' does not let these credentials do in namespace {namespace} what "
+        f"the stack needs: {rights}. Have somebody grant it, for example by the role roles/container.admin in Google "
+        "Cloud, or by a RoleBinding to ClusterRole admin"
+    )
+
+
+def rules(*without: tuple[str, str]) -> list[dict[str, Sequence[str]]]:
+    """All that the stack does in its namespace, but for some rights, each a resource and a verb."""
+    wanted = [(group, kind, verb) for group, kind in MANAGED for verb in MANAGING]
+    wanted += [(group, kind, verb) for group, kind in WATCHED for verb in WATCHING]
+    wanted += [("", kind, verb) for kinds, verbs in JOB_RULES for kind in kinds for verb in verbs]
+    return [
+        {"apiGroups": [group], "resources": [kind], "verbs": [verb]}
+        for group, kind, verb in dict.fromkeys(wanted)
+        if (kind, verb) not in without
+    ]
+
+
+def on_namespaces(*verbs: str) -> dict[str, Sequence[str]]:
+    return {"apiGroups": [""], "resources": ["namespaces"], "verbs": verbs}
+
+
+def test_a_user_who_may_do_nothing_is_told_all_that_is_missing(world: World) -> None:
+    assert refusal(world, kubeconfig=world.user()) == missing_rights(world, "stack", EVERYTHING)
+
+
+def test_a_user_is_told_exactly_what_is_missing(world: World) -> None:
+    some = rules(("statefulsets", "patch"), ("pods/exec", "create"))
+    user = world.user(*some, on_namespaces("create", "delete", "get", "patch"))
+    told = missing_rights(world, "elsewhere", "patch statefulsets.apps, create pods/exec")
+    assert refusal(world, namespace="elsewhere", kubeconfig=user) == told
+
+
+def test_of_what_a_user_may_not_list_nothing_is_said(world: World) -> None:
+    """Rights in the namespace alone: no storage classes, no daemonsets of other namespaces, no nodes."""
+    namespace = world.namespace()
+    user = world.user(*rules(), on_namespaces("get"), namespace=namespace)
+    found, facts = ask(world, kubeconfig=user, namespace=namespace, create_namespace=False)
+    assert (facts.storage_classes, facts.enforcers, facts.pod_ranges, facts.refusal) == (None, None, (), None)
+    assert found.daemon.claim.access_mode == "ReadWriteOnce"
+    assert list(warnings_about_cluster(found, facts)) == [
+        f"settings.network.policy: {world.plane.context} does not say whether it enforces NetworkPolicy, without which "
+        "every pod of the cluster reaches the daemon's port, where only the client's certificate keeps it out. On GKE, "
+        "use Dataplane V2, or gcloud container clusters update --enable-network-policy"
+    ]
+
+
+def test_clusterrole_admin_in_its_namespace_is_enough_for_a_stack_that_makes_none(world: World) -> None:
+    """ClusterRole admin is the sum of three, which only another controller adds up."""
+    namespace = world.namespace()
+    user = world.user(on_namespaces("watch"), namespace=namespace)
+    name = user.stem
+    for part in ("admin", "edit", "view"):
+        world.make(
+            thing(
+                "RoleBinding",
+                part,
+                f"{RBAC}/v1",
+                namespace=namespace,
+                body={
+                    "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": f"system:aggregate-to-{part}"},
+                    "subjects": [{"apiGroup": RBAC, "kind": "User", "name": name}],
+                },
+            )
+        )
+    _, facts = ask(world, kubeconfig=user, namespace=namespace, create_namespace=False)
+    assert facts.missing_rights == ()
+    assert facts.namespace is not None
+
+
+def test_a_namespace_that_a_user_may_not_look_at_is_not_taken_for_one_that_is_not_there(world: World) -> None:
+    namespace = world.namespace()
+    user = world.user(*rules(), namespace=namespace)
+    told = missing_rights(world, namespace, "get namespaces")
+    assert refusal(world, kubeconfig=user, namespace=namespace, create_namespace=False) == told
+
+
+@contextmanager
+def policy(world: World, namespace: str, message: str) -> Iterator[str]:
+    """The name of an admission policy that refuses privileged pods in a namespace, from when to when it is heeded."""
+    name = unique("policy")
+    no_privilege = (
+        "!object.spec.containers.exists(c, has(c.securityContext) && has(c.securityContext.privileged) && "
+        "c.securityContext.privileged)"
+    )
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
+    spec = {
+        "failurePolicy": "Fail",
+        "matchConstraints": {"resourceRules": [rule]},
+        "validations": [{"expression": no_privilege, "message": message, "reason": "Forbidden"}],
+    }
+    here = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}
+    binding = {"policyName": name, "validationActions": ["Deny"], "matchResources": here}
+
+    def refuses() -> bool:
+        return ask_cluster(settings_for(world, namespace=namespace), "stack").refusal is not None
+
+    world.make(
+        thing("ValidatingAdmissionPolicy", name, ADMISSION, body={"spec": spec}),
+        thing("ValidatingAdmissionPolicyBinding", name, ADMISSION, body={"spec": binding}),
+    )
+    wait_for("the policy to be heeded", EFFECT_SECONDS, lambda: refuses() or None)
+    try:
+        yield name
+    finally:
+        world.clean()
+        wait_for("the policy to be forgotten", EFFECT_SECONDS, lambda: None if refuses() else True)
+
+
+def test_autopilot_is_told_as_such(world: World) -> None:
+    warden = (
+        "GKE Warden rejected the request because it violates one or more constraints. Violations details: "
+        '{"[denied by autogke-disallow-privilege]":["container dind is privileged; not allowed in Autopilot"]}'
+    )
+    world.make(storage_class("plain", default=True))
+    # As the stack's own namespace is not there yet, another has to do.
+    with policy(world, "default", warden):
+        assert refusal(world) == (
+            f"settings.cluster: '{world.plane.context}' is a GKE Autopilot cluster, which refuses privileged pods, and "
+            "a Docker daemon needs one: use a Standard cluster"
+        )
+        ask(world, **PLAIN_ONLY)
+
+
+def test_another_policy_against_privileged_pods_is_told_in_its_own_words(world: World) -> None:
+    world.make(storage_class("plain", default=True))
+    namespace = world.namespace(own=unique("q"))
+    with policy(world, namespace, "privileged pods are for others") as name:
+        assert refusal(world, namespace) == (
+            f"settings.cluster: '{world.plane.context}' refuses a privileged pod, and a Docker daemon needs one (pods "
+            f"\"dindrunner-check\" is forbidden: ValidatingAdmissionPolicy '{name}' with binding '{name}' denied "
+            "request: privileged pods are for others): have the stack's namespace exempted from that policy"
+        )
+
+
+def test_a_quota_that_the_daemon_fits_is_no_refusal(world: World) -> None:
+    world.make(storage_class("plain", default=True))
+    namespace = world.namespace()
+    hard = {"requests.cpu": "8", "requests.memory": "16Gi"}
+    world.make(thing("ResourceQuota", "all", namespace=namespace, body={"spec": {"hard": hard}}))
+    # What a controller would do that does not run here.
+    status = json.dumps({"status": {"hard": hard, "used": dict.fromkeys(hard, "0")}})
+    patch = ["resourcequota", "all", f"--namespace={namespace}", "--subresource=status", "--type=merge"]
+    world.plane.kubectl("patch", *patch, f"--patch={status}")
+    _, facts = ask(world, namespace=namespace, create_namespace=False)
+    assert facts.refusal is None
+
+
+def test_a_cluster_without_any_class_is_told_as_such(world: World) -> None:
+    assert refusal(world) == (
+        "settings.daemon.claim.storage_class: none is needed, as the cluster has no default class: make one first"
+    )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        ({}, "storage_class: none is needed, as the cluster has no default class: use one of fast, plain"),
+        ({"storage_class": "faster"}, "storage_class: 'faster' is no class of the cluster: use one of fast, plain"),
+        (
+            {"storage_class": "plain", "access_mode": "ReadWriteOncePod"},
+            "access_mode: 'ReadWriteOncePod' cannot be had of class plain, which no CSI driver serves: use "
+            "ReadWriteOnce, or another class",
+        ),
+    ],
+)
+def test_a_class_that_does_not_do_is_told_with_the_choice(world: World, wanted: dict[str, Any], told: str) -> None:
+    world.make(csi_driver(), storage_class("fast", driver=CSI_DRIVER), storage_class("plain"))
+    assert refusal(world, daemon={"claim": wanted}) == f"settings.daemon.claim.{told}"
+    ask(world, **PLAIN_ONLY)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "mode"),
+    [({}, "ReadWriteOncePod"), ({"storage_class": "plain"}, "ReadWriteOnce"), ({"access_mode": "ReadWriteOnce"},) * 2],
+)
+def test_the_access_mode_is_what_the_class_can_do(world: World, wanted: dict[str, Any], mode: Any) -> None:
+    world.make(csi_driver(), storage_class("fast", driver=CSI_DRIVER, default=True), storage_class("plain"))
+    found, _ = ask(world, daemon={"claim": wanted})
+    assert found.daemon.claim.access_mode == (mode if isinstance(mode, str) else "ReadWriteOnce")
+
+
+def test_a_namespace_of_somebody_else_is_refused_and_ones_own_is_not(world: World) -> None:
+    world.make(storage_class("plain", default=True))
+    others, own = world.namespace(), world.namespace(own=unique("q"))
+    told = (
+        f"settings.namespace: '{others}' is there already and belongs to something else: choose another, or set "
+        "create_namespace: false to live in it"
+    )
+    assert refusal(world, namespace=others) == told
+    assert refusal(world, others) == told
+    ask(world, others, namespace=others, create_namespace=False)
+    _, facts = ask(world, own)
+    assert facts.namespace is not None
+    assert labels(own, STACK, "namespace").items() <= facts.namespace.labels.items()
+
+
+def test_a_namespace_that_is_being_deleted_is_refused(world: World) -> None:
+    world.make(storage_class("plain", default=True))
+    namespace = world.namespace()
+    kept = thing("ConfigMap", "kept", namespace=namespace, finalizers=["example.com/wait"])
+    world.make(kept)
+    world.api.delete(thing("Namespace", namespace), "Background")
+    try:
+        for makes_it in (True, False):
+            assert refusal(world, namespace=namespace, create_namespace=makes_it) == (
+                f"settings.namespace: '{namespace}' is being deleted: wait until it is gone (kubectl get namespaces)"
+            )
+    finally:
+        world.api.apply(thing("ConfigMap", "kept", namespace=namespace), manager="test")
+
+
+def test_a_namespace_that_is_to_be_there_and_is_not_is_told(world: World) -> None:
+    world.make(storage_class("plain", default=True))
+    assert refusal(world, namespace="absent", create_namespace=False) == (
+        "settings.namespace: 'absent' is not there: create it, or set create_namespace: true"
+    )
+
+
+@pytest.mark.parametrize("level", ["baseline", "restricted"])
+def test_a_namespace_that_refuses_privileged_pods_is_told_with_the_command(world: World, level: str) -> None:
+    world.make(storage_class("plain", default=True))
+    label = "pod-security.kubernetes.io/enforce"
+    namespace = world.namespace(**{label: level})
+    settings: dict[str, Any] = {"namespace": namespace, "create_namespace": False}
+    assert refusal(world, **settings) == (
+        f"settings.namespace: '{namespace}' refuses privileged pods ({label}={level}), and the daemon is one: run "
+        f"kubectl label --overwrite namespace {namespace} {label}=privileged, or choose another"
+    )
+    world.plane.kubectl("label", "--overwrite", "namespace", namespace, f"{label}=privileged")
+    ask(world, **settings)
+
+
+def test_a_stack_without_a_daemon_lives_in_a_namespace_that_enforces_baseline(world: World) -> None:
+    namespace = world.namespace(**{"pod-security.kubernetes.io/enforce": "baseline"})
+    ask(world, namespace=namespace, create_namespace=False, **PLAIN_ONLY)
+
+
+def test_an_existing_claim_that_is_not_there_is_told(world: World) -> None:
+    namespace = world.namespace()
+    assert refusal(world, **existing(namespace)) == (
+        f"settings.daemon.existing_claim: 'mine' is not there in namespace {namespace}: create it, or remove the "
+        "setting"
+    )
+
+
+def existing(namespace: str, **daemon: Any) -> dict[str, Any]:
+    """Settings for a claim `mine` that is there already."""
+    return {"namespace": namespace, "create_namespace": False, "daemon": {"existing_claim": "mine", **daemon}}
+
+
+@pytest.mark.parametrize(
+    ("mode", "phase", "daemon", "told"),
+    [
+        (
+            "ReadWriteMany",
+            "Bound",
+            {},
+            "existing_claim: 'mine' has access mode ReadWriteMany, and a daemon needs its disk for itself: use a claim "
+            "with ReadWriteOncePod or ReadWriteOnce",
+        ),
+        (
+            "ReadWriteOnce",
+            "Lost",
+            {},
+            "existing_claim: 'mine' has lost its volume: use another claim, or remove the setting",
+        ),
+        (
+            "ReadWriteOncePod",
+            "Bound",
+            {"cache_budget_gib": 19},
+            "cache_budget_gib: 19 leaves too little of claim mine of 20 GiB for images and containers: use 12 or less",
+        ),
+    ],
+    ids=["shared", "lost", "too small"],
+)
+def test_an_existing_claim_that_does_not_do_is_told(
+    world: World, mode: str, phase: str, daemon: dict[str, Any], told: str
+) -> None:
+    namespace = world.namespace()
+    world.make(claim("mine", namespace, gib=20, mode=mode))
+    status = json.dumps({"status": {"phase": phase}})
+    patch = ["pvc", "mine", f"--namespace={namespace}", "--subresource=status", "--type=merge", f"--patch={status}"]
+    world.plane.kubectl("patch", *patch)
+    assert refusal(world, **existing(namespace, **daemon)) == f"settings.daemon.{told}"
+
+
+def test_an_existing_claim_is_for_the_stacks_own_daemon_alone(world: World) -> None:
+    namespace = world.namespace()
+    world.make(claim("mine", namespace, gib=20), pod_with("mine", "own", namespace, labels=selector("stack", "daemon")))
+    found, facts = ask(world, **existing(namespace))
+    assert facts.claim is not None
+    assert (facts.claim.users, found.daemon.cache_budget_gib) == ((), 12)
+    world.make(pod_with("mine", "database", namespace), pod_with("other", "unrelated", namespace))
+    assert refusal(world, **existing(namespace)) == (
+        "settings.daemon.existing_claim: 'mine' is in use by pod database, and two would corrupt it: stop that, or use "
+        "another"
+    )
+
+
+def own_claim(world: World, *, mode: str = "ReadWriteOnce") -> str:
+    """A stack that is there, with its claim of 100 GiB, in a class that lets no claim grow."""
+    prefix = unique("q")
+    world.namespace(own=prefix)
+    world.make(
+        csi_driver(),
+        storage_class("plain", default=True),
+        storage_class("fast", driver=CSI_DRIVER, grows=True),
+        claim(f"{prefix}-dind-data", prefix, mode=mode),
+    )
+    return prefix
+
+
+LATER = "delete the claim first (daemon.claim.protect: false, make up, make down)"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        (
+            {"size_gib": 99},
+            "size_gib: 99 is less than the 100 GiB that claim {claim} has, and no claim shrinks: keep 100",
+        ),
+        (
+            {"size_gib": 101},
+            "size_gib: 101 is more than the 100 GiB that claim {claim} has, and its class plain lets no claim grow "
+            "(allowVolumeExpansion): keep 100",
+        ),
+        (
+            {"storage_class": "fast"},
+            "storage_class: 'fast' cannot be had any more, as claim {claim} is there with plain: keep that, or "
+            + LATER,
+        ),
+        (
+            {"access_mode": "ReadWriteOncePod"},
+            "access_mode: 'ReadWriteOncePod' cannot be had any more, as claim {claim} is there "
+            f"with ReadWriteOnce: keep that, or {LATER}",
+        ),
+    ],
+    ids=["shrunk", "grown", "another class", "another mode"],
+)
+def test_what_a_claim_that_is_there_cannot_become_is_refused(world: World, wanted: dict[str, Any], told: str) -> None:
+    prefix = own_claim(world)
+    expected = "settings.daemon.claim." + told.format(claim=f"{prefix}-dind-data")
+    assert refusal(world, prefix, daemon={"claim": wanted}) == expected
+
+
+def test_a_claim_that_is_there_keeps_its_mode_and_grows_where_its_class_allows_it(world: World) -> None:
+    prefix = own_claim(world, mode="ReadWriteOncePod")
+    found, _ = ask(world, prefix)
+    assert found.daemon.claim.access_mode == "ReadWriteOncePod", "it cannot be changed"
+    world.make(storage_class("plain", default=True, grows=True))
+    found, _ = ask(world, prefix, daemon={"claim": {"size_gib": 200}})
+    assert (found.daemon.claim.size_gib, found.daemon.cache_budget_gib) == (200, 120)
+
+
+def test_a_network_of_the_daemon_in_the_way_of_the_pods_is_refused(world: World) -> None:
+    world.make(storage_class("plain", default=True))
+    for name, ranges in (("one", ["172.30.1.0/24"]), ("two", ["172.29.4.0/24", "fd00::/64"])):
+        world.make(thing("Node", unique(name), body={"spec": {"podCIDR": ranges[0], "podCIDRs": ranges}}))
+    assert refusal(world) == (
+        "settings.daemon.subnet: '172.29.0.0/16' overlaps 172.29.4.0/24, where the cluster's pods are, which the "
+        "daemon would then not reach: choose another"
+    )
+    _, facts = ask(world, daemon={"subnet": "172.31.0.0/16"})
+    assert [str(each) for each in facts.pod_ranges] == ["172.29.4.0/24", "172.30.1.0/24"]
+
+
+def test_dataplane_v2_is_known_by_its_daemonset_and_without_it_there_is_a_warning(world: World) -> None:
+    world.make(storage_class("plain", default=True))
+    found, facts = ask(world)
+    assert facts.enforcers == ()
+    assert [text.partition(", ")[0] for text in warnings_about_cluster(found, facts)] == [
+        f"settings.network.policy: {world.plane.context} does not seem to enforce NetworkPolicy"
+    ]
+    template = {
+        "metadata": {"labels": {"app": "anetd"}},
+        "spec": {"containers": [{"name": "main", "image": "anetd:1"}]},
+    }
+    spec = {"selector": {"matchLabels": {"app": "anetd"}}, "template": template}
+    world.make(thing("DaemonSet", "anetd", "apps/v1", namespace="kube-system", body={"spec": spec}))
+    found, facts = ask(world)
+    assert facts.enforcers == ("anetd",)
+    assert list(warnings_about_cluster(found, facts)) == []
+
+
+IN_GOOGLE_CLOUD = {"project": "shop", "location": "europe-west1", "name": "builds"}
+
+
+class GoogleCloud:
+    """The only programs on PATH: a `gcloud` that describes the cluster, and a plugin with the administrator's token."""
+
+    def __init__(self, directory: Path, plane: ControlPlane) -> None:
+        self.directory = directory
+        content = yaml.safe_load(plane.kubeconfig.read_text())
+        authority = content["clusters"][0]["cluster"]["certificate-authority-data"]
+        self.endpoint = {"endpoint": f"127.0.0.1:{plane.port}", "masterAuth": {"clusterCaCertificate": authority}}
+        self.program("gcloud", f'echo "$*" > {directory}/asked; /bin/cat {self.file("describe", self.endpoint)}')
+        token = {"token": content["users"][0]["user"]["token"]}
+        api = "client.authentication.k8s.io/v1beta1"
+        credential = self.file("credential", {"apiVersion": api, "kind": "ExecCredential", "status": token})
+        self.program(
+            "gke-gcloud-auth-plugin", f'echo "$KUBERNETES_EXEC_INFO" > {directory}/told; /bin/cat {credential}'
+        )
+
+    def program(self, name: str, script: str) -> None:
+        file = self.directory / name
+        file.write_text(f"#!/bin/sh\n{script}\n")
+        file.chmod(stat.S_IRWXU)
+
+    def file(self, name: str, content: Any) -> Path:
+        """A file of JSON."""
+        file = self.directory / f"{name}.json"
+        file.write_text(json.dumps(content))
+        return file
+
+
+@pytest.fixture(name="google")
+def _google(tmp_path: Path, control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> GoogleCloud:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return GoogleCloud(tmp_path, control_plane)
+
+
+def test_a_cluster_in_google_cloud_is_reached_with_the_credentials_of_gcloud(world: World, google: GoogleCloud) -> None:
+    facts = ask_cluster(gke_settings(cluster=IN_GOOGLE_CLOUD), "stack")
+    assert facts.missing_rights == ()
+    assert (facts.access.title, facts.access.context) == ("shop/europe-west1/builds", None)
+    assert (google.directory / "asked").read_text() == (
+        "container clusters describe builds --project=shop --location=europe-west1 "
+        "--format=json(endpoint,masterAuth.clusterCaCertificate)\n"
+    )
+    told = json.loads((google.directory / "told").read_text())
+    assert told["spec"]["cluster"]["server"] == world.plane.url
+    content = facts.access.provider_kubeconfig
+    assert content is not None
+    assert json.loads(content)["users"][0]["user"]["exec"]["command"] == "gke-gcloud-auth-plugin"
+    secret = yaml.safe_load(world.plane.kubeconfig.read_text())["users"][0]["user"]["token"]
+    assert secret not in content
+    world.api.get(thing("Namespace", "default"))
+    done = world.plane.kubectl("get", "namespace", "default", kubeconfig=google.file("kubeconfig", json.loads(content)))
+    assert "default" in done.stdout, "kubectl, and so the provider, takes it as well"
+
+
+def told_by_google(world: World) -> str:
+    return refusal(world, cluster=IN_GOOGLE_CLOUD)
+
+
+def not_found(why: str) -> str:
+    return (
+        f"settings.cluster.name: 'builds' is not found in project shop, location europe-west1 ({why}): check the three "
+        "with gcloud container clusters list, and gcloud auth list"
+    )
+
+
+def no_credentials(why: str) -> str:
+    return (
+        f"settings.cluster.name: 'builds' gives no credentials ({why}): check with kubectl, and renew them, for "
+        "example with gcloud auth login"
+    )
+
+
+@pytest.mark.parametrize(
+    ("program", "remedy"),
+    [
+        ("gcloud", "gcloud: https://cloud.google.com/sdk/docs/install"),
+        ("gke-gcloud-auth-plugin", "it with: gcloud components install gke-gcloud-auth-plugin"),
+    ],
+)
+def test_a_missing_program_of_google_cloud_is_told(
+    world: World, google: GoogleCloud, program: str, remedy: str
+) -> None:
+    (google.directory / program).unlink()
+    assert told_by_google(world) == (
+        f"settings.cluster.name: 'builds' needs {program}, which is not on PATH: install {remedy}; or name a context "
+        "of a kubeconfig"
+    )
+
+
+def test_what_gcloud_complains_about_is_told(world: World, google: GoogleCloud) -> None:
+    google.program("gcloud", "echo 'ERROR: code=404, message=Not found:' >&2; echo '  builds.' >&2; exit 1")
+    assert told_by_google(world) == not_found("ERROR: code=404, message=Not found: builds.")
+    google.program("gcloud", "exit 2")
+    assert told_by_google(world) == not_found("gcloud ended with exit code 2")
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ("nonsense", "Expecting value: line 1 column 1 (char 0)"),
+        ("{}", "no 'endpoint' in gcloud's answer"),
+        ('{"endpoint": null, "masterAuth": {"clusterCaCertificate": null}}', "it has no endpoint by IP address"),
+    ],
+)
+def test_an_answer_of_gcloud_without_an_endpoint_is_told(
+    world: World, google: GoogleCloud, answer: str, why: str
+) -> None:
+    google.program("gcloud", f"echo '{answer}'")
+    assert told_by_google(world) == not_found(why)
+
+
+def test_a_gcloud_that_hangs_is_given_up_in_time(
+    world: World, google: GoogleCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kube, "CREDENTIALS_SECONDS", 1)
+    google.program("gcloud", "exec /bin/sleep 20")
+    started = time.monotonic()
+    assert told_by_google(world) == (
+        "settings.cluster.name: 'builds' cannot be looked up, as gcloud does not answer within 1 s: check it with "
+        "gcloud container clusters list"
+    )
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("echo 'log in first' >&2; exit 1", "process returned 1. log in first"),
+        ("exit 2", "process returned 2"),
+        ("echo nonsense", "failed to decode process output: Expecting value: line 1 column 1 (char 0)"),
+    ],
+)
+def test_a_plugin_that_fails_is_told_in_its_own_words(world: World, google: GoogleCloud, script: str, why: str) -> None:
+    google.program("gke-gcloud-auth-plugin", script)
+    assert told_by_google(world) == no_credentials(why)
+
+
+def test_a_plugin_that_hangs_is_given_up_in_time(
+    world: World, google: GoogleCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kube, "CREDENTIALS_SECONDS", 1)
+    google.program("gke-gcloud-auth-plugin", "exec /bin/sleep 6")
+    started = time.monotonic()
+    assert told_by_google(world) == no_credentials("no credentials within 1 s")
+    assert time.monotonic() - started < 5
+
+
+def test_a_token_that_google_does_not_know_is_told(world: World, google: GoogleCloud) -> None:
+    status = {"token": "wrong"}
+    api = "client.authentication.k8s.io/v1beta1"
+    credential = google.file("credential", {"apiVersion": api, "kind": "ExecCredential", "status": status})
+    google.program("gke-gcloud-auth-plugin", f"/bin/cat {credential}")
+    assert told_by_google(world) == (
+        f"settings.cluster.name: 'shop/europe-west1/builds' ({world.plane.url}) does not accept these credentials "
+        f"(status 401): renew them, for example with gcloud auth login, or {GET_CREDENTIALS}"
+    )
+
+
+SPARE: dict[str, Any] = {
+    "node_selector": {"pool": "ci"},
+    "tolerations": [{"key": "ci"}, {"key": "x", "value": "y", "effect": "NoExecute"}],
+}
+STACKS: dict[str, dict[str, Any]] = {
+    "tls": {},
+    "tcp": {"daemon": {"transport": "tcp"}},
+    "existing claim": {"daemon": {"existing_claim": "mine"}, "create_namespace": False},
+    "dedicated node": {"daemon": {"dedicated_node": {"ci": "docker"}, **SPARE}, "runners": [runner(**SPARE)]},
+    "limits": {
+        "daemon": {"cpus": 1.5, "memory_mib": 3000, "certificate_names": ["ci.example.com", "192.0.2.1"]},
+        "runners": [runner(cpus=0.5, memory_mib=512, cpu_request=0.1, memory_request_mib=64)],
+        "runner_cpus": 0.5,
+        "runner_memory_mib": 256,
+    },
+    "no prune, policy or metrics": {"prune": None, "network": {"policy": False}, "metrics_address": None},
+    "plain only": PLAIN_ONLY,
+    "two kinds": {"runners": [runner(), runner(name="second", tags=["second"], kind="plain")]},
+    "own ca": {"gitlab": {}},
+}
+
+
+def stack_settings(name: str, ca: Path) -> dict[str, Any]:
+    """Settings of one of STACKS."""
+    found = dict(STACKS[name])
+    if "gitlab" in found:
+        base = gke_settings().gitlab
+        found["gitlab"] = {"url": base.url, "scope": "project", "project": "demo/app", "ca_file": str(ca)}
+    return found
+
+
+def recorded(world: World, prefix: str, **settings: Any) -> Recording:
+    """What a stack with these settings makes."""
+    if settings.get("create_namespace", True) is False:
+        settings["namespace"] = prefix
+    found, facts = ask(world, prefix, name=prefix, **settings)
+
+    def program() -> dict[str, Any]:
+        token = pulumi.Output.secret(API_TOKEN)
+        return build(
+            Stack(name=STACK, project="gitlab-dind-runners", settings=found, gitlab_token=token, cluster=facts)
+        )
+
+    return run(program, stack=STACK, calls=LOOKUPS)
+
+
+def plain(value: Any) -> Any:
+    """A recorded value as the provider sends it."""
+    match value:
+        case Secret():
+            return plain(value.value)
+        case float() if value.is_integer():
+            return int(value)
+        case Mapping():
+            return {key: plain(below) for key, below in value.items()}
+        case list():
+            return [plain(below) for below in value]
+    return value
+
+
+def objects(recording: Recording) -> list[dict[str, Any]]:
+    """The objects of Kubernetes that it makes, in the order in which they were asked for."""
+    return [plain(one.inputs) for one in recording.resources if one.type.startswith("kubernetes:")]
+
+
+@pytest.fixture(name="ca")
+def _ca(tmp_path: Path, control_plane: ControlPlane) -> Path:
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes((control_plane.directory / "ca.pem").read_bytes())
+    return ca
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_the_api_server_takes_every_object_of_a_stack_without_a_field_that_it_does_not_know(
+    world: World, ca: Path, name: str
+) -> None:
+    prefix = unique("q")
+    world.make(csi_driver(), storage_class("fast", driver=CSI_DRIVER, default=True))
+    settings = stack_settings(name, ca)
+    if settings.get("create_namespace", True) is False:
+        world.namespace(own=prefix)
+        world.make(claim("mine", prefix, of_class="fast"))
+    recording = recorded(world, prefix, **settings)
+    made = objects(recording)
+    world.make(*made)
+    assert {each["metadata"].get("namespace", prefix) for each in made} == {prefix}
+    for each in made:
+        found = world.api.get(each)
+        assert found is not None
+        assert found["metadata"]["labels"]["app.kubernetes.io/instance"] == prefix
+    world.wait_for_account(prefix)
+    workloads = [
+        one.name for one in recording.resources if one.type.endswith((":StatefulSet", ":Deployment", ":CronJob"))
+    ]
+    pods = [pod_of(recording, workload, prefix) for workload in workloads]
+    assert [admission(world, pod) for pod in [*pods, job_pod(recording, prefix)]] == [""] * (len(workloads) + 1)
+    _, facts = ask(world, prefix, name=prefix, **({"namespace": prefix} | settings))
+    assert facts.namespace is not None, "a second update is taken as well"
+
+
+def test_the_rights_that_a_stack_asks_for_are_enough_to_make_it_and_take_it_away(world: World) -> None:
+    """Among them to hand out those of the runner, which nobody can who does not have them."""
+    world.make(storage_class("plain", default=True))
+    prefix = unique("q")
+    made = objects(recorded(world, prefix))
+    user = world.user(*rules(), on_namespaces(*MANAGING))
+    as_user = Cluster(world.plane.client(user), prefix)
+    try:
+        for each in made:
+            as_user.apply(each, manager="user")
+        assert all(as_user.get(each) for each in made)
+        for each in reversed(made):
+            as_user.delete(each, "Background")
+    finally:
+        world.make(*made[:1], *[each for each in made if each["kind"] == "PersistentVolumeClaim"])
+
+
+def pod_of(recording: Recording, name: str, namespace: str) -> dict[str, Any]:
+    """A pod as the controller of a recorded workload would make it."""
+    made = plain(recording.one(name).inputs)
+    spec = made["spec"]["jobTemplate"]["spec"] if made["kind"] == "CronJob" else made["spec"]
+    template = spec["template"]
+    return thing("Pod", "tried", namespace=namespace, body={"spec": template["spec"]}, **template["metadata"])
+
+
+def job_pod(recording: Recording, namespace: str) -> dict[str, Any]:
+    """A pod as GitLab Runner makes one by the recorded config.toml: of a helper, the job, and a service."""
+    content = plain(recording.one("runner-config").inputs)["data"]["config.toml"]
+    wanted = tomllib.loads(base64.b64decode(content).decode())["runners"][0]["kubernetes"]
+    secrets = wanted.get("volumes", {}).get("secret", [])
+    mounts = [{"name": one["name"], "mountPath": one["mount_path"], "readOnly": one["read_only"]} for one in secrets]
+    security = {"privileged": wanted["privileged"]}
+    containers = [
+        {"name": name, "image": wanted["image"], "volumeMounts": mounts, "securityContext": security}
+        for name in ("helper", "build", "svc-0")
+    ]
+    spec = {
+        "serviceAccountName": wanted["service_account"],
+        "automountServiceAccountToken": wanted["automount_service_account_token"],
+        "restartPolicy": "Never",
+        "containers": containers,
+        "volumes": [{"name": one["name"], "secret": {"secretName": one["name"]}} for one in secrets],
+    }
+    about = {"labels": wanted["pod_labels"], "annotations": wanted["pod_annotations"]}
+    return thing("Pod", "tried", namespace=namespace, body={"spec": spec}, **about)
+
+
+LEVELS = ("privileged", "baseline", "restricted")
+
+
+@pytest.fixture(scope="module", name="levels")
+def _levels(worlds: World) -> Iterator[dict[str, str]]:
+    """A namespace for each level of Pod Security, with the accounts that pods of a stack run as."""
+    kept = World(worlds.plane)
+    found = {}
+    for level in LEVELS:
+        found[level] = kept.namespace(**{"pod-security.kubernetes.io/enforce": level})
+        for account in ("stack-runner", "stack-job"):
+            kept.make(thing("ServiceAccount", account, namespace=found[level]))
+        kept.wait_for_account(found[level])
+    yield found
+    kept.clean()
+    kept.wait_until_gone()
+
+
+@pytest.mark.parametrize(
+    ("pod", "settings", "most"),
+    [
+        ("dind-statefulset", {}, "privileged"),
+        ("runner-deployment", {}, "restricted"),
+        ("prune-cronjob", {}, "baseline"),
+        ("job", {}, "baseline"),
+        ("job", {"runners": [runner(privileged=True)]}, "privileged"),
+    ],
+    ids=["daemon", "runner", "prune", "job", "privileged job"],
+)
+def test_each_pod_is_admitted_up_to_its_level_of_pod_security(
+    world: World, levels: dict[str, str], pod: str, settings: dict[str, Any], most: str
+) -> None:
+    world.make(storage_class("plain", default=True))
+    recording = recorded(world, "stack", **settings)
+    admitted = []
+    for level, namespace in levels.items():
+        made = job_pod(recording, namespace) if pod == "job" else pod_of(recording, pod, namespace)
+        told = admission(world, made)
+        admitted += [level] if told == "" else []
+        assert told == "" or told.startswith(f'pods "tried" is forbidden: violates PodSecurity "{level}:latest": ')
+    assert admitted == list(LEVELS[: LEVELS.index(most) + 1])
+
+
+def admission(world: World, pod: dict[str, Any]) -> str:
+    """Why the cluster refuses a pod; nothing where it takes it."""
+    try:
+        world.api.apply(pod, manager="test", dry_run=True)
+    except ApiError as error:
+        return str(error)
+    return ""
+
+
+def test_pod_security_names_the_daemons_privilege_where_it_refuses_it(world: World, levels: dict[str, str]) -> None:
+    world.make(storage_class("plain", default=True))
+    assert admission(world, pod_of(recorded(world, "stack"), "dind-statefulset", levels["baseline"])) == (
+        'pods "tried" is forbidden: violates PodSecurity "baseline:latest": privileged (container "dind" must not set '
+        "securityContext.privileged=true)"
+    )
+
+
+Rights = set[tuple[str, str, str]]
+
+
+def rights_of(world: World, namespace: str, account: str, where: str) -> Rights:
+    """What a service account may do in a namespace, as group, kind and verb."""
+    user = f"--as=system:serviceaccount:{namespace}:{account}"
+    groups = ["system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"]
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectRulesReview",
+        "spec": {"namespace": where},
+    }
+    options = [user, *(f"--as-group={group}" for group in groups), "--validate=false", "--filename=-", "--output=json"]
+    done = world.plane.kubectl("create", *options, input=json.dumps(review))
+    status = json.loads(done.stdout)["status"]
+    assert status["incomplete"] is False
+    return {
+        (group, kind, verb)
+        for rule in status["resourceRules"]
+        for group in rule["apiGroups"]
+        for kind in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+def may(world: World, user: str, verb: str, kind: str, namespace: str | None) -> bool:
+    where = f"--namespace={namespace}" if namespace else "--all-namespaces"
+    return world.plane.kubectl("auth", "can-i", verb, kind, where, f"--as={user}", check=False).returncode == 0
+
+
+def test_the_runner_may_do_for_its_jobs_what_it_has_to_in_its_namespace_alone_and_the_jobs_nothing(
+    world: World,
+) -> None:
+    world.make(storage_class("plain", default=True))
+    prefix, elsewhere = unique("q"), world.namespace()
+    world.make(*objects(recorded(world, prefix)))
+    everybodys = rights_of(world, prefix, "default", prefix)
+    wanted = {("", kind, verb) for kinds, verbs in JOB_RULES for kind in kinds for verb in verbs}
+    assert rights_of(world, prefix, f"{prefix}-runner", prefix) == everybodys | wanted
+    assert rights_of(world, prefix, f"{prefix}-runner", elsewhere) == everybodys
+    assert rights_of(world, prefix, f"{prefix}-job", prefix) == everybodys
+    assert rights_of(world, prefix, f"{prefix}-job", elsewhere) == everybodys
+    account = f"system:serviceaccount:{prefix}:{prefix}-runner"
+    assert may(world, account, "create", "pods", prefix)
+    assert not may(world, account, "create", "pods", elsewhere)
+    assert not may(world, account, "list", "nodes", None)
+    assert not may(world, account, "create", "roles", prefix)

@@ -1,0 +1,1 @@
+"""The `tls` plugin: keys, certificate requests and certificates, made in memory."""
