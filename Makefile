@@ -68,7 +68,8 @@ lint: ## ruff and mypy
 
 clean: ## remove .toolchain and .venv once all stacks are down; the shared cache stays
 	@left=$$(find .toolchain/state -path '*/stacks/*.json' -exec basename {} .json \; 2>/dev/null); \
-	if [ -n "$$left" ]; then echo "these stacks are still there, run make down STACK=<name> first:" $$left >&2; exit 1; fi
+	if [ -n "$$left" ]; then echo "these stacks are still there, run make down STACK=<name> first (for a protected claim see docs/gke.md):" $$left >&2; \
+	exit 1; fi
 	rm -rf .toolchain .venv .mypy_cache .pytest_cache .ruff_cache
 
 # What the targets above share.
@@ -96,8 +97,9 @@ destroy:
 
 stop:
 	@$(IN_ENV) stacks=$$(pulumi stack ls --json) || exit 1; case "$$stacks" in \
-	*'"resourceCount": '[1-9]*) echo "the sandbox and the engine stay, because another stack is still up (pulumi stack ls)";; \
-	*) echo "== sandbox GitLab and Docker engine" && python -m sandbox down && $(TOOLCHAIN) engine down;; esac
+	*'"resourceCount": '[1-9]*) if $(TOOLCHAIN) is-up; then \
+		echo "the sandbox and the engine stay, because another stack is still up (pulumi stack ls)"; exit; fi;; esac; \
+	echo "== sandbox GitLab and Docker engine" && python -m sandbox down && $(TOOLCHAIN) engine down
 
 Pulumi.%.yaml:
 	@echo "there is no $@: copy Pulumi.dev.yaml and change its settings (docs/settings.md)" >&2; exit 1

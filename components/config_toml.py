@@ -6,7 +6,7 @@ Keys and their meaning: https://docs.gitlab.com/runner/configuration/advanced-co
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import tomli_w
 
@@ -43,14 +43,20 @@ def render(
 
 
 def merge(base: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `extra` laid over it: tables are merged key by key, anything else is replaced."""
+    """`base` with `extra` laid over it: tables are merged key by key, lists of tables joined, all else is replaced."""
     merged = dict(base)
     for key, value in extra.items():
         below = merged.get(key)
         if isinstance(below, Mapping) and isinstance(value, Mapping):
             value = merge(below, value)
+        elif _is_tables(below) and _is_tables(value):
+            value = [*below, *value]
         merged[key] = value
     return merged
+
+
+def _is_tables(value: object) -> TypeGuard[list[Mapping[str, Any]]]:
+    return isinstance(value, list) and bool(value) and all(isinstance(each, Mapping) for each in value)
 
 
 def _runner(runner: Runner, settings: Common, token: str, host_socket: str, pods: JobPods | None) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from typing import Any
 import pulumi
 import pulumi_docker as docker
 
-from components.daemon_json import daemon_json
 from components.docker import DindDaemon, DindDaemonArgs, RunnerContainerArgs, RunnerNetworkArgs
 from components.engine import DockerEngine
 from components.registration import RunnerRegistration
+from stacks.daemon_file import daemon_file
 from stacks.load import Stack
 from stacks.registrations import config_toml
 from stacks.settings import DockerHostSettings, RaspberryPiSettings
@@ -60,15 +60,7 @@ def daemon(
         transport=wanted.transport,
         alias=wanted.alias,
         certificate_names=wanted.names,
-        daemon_json=daemon_json(
-            subnet=str(wanted.subnet),
-            cache_budget_gib=wanted.cache_budget_gib,
-            mtu=stack.settings.network.mtu,
-            storage_driver=wanted.storage_driver,
-            dns=[str(server) for server in wanted.dns],
-            registry_mirrors=wanted.registry_mirrors,
-            insecure_registries=wanted.insecure_registries,
-        ),
+        daemon_json=daemon_file(stack.settings),
         ready_timeout_seconds=wanted.ready_timeout_seconds,
         cpus=wanted.cpus,
         memory_mib=wanted.memory_mib,

@@ -9,7 +9,6 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from components.config_toml import tcp_client, tls_client
-from components.daemon_json import daemon_json
 from components.job_pods import JobPods
 from components.kubernetes import (
     ClaimArgs,
@@ -28,6 +27,7 @@ from components.kubernetes.names import CLIENT_LABEL, STAYS, host_names, labels,
 from components.transport import Transport
 from stacks.ci_snippet import ci_snippet
 from stacks.cluster import Facts, warnings_about_cluster
+from stacks.daemon_file import daemon_file
 from stacks.gke_settings import GkeDaemon, GkeSettings, Toleration
 from stacks.load import Stack
 from stacks.registrations import config_toml, register, runner_outputs
@@ -135,15 +135,7 @@ def _daemon_args(
         image=wanted.image,
         claim=wanted.existing_claim or _claim_args(wanted),
         certificates=certificates,
-        daemon_json=daemon_json(
-            subnet=str(wanted.subnet),
-            cache_budget_gib=wanted.cache_budget_gib,
-            mtu=stack.settings.network.mtu,
-            storage_driver=wanted.storage_driver,
-            dns=[str(server) for server in wanted.dns],
-            registry_mirrors=wanted.registry_mirrors,
-            insecure_registries=wanted.insecure_registries,
-        ),
+        daemon_json=daemon_file(stack.settings),
         cpu_request=wanted.cpu_request,
         memory_request_mib=wanted.memory_request_mib,
         cpus=wanted.cpus,

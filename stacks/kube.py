@@ -52,6 +52,13 @@ WATCHED = (("", "pods"), *(("apps", kind) for kind in ("deployments", "replicase
 WATCHING = ("list", "watch")
 """What the provider looks at while it waits for pods."""
 
+_OTHER_REFUSALS = (
+    "violates PodSecurity",  # the namespace says so itself
+    "pods is forbidden: User",  # asked for apart
+    "error looking up service account",  # a new namespace has none yet
+    "exceeded quota",  # of which the daemon that is there may have the most
+)
+
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 _UNITS = {
     **{f"{prefix}i": 1024.0**power for power, prefix in enumerate("KMGTPE", start=1)},
@@ -432,8 +439,7 @@ def _refusal(api: _Api, namespace: str, settings: GkeSettings) -> str | None:
         api.post(f"/api/v1/namespaces/{namespace}/pods?dryRun=All", pod)
     except ApiException as error:
         message = _message(error)
-        is_known = "violates PodSecurity" in message or message.startswith("pods is forbidden: User")
-        if error.status in (400, 403, 422) and not is_known:
+        if error.status in (400, 403, 422) and not any(each in message for each in _OTHER_REFUSALS):
             return message
     return None
 

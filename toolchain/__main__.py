@@ -12,7 +12,7 @@ from toolchain.debian import ensure_git
 from toolchain.envfile import ensure_env_file
 from toolchain.recover import recover
 from toolchain.shared import Say, elapsed, make_say, run_command
-from toolchain.state import kept, remove
+from toolchain.state import is_up, kept, remove
 from toolchain.venv import ensure_project_venv
 
 
@@ -57,6 +57,8 @@ def _run(chosen: argparse.Namespace, say: Say) -> int:
         case "kept":
             for line in kept(chosen.stack):
                 print(line)
+        case "is-up":
+            return 0 if is_up() else 1
         case "recover":
             recover(chosen.stack, say)
         case "remove":
@@ -88,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     install_command.add_argument("--cluster", action="store_true", help="and the plugins for stacks on a cluster")
     commands.add_parser("images", help="make the images where no container registry answers")
     commands.add_parser("doctor", help="show what is there, where it came from, and what is missing")
+    commands.add_parser("is-up", help="exit code 0 if any stack is up, and not only keeps what is protected")
     commands.add_parser("up", help="install, engine up and images in one")
     recover_command = commands.add_parser("recover", help="remove what a killed update of a stack left")
     recover_command.add_argument("stack")

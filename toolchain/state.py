@@ -16,8 +16,13 @@ PULUMI_SECONDS = 60.0
 
 def pulumi(*arguments: str, stack: str, stdin: str = "") -> str:
     """What a Pulumi command on the stack printed. Raises ToolchainError where it fails."""
-    command = ["pulumi", "--non-interactive", "--color=never", *arguments, "--stack", stack]
-    what = f"pulumi {' '.join(arguments)} --stack {stack} (see docs/pitfalls.md)"
+    return pulumi_text(*arguments, "--stack", stack, stdin=stdin)
+
+
+def pulumi_text(*arguments: str, stdin: str = "") -> str:
+    """What a Pulumi command printed. Raises ToolchainError where it fails."""
+    command = ["pulumi", "--non-interactive", "--color=never", *arguments]
+    what = f"pulumi {' '.join(arguments)} (see docs/pitfalls.md)"
     return run(command, limit=PULUMI_SECONDS, what=what, stdin=stdin.encode())
 
 
@@ -50,6 +55,19 @@ def remove(stack: str, say: Say) -> None:
         pulumi("stack", "rm", "--yes", "--preserve-config", stack=stack)
         return
     say(f"stack {stack} stays, because it has protected resources: the next `make up` uses them again")
+
+
+def is_up() -> bool:
+    """Whether any stack has more than what it keeps while it is down."""
+    stacks = json.loads(pulumi_text("stack", "ls", "--json"))
+    return any(_runs(export(one["name"])["deployment"]) for one in stacks if one.get("resourceCount"))
+
+
+def _runs(deployment: Mapping[str, Any]) -> bool:
+    return any(
+        one.get("custom") and not one.get("protect") and not one["type"].startswith("pulumi:providers:")
+        for one in deployment.get("resources") or []
+    )
 
 
 def _kept_volumes(resources: Sequence[Mapping[str, Any]]) -> Iterator[str]:

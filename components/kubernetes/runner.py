@@ -31,7 +31,8 @@ KILL_SECONDS = 60
 
 # The Secret's files are read-only and change in place; the runner reads config.toml anew every 3 s, and keeps the ID by
 # which GitLab tells its pods apart beside it. Kubernetes ends a pod with SIGTERM unless the image says otherwise, which
-# would abort the jobs: SIGQUIT lets them finish.
+# would abort the jobs: SIGQUIT lets them finish. Once their time is over it is SIGTERM, so that the runner ends them in
+# GitLab and takes their pods away; killed, it would leave them running.
 SCRIPT = f"""\
 set -u
 umask 077
@@ -42,7 +43,12 @@ update() {{
 update || exit 1
 gitlab-runner run --config {CONFIG_DIR}/config.toml --working-directory {CONFIG_DIR} &
 runner=$!
-trap 'kill -QUIT "$runner"' TERM QUIT INT
+drain() {{
+    trap '' TERM QUIT INT
+    kill -QUIT "$runner"
+    (sleep "$DRAIN_SECONDS" && kill -TERM "$runner") &
+}}
+trap drain TERM QUIT INT
 while kill -0 "$runner" 2>/dev/null; do
     update
     sleep 3 &
@@ -92,8 +98,8 @@ class RunnerContainerArgs:
 class RunnerContainer(pulumi.ComponentResource):
     """A Deployment of one runner, with the rights to make pods for jobs in its namespace and no others.
 
-    A change of config.toml reaches the runner within two minutes, and touches no job. A change of the pod stops the old
-    runner first (strategy Recreate) and lets it finish its jobs.
+    A change of config.toml reaches the runner within two minutes, and touches no job. A change of the pod replaces the
+    Deployment: the old runner finishes its jobs first.
 
     deployment: the Deployment. job_service_account: of the jobs' pods, without any rights.
     """
@@ -136,6 +142,8 @@ class RunnerContainer(pulumi.ComponentResource):
                 depends_on=[binding],
                 # Before the daemon goes, the runner does, which finishes its jobs.
                 replace_with=[args.daemon] if args.daemon else None,
+                # The provider waits for a deletion until the jobs have ended, and for an update in place it does not.
+                replace_on_changes=["spec.template"],
                 delete_before_replace=True,
                 # The engine must not give up before the jobs have ended.
                 custom_timeouts=pulumi.CustomTimeouts(create=f"{START_SECONDS}s", update=drain, delete=drain),
@@ -206,12 +214,16 @@ def _pod(args: RunnerContainerArgs, account: pulumi.Input[str], config: pulumi.I
             fs_group=USER,
             seccomp_profile=k8s.core.v1.SeccompProfileArgs(type="RuntimeDefault"),
         ),
+        affinity=_away_from_daemon(args.prefix),
         containers=[
             k8s.core.v1.ContainerArgs(
                 name="runner",
                 image=args.image,
                 command=["sh", "-c", SCRIPT],
-                env=[k8s.core.v1.EnvVarArgs(name="HOME", value=CONFIG_DIR)],
+                env=[
+                    k8s.core.v1.EnvVarArgs(name="HOME", value=CONFIG_DIR),
+                    k8s.core.v1.EnvVarArgs(name="DRAIN_SECONDS", value=str(args.drain_seconds)),
+                ],
                 ports=[k8s.core.v1.ContainerPortArgs(name="metrics", container_port=args.metrics_port)]
                 if args.metrics_port
                 else None,
@@ -244,3 +256,20 @@ def _mounts(args: RunnerContainerArgs) -> Sequence[k8s.core.v1.VolumeMountArgs]:
         ca = k8s.core.v1.VolumeMountArgs(name="config", mount_path=CA_FILE, sub_path="gitlab-ca.pem", read_only=True)
         mounts.append(ca)
     return mounts
+
+
+def _away_from_daemon(prefix: str) -> k8s.core.v1.AffinityArgs:
+    """On another node, if there is one: a job that breaks out of the daemon then does not find the runner's rights."""
+    return k8s.core.v1.AffinityArgs(
+        pod_anti_affinity=k8s.core.v1.PodAntiAffinityArgs(
+            preferred_during_scheduling_ignored_during_execution=[
+                k8s.core.v1.WeightedPodAffinityTermArgs(
+                    weight=100,
+                    pod_affinity_term=k8s.core.v1.PodAffinityTermArgs(
+                        label_selector=k8s.meta.v1.LabelSelectorArgs(match_labels=selector(prefix, "daemon")),
+                        topology_key="kubernetes.io/hostname",
+                    ),
+                )
+            ]
+        )
+    )

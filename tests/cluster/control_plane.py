@@ -64,7 +64,7 @@ API_SERVICE = "10.96.0.1"
 HOUSEKEEPING = (
     "namespace",
     "garbage-collector",
-    "persistentvolumeclaim-protection-controller",
+    "persistentvolumeclaim-protection",
     "serviceaccount",
     "root-ca-certificate-publisher",
 )

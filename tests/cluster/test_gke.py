@@ -325,7 +325,7 @@ def test_two_stacks_on_one_cluster_do_not_meet_and_plaintext_is_had_only_with_a_
     # TLS against plaintext, the mirror image of the error above.
     address = f"tcp://{other.prefix}-dind.{other.prefix}:2375"
     mirrored = run_job(sandbox, stack, f"docker --host {address} info 2>&1 && exit 1 || echo turned away")
-    assert "first record does not look like a TLS handshake" in mirrored
+    assert "server gave HTTP response to HTTPS client" in mirrored
 
 
 def test_an_upgrade_of_the_runner_waits_for_its_jobs(stack: GkeStack, sandbox: Sandbox) -> None:
@@ -338,3 +338,21 @@ def test_an_upgrade_of_the_runner_waits_for_its_jobs(stack: GkeStack, sandbox: S
     assert sandbox.job(project, pipeline, "job").status == "success"
     assert stack.uid("runner") != before[0]
     assert stack.uid("daemon") == before[1]
+
+
+def test_a_job_that_outlives_its_time_is_ended_in_gitlab_too_and_its_pod_goes(
+    new_gke_stack: Callable[..., GkeStack], sandbox: Sandbox
+) -> None:
+    stack = new_gke_stack()
+    stack.configure(drain_seconds=5, daemon=SMALL)
+    stack.up()
+    project = project_with(sandbox, stack, job=["sleep 600"])
+    pipeline = sandbox.run_pipeline(project)
+    sandbox.wait_for_job(project, pipeline, "job", "running")
+    wait_for("the job's pod", 60, lambda: stack.kubectl("get", "pods", JOB_PODS, "--output=name") or None)
+    stack.configure(drain_seconds=5, daemon=SMALL, runner_memory_mib=300)
+    stack.up()
+    sandbox.wait_for_job(project, pipeline, "job", "failed", "canceled")
+    wait_for(
+        "the job's pod to go", 60, lambda: None if stack.kubectl("get", "pods", JOB_PODS, "--output=name") else True
+    )

@@ -275,11 +275,13 @@ def test_extra_is_laid_over_the_file_and_over_a_runner_last() -> None:
         ({"a": 1}, {"a": 2}, {"a": 2}),
         ({"a": {"b": 1, "c": {"d": 1}}}, {"a": {"c": {"e": 2}}}, {"a": {"b": 1, "c": {"d": 1, "e": 2}}}),
         ({"a": [1, 2]}, {"a": [3]}, {"a": [3]}),
+        ({"a": [{"b": 1}]}, {"a": [{"b": 2}]}, {"a": [{"b": 1}, {"b": 2}]}),
+        ({"a": [{"b": 1}]}, {"a": []}, {"a": []}),
         ({"a": {"b": 1}}, {"a": 2}, {"a": 2}),
         ({"a": 1}, {"a": {"b": 2}}, {"a": {"b": 2}}),
     ],
 )
-def test_tables_are_merged_and_anything_else_is_replaced(
+def test_tables_are_merged_lists_of_them_joined_and_anything_else_is_replaced(
     base: dict[str, Any], extra: dict[str, Any], merged: dict[str, Any]
 ) -> None:
     before = repr((base, extra))

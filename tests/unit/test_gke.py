@@ -610,6 +610,12 @@ def test_the_claim_is_what_the_cluster_and_the_settings_give(dev: Recording) -> 
     assert inputs(old, "dind-data")["spec"]["accessModes"] == ["ReadWriteOnce"]
 
 
+def test_only_the_claim_is_not_waited_for_as_it_may_be_bound_to_its_first_pod(dev: Recording) -> None:
+    skip = {"pulumi.com/skipAwait": "true"}
+    skipping = {each.name: each.inputs["metadata"].get("annotations") for each in objects(dev)}
+    assert {name: found for name, found in skipping.items() if found} == {"dind-data": skip}
+
+
 @pytest.mark.parametrize(("size", "storage"), [(5, "5Gi"), (1000, "1000Gi"), (1024, "1Ti"), (1536, "1536Gi")])
 def test_the_size_of_the_claim_is_written_as_the_api_server_reads_it_back(size: int, storage: str) -> None:
     claim = inputs(record(daemon={"claim": {"size_gib": size}}), "dind-data")
@@ -1079,19 +1085,37 @@ def test_the_daemon_runs_that_script_with_its_arguments(dev: Recording, tcp: Rec
         assert container(recording, "dind-statefulset")["command"] == ["sh", "-c", daemon.SCRIPT, "sh"]
 
 
-@pytest.mark.parametrize("failing", ["", "system df", "system prune", "volume prune"])
-def test_a_run_of_the_pruner_fails_where_one_of_its_commands_does(tmp_path: Path, failing: str) -> None:
-    program(tmp_path, "docker", f'case "$*" in "{failing}"*) [ -z "{failing}" ] || exit 1;; esac')
+PRUNING = [
+    "docker system df",
+    "docker system prune --all --force --filter until=168h",
+    "docker volume prune --force",
+    "docker system df",
+]
+
+
+def pruned(directory: Path, docker: str) -> tuple[int, list[str]]:
+    """The exit code of a run of the pruner whose client does this, and what that was called with."""
+    program(directory, "docker", docker)
+    program(directory, "sleep", "")
     script = pruner.SCRIPT.format(unused_hours=168)
-    done = subprocess.run(["sh", "-c", script], env=environment(tmp_path), capture_output=True, timeout=10)
-    assert (done.returncode == 0) is (failing == "")
-    if not failing:
-        assert called(tmp_path) == [
-            "docker system df",
-            "docker system prune --all --force --filter until=168h",
-            "docker volume prune --force",
-            "docker system df",
-        ]
+    done = subprocess.run(["sh", "-c", script], env=environment(directory), capture_output=True, timeout=10)
+    return done.returncode, [line for line in called(directory) if line.startswith("docker ")]
+
+
+def test_the_pruner_waits_until_the_daemon_lets_it_in(tmp_path: Path) -> None:
+    answers_at_last = f'[ "$1" != version ] || [ $(grep -c version {tmp_path}/called) -ge 3 ]'
+    assert pruned(tmp_path, answers_at_last) == (0, ["docker version"] * 3 + PRUNING)
+
+
+def test_a_run_of_the_pruner_fails_where_the_daemon_never_answers(tmp_path: Path) -> None:
+    assert pruned(tmp_path, "exit 1") == (1, ["docker version"] * 30 + PRUNING[:1])
+
+
+@pytest.mark.parametrize(("failing", "last"), [("system df", 0), ("system prune", 1), ("volume prune", 2)])
+def test_a_run_of_the_pruner_fails_where_one_of_its_commands_does(tmp_path: Path, failing: str, last: int) -> None:
+    code, calls = pruned(tmp_path, f'case "$*" in "{failing}"*) exit 1;; esac')
+    assert code == 1
+    assert calls == ["docker version", *PRUNING[: last + 1]]
 
 
 # Not a shell's: one that runs in the background is started with SIGQUIT ignored, which no trap changes.
@@ -1180,4 +1204,4 @@ def test_the_runners_container_runs_that_script_and_keeps_its_files_where_it_may
     only = container(dev, "runner-deployment")
     assert only["image"] == "gitlab/gitlab-runner:v18.5.0"
     assert only["command"] == ["sh", "-c", runner_module.SCRIPT]
-    assert only["env"] == [{"name": "HOME", "value": CONFIG_DIR}]
+    assert only["env"] == [{"name": "HOME", "value": CONFIG_DIR}, {"name": "DRAIN_SECONDS", "value": "3600"}]

@@ -431,10 +431,15 @@ def test_rights_are_asked_for_the_stacks_namespace_and_to_make_one_only_where_it
 
 @pytest.mark.usefixtures("kubeconfig")
 def test_a_privileged_pod_is_tried_without_being_made(cluster: FakeCluster) -> None:
-    assert ask(daemon={"image": "mine/dind:1"}).refusal is None
+    assert ask(daemon={"image": "mine/dind:1", "cpus": 2.5, "memory_mib": 4096}).refusal is None
     (tried,) = cluster.created
     (container,) = tried["spec"]["containers"]
     assert (container["image"], container["securityContext"]) == ("mine/dind:1", {"privileged": True})
+    # As the daemon's, which a quota of the namespace may ask for.
+    assert container["resources"] == {
+        "requests": {"cpu": "1", "memory": "2Gi"},
+        "limits": {"cpu": "2500m", "memory": "4Gi"},
+    }
 
 
 @pytest.mark.usefixtures("kubeconfig")
@@ -455,6 +460,8 @@ def test_no_privileged_pod_is_tried_where_there_will_be_none(cluster: FakeCluste
         # A missing right is said as one.
         (403, 'pods is forbidden: User "me" cannot create resource "pods" in API group "" in the namespace "x"', None),
         (409, 'pods "dindrunner-check" already exists', None),
+        (403, 'pods "dindrunner-check" is forbidden: exceeded quota: ci, requested: requests.cpu=1', None),
+        (403, 'pods "x" is forbidden: error looking up service account x/default: not found', None),
         (500, "etcd is slow", None),
     ],
 )

@@ -51,7 +51,7 @@ def test_the_last_stack_takes_the_sandbox_and_the_engine_with_it(make: Make, tmp
 def test_the_sandbox_and_the_engine_stay_while_another_stack_is_up(make: Make, tmp_path: Path) -> None:
     done = make("stop", stacks="""echo '[{"name": "dev", "resourceCount": 12}]'""")
     assert done.stdout == "the sandbox and the engine stay, because another stack is still up (pulumi stack ls)\n"
-    assert calls(tmp_path) == ["pulumi stack ls --json"]
+    assert calls(tmp_path) == ["pulumi stack ls --json", "python3 -m toolchain is-up"]
 
 
 def test_nothing_is_stopped_where_pulumi_cannot_tell_which_stacks_are_up(make: Make, tmp_path: Path) -> None:
