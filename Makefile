@@ -95,8 +95,9 @@ destroy:
 		if [ "$$kept" ]; then echo "$$kept"; fi;; \
 	*) echo "there is no stack $(STACK)";; esac
 
+# A stack elsewhere has used neither, and another checkout may.
 stop:
-	@$(IN_ENV) stacks=$$(pulumi stack ls --json) || exit 1; case "$$stacks" in \
+	@if $(IS_ELSEWHERE); then exit; fi; $(IN_ENV) stacks=$$(pulumi stack ls --json) || exit 1; case "$$stacks" in \
 	*'"resourceCount": '[1-9]*) if $(TOOLCHAIN) is-up; then \
 		echo "the sandbox and the engine stay, because another stack is still up (pulumi stack ls)"; exit; fi;; esac; \
 	echo "== sandbox GitLab and Docker engine" && python -m sandbox down && $(TOOLCHAIN) engine down

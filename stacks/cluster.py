@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from components.kubernetes.names import labels
 from components.transport import Transport
@@ -13,13 +13,12 @@ from stacks.gke_settings import Claim, GkeSettings, budget_for
 from stacks.mistakes import Mistake, SettingsError, shown
 
 PRIVILEGED = "pod-security.kubernetes.io/enforce"
-AUTOPILOT = re.compile(r"autogke|autopilot|gke warden", re.IGNORECASE)
+AUTOPILOT = re.compile("autogke|autopilot", re.IGNORECASE)
 """What Autopilot's admission calls itself where it refuses a pod."""
 
 POLICY_ENFORCERS = {
     "anetd": "GKE Dataplane V2",
     "antrea-agent": "Antrea",
-    "aws-node": "Amazon VPC CNI",
     "calico-node": "Calico",
     "canal": "Canal",
     "cilium": "Cilium",
@@ -68,13 +67,14 @@ class StorageClass:
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimFound:
-    """A claim that is there. size_gib: whole GiB that it asks for."""
+    """A claim that is there. size_gib: whole GiB that it asks for. stack: by its label, the one that made it."""
 
     name: str
     size_gib: int
     access_modes: tuple[str, ...]
     storage_class: str | None = None
     phase: str = "Bound"
+    stack: str | None = None
     users: tuple[str, ...] = ()
 
 
@@ -89,6 +89,7 @@ class Facts:
     refusal: why the cluster does not take a privileged pod; None where it does.
     enforcers: DaemonSets that enforce NetworkPolicy; None where nobody can tell.
     pod_ranges: addresses of the nodes' pods.
+    most_cpus, most_memory_mib: what the largest node has for pods.
     """
 
     access: Access
@@ -99,7 +100,9 @@ class Facts:
     claim: ClaimFound | None = None
     refusal: str | None = None
     enforcers: tuple[str, ...] | None = None
-    pod_ranges: tuple[ipaddress.IPv4Network, ...] = field(default=())
+    pod_ranges: tuple[ipaddress.IPv4Network, ...] = ()
+    most_cpus: float | None = None
+    most_memory_mib: int | None = None
 
 
 def check_prefix(prefix: str, stack: str) -> None:
@@ -122,7 +125,7 @@ def check_cluster(settings: GkeSettings, facts: Facts, prefix: str, stack: str) 
     mistakes = [
         *_rights_mistakes(facts, settings.namespace or prefix),
         *_namespace_mistakes(settings, facts, prefix, stack),
-        *(_daemon_mistakes(settings, facts) if settings.needs_daemon else ()),
+        *(_daemon_mistakes(settings, facts, stack) if settings.needs_daemon else ()),
     ]
     if mistakes:
         raise SettingsError("\n".join(f"settings.{each.where}: {shown(each.value)} {each.remedy}" for each in mistakes))
@@ -165,7 +168,7 @@ def _namespace_mistakes(settings: GkeSettings, facts: Facts, prefix: str, stack:
         yield Mistake("name", prefix, f"is taken in namespace {name} by stack {facts.owner}: choose another")
 
 
-def _daemon_mistakes(settings: GkeSettings, facts: Facts) -> Iterator[Mistake]:
+def _daemon_mistakes(settings: GkeSettings, facts: Facts, stack: str) -> Iterator[Mistake]:
     if facts.refusal is not None:
         yield _refusal(facts)
     for addresses in facts.pod_ranges:
@@ -180,7 +183,7 @@ def _daemon_mistakes(settings: GkeSettings, facts: Facts) -> Iterator[Mistake]:
     yield from (
         _existing_claim_mistakes(settings, facts)
         if settings.daemon.existing_claim
-        else _claim_mistakes(settings.daemon.claim, facts)
+        else _claim_mistakes(settings.daemon.claim, facts, stack)
     )
 
 
@@ -233,8 +236,15 @@ def _existing_claim_mistakes(settings: GkeSettings, facts: Facts) -> Iterator[Mi
             )
 
 
-def _claim_mistakes(wanted: Claim, facts: Facts) -> Iterator[Mistake]:
-    if facts.claim is not None:
+def _claim_mistakes(wanted: Claim, facts: Facts, stack: str) -> Iterator[Mistake]:
+    if facts.claim is not None and facts.claim.stack != stack:
+        yield Mistake(
+            "daemon.claim",
+            facts.claim.name,
+            "is there already and belongs to something else: name it in daemon.existing_claim to use it, or choose "
+            "another name for the stack",
+        )
+    elif facts.claim is not None:
         yield from _change_mistakes(wanted, facts.claim, facts)
     elif facts.storage_classes is not None:
         yield from _class_mistakes(wanted, facts, facts.storage_classes)
@@ -316,13 +326,26 @@ def fitted(settings: GkeSettings, facts: Facts) -> GkeSettings:
 
 def warnings_about_cluster(settings: GkeSettings, facts: Facts) -> Iterator[str]:
     """A line for each thing about the cluster that somebody should know."""
-    if not settings.needs_daemon or not settings.network.policy or facts.enforcers:
+    if not settings.needs_daemon:
+        return
+    yield from _policy_warnings(settings, facts)
+    for name, most in (("cpu_request", facts.most_cpus), ("memory_request_mib", facts.most_memory_mib)):
+        wanted = getattr(settings.daemon, name)
+        if most is not None and wanted > most:
+            yield (
+                f"settings.daemon.{name}: {wanted:.10g} is more than any node of {facts.access.title} has for pods "
+                f"({most:.10g}): the daemon waits until there is one that has it"
+            )
+
+
+def _policy_warnings(settings: GkeSettings, facts: Facts) -> Iterator[str]:
+    if not settings.network.policy or facts.enforcers:
         return
     has_tls = settings.daemon.transport is Transport.TLS
     then = "where only the client's certificate keeps it out" if has_tls else "and is root in the daemon"
     what = "does not say whether it enforces" if facts.enforcers is None else "does not seem to enforce"
     yield (
         f"settings.network.policy: {facts.access.title} {what} NetworkPolicy, without which every pod of the cluster "
-        f"reaches the daemon's port, {then}. On GKE, use Dataplane V2, or gcloud container clusters update "
-        "--enable-network-policy"
+        f"reaches the daemon's port, {then}. On GKE, use Dataplane V2, or see "
+        "https://cloud.google.com/kubernetes-engine/docs/how-to/network-policy"
     )

@@ -54,7 +54,7 @@ def build(stack: Stack[GkeSettings]) -> dict[str, Any]:
         if settings.prune is not None:
             DaemonPruner("prune", _pruner_args(stack, network, daemon, certificates), on_cluster)
     registrations = register(stack)
-    config = config_toml(settings, registrations, pods=_job_pods(stack))
+    config = config_toml(settings, registrations, pods=_job_pods(stack, certificates))
     RunnerContainer("runner", _runner_args(stack, network, daemon, config), on_cluster)
     return {
         "target": settings.target,
@@ -136,6 +136,7 @@ def _daemon_args(
         claim=wanted.existing_claim or _claim_args(wanted),
         certificates=certificates,
         daemon_json=daemon_file(stack.settings),
+        network_mtu=stack.settings.network.mtu,
         cpu_request=wanted.cpu_request,
         memory_request_mib=wanted.memory_request_mib,
         cpus=wanted.cpus,
@@ -188,16 +189,18 @@ def _pruner_args(
     )
 
 
-def _job_pods(stack: Stack[GkeSettings]) -> JobPods:
-    has_tls = stack.settings.daemon.transport is Transport.TLS
-    return JobPods(
-        namespace=namespace_of(stack),
-        service_account=f"{stack.prefix}-job",
-        daemon_host=service_name(stack.prefix),
-        client_secret=f"{stack.prefix}-dind-client" if has_tls else None,
-        labels=labels(stack.prefix, stack.name, "job"),
-        client_labels=CLIENT_LABEL,
-        annotations=STAYS,
+def _job_pods(stack: Stack[GkeSettings], certificates: DaemonCertificates | None) -> pulumi.Output[JobPods]:
+    secret = pulumi.Output.from_input(certificates.client_secret if certificates else None)
+    return secret.apply(
+        lambda client_secret: JobPods(
+            namespace=namespace_of(stack),
+            service_account=f"{stack.prefix}-job",
+            daemon_host=service_name(stack.prefix),
+            client_secret=client_secret,
+            labels=labels(stack.prefix, stack.name, "job"),
+            client_labels=CLIENT_LABEL,
+            annotations=STAYS,
+        )
     )
 
 

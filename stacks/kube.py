@@ -47,8 +47,10 @@ MANAGED = (
 )
 """API groups and kinds of the stack's own objects in its namespace."""
 
-MANAGING = ("create", "delete", "get", "patch")
-WATCHED = (("", "pods"), *(("apps", kind) for kind in ("deployments", "replicasets", "statefulsets")))
+MANAGING = ("create", "delete", "get", "list", "patch", "watch")
+"""The provider waits for each deletion by watching the kind; without the right to, it waits for ever."""
+
+WATCHED = (("", "pods"), ("apps", "replicasets"))
 WATCHING = ("list", "watch")
 """What the provider looks at while it waits for pods."""
 
@@ -64,7 +66,7 @@ _UNITS = {
     **{f"{prefix}i": 1024.0**power for power, prefix in enumerate("KMGTPE", start=1)},
     **{prefix: 1000.0**power for power, prefix in enumerate(("m", "", "k", "M", "G", "T", "P", "E"), start=-1)},
 }
-"""Bytes by the suffix of a quantity."""
+"""By the suffix of a quantity."""
 
 
 T = TypeVar("T")
@@ -72,6 +74,10 @@ T = TypeVar("T")
 
 class _NoAnswer(Exception):
     """The API server does not answer, or not as one; the text says why."""
+
+
+class _NotKubernetes(Exception):
+    """Something else answers."""
 
 
 class _Api:
@@ -88,7 +94,7 @@ class _Api:
         return self._call(path, "POST", body)
 
     def _call(self, path: str, method: str, body: Mapping[str, Any] | None) -> Any:
-        """The answer. Raises ApiException for a refusal, _NoAnswer where there is none, TypeError if not JSON."""
+        """The answer. Raises ApiException for a refusal, _NoAnswer where there is none, _NotKubernetes for no JSON."""
         serialized = self._client.param_serialize(
             method,
             path,
@@ -110,7 +116,7 @@ class _Api:
         except (HTTPError, OSError) as error:
             raise _NoAnswer(_one_line(error).rpartition(": ")[2]) from None
         except ValueError:
-            raise TypeError("the answer is no JSON") from None
+            raise _NotKubernetes from None
         if not 200 <= answer.status < 300:
             raise ApiException(status=answer.status, reason=answer.reason, body=text)
         return found
@@ -140,7 +146,7 @@ def ask_cluster(settings: GkeSettings, prefix: str) -> Facts:
                     "gcloud auth login, or gcloud container clusters get-credentials"
                 ) from None
             raise SettingsError(f"{at} does not answer as it should ({_message(error)}): check the address") from None
-        except (LookupError, TypeError, AttributeError):
+        except _NotKubernetes:
             raise SettingsError(f"{at} answers what no API server of Kubernetes does: check the address") from None
 
 
@@ -163,7 +169,7 @@ def _facts(settings: GkeSettings, prefix: str, access: Access, api: _Api) -> Fac
         if settings.needs_daemon and takes_pods
         else None,
         enforcers=_asked(lambda: _enforcers(api)),
-        pod_ranges=_asked(lambda: _pod_ranges(api)) or (),
+        **(_asked(lambda: _about_nodes(api)) or {}),
     )
 
 
@@ -204,10 +210,16 @@ def _kubeconfig_files(cluster: Cluster) -> str:
     try:
         contexts, _ = config.list_kube_config_contexts(joined)  # type: ignore[no-untyped-call]
         known = sorted(each["name"] for each in contexts)
-    except (ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, AttributeError, LookupError) as error:
+    except (ConfigException, yaml.YAMLError, OSError) as error:
+        reason = _one_line(error)
+    except (ValueError, TypeError, AttributeError, LookupError):
+        reason = "its content is something else"
+    else:
+        reason = ""
+    if reason:
         raise SettingsError(
-            f"settings.cluster.kubeconfig: {shown(wanted)} is no kubeconfig ({_one_line(error)}): name another file"
-        ) from None
+            f"settings.cluster.kubeconfig: {shown(wanted)} is no kubeconfig ({reason}): name another file"
+        )
     if cluster.context not in known:
         raise SettingsError(
             f"settings.cluster.context: {shown(cluster.context)} is not in {wanted}: use one of "
@@ -264,7 +276,7 @@ class _Refusals(logging.Handler):
         self.text = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.levelno >= logging.ERROR:
+        if record.levelno >= logging.ERROR and record.module == "kube_config":
             self.text = _one_line(record.getMessage()).removeprefix("exec: ")
 
 
@@ -370,7 +382,11 @@ def _may(api: _Api, group: str, kind: str, verb: str, namespace: str | None) -> 
         "kind": "SelfSubjectAccessReview",
         "spec": {"resourceAttributes": attributes},
     }
-    return bool(api.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)["status"]["allowed"])
+    answer = api.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)
+    try:
+        return bool(answer["status"]["allowed"])
+    except (LookupError, TypeError):
+        raise _NotKubernetes from None
 
 
 def _namespace(found: Any) -> Namespace:
@@ -406,6 +422,7 @@ def _claim(api: _Api, namespace: str, name: str, prefix: str) -> ClaimFound:
         access_modes=tuple(spec["accessModes"]),
         storage_class=spec.get("storageClassName"),
         phase=found["status"].get("phase", "Pending"),
+        stack=(found["metadata"].get("labels") or {}).get("dindrunner.stack"),
         users=tuple(pod["metadata"]["name"] for pod in pods if _uses(pod, name) and not _is_own(pod, prefix)),
     )
 
@@ -449,18 +466,32 @@ def _enforcers(api: _Api) -> tuple[str, ...]:
     return tuple(sorted(names & POLICY_ENFORCERS.keys()))
 
 
-def _pod_ranges(api: _Api) -> tuple[ipaddress.IPv4Network, ...]:
-    specs = [node["spec"] for node in api.get("/api/v1/nodes")["items"]]
-    ranges = {text for spec in specs for text in spec.get("podCIDRs", [])}
-    return tuple(ipaddress.IPv4Network(text) for text in sorted(ranges) if ":" not in text)
+def _about_nodes(api: _Api) -> dict[str, Any]:
+    """The facts that come from the nodes, by name."""
+    nodes = api.get("/api/v1/nodes")["items"]
+    ranges = {text for node in nodes for text in node["spec"].get("podCIDRs", [])}
+    # A node that has just been added has none of it yet.
+    free = [node.get("status", {}).get("allocatable", {}) for node in nodes]
+    return {
+        "pod_ranges": tuple(ipaddress.IPv4Network(text) for text in sorted(ranges) if ":" not in text),
+        "most_cpus": max((amount(each["cpu"]) for each in free if "cpu" in each), default=None),
+        "most_memory_mib": max(
+            (int(amount(each["memory"]) / 1024**2) for each in free if "memory" in each), default=None
+        ),
+    }
 
 
 def gibibytes(quantity: str) -> float:
-    """A quantity of Kubernetes, such as `100Gi` or `5e10`, in GiB."""
+    """A quantity of bytes, such as `100Gi` or `5e10`, in GiB."""
+    return amount(quantity) / 1024**3
+
+
+def amount(quantity: str) -> float:
+    """A quantity of Kubernetes, such as `100Gi`, `5e10` or `1930m`."""
     parts = re.fullmatch(r"([0-9.]+(?:[eE][0-9]+)?)([A-Za-z]*)", quantity)
     assert parts is not None, f"the API server knows no quantity {quantity}"
     number, unit = parts.groups()
-    return float(number) * _UNITS[unit] / 1024**3
+    return float(number) * _UNITS[unit]
 
 
 def _asked(ask: Callable[[], T]) -> T | None:

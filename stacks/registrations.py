@@ -57,7 +57,7 @@ def config_toml(
     settings: Common,
     registrations: Mapping[str, RunnerRegistration],
     host_socket: str = DOCKER_SOCKET,
-    pods: JobPods | None = None,
+    pods: pulumi.Input[JobPods] | None = None,
 ) -> pulumi.Output[str]:
     """The runners' config.toml with their tokens; host_socket and pods as in `render`."""
     tokens = {
@@ -66,7 +66,8 @@ def config_toml(
         else registrations[runner.name].token
         for runner in settings.runners
     }
-    return pulumi.Output.all(**tokens).apply(lambda known: render(settings, known, host_socket, pods))
+    both = pulumi.Output.all(pulumi.Output.all(**tokens), pods)
+    return both.apply(lambda known: render(settings, known[0], host_socket, known[1]))
 
 
 def runner_outputs(stack: Stack[Any], registrations: Mapping[str, RunnerRegistration]) -> dict[str, Any]:

@@ -33,6 +33,8 @@ def _matching(pattern: str, remedy: str) -> AfterValidator:
 def _pinned(image: str) -> str:
     """Refuse an image whose content may change under the same name."""
     tag = image.rsplit("/", 1)[-1].partition(":")[2]
+    if ":" in tag.partition("@")[0]:
+        raise ValueError("has two tags: name one, for example docker:28.5.2-dind")
     if "@sha256:" not in image and tag in ("", "latest"):
         raise ValueError("is not pinned: name a version tag or a digest, for example docker:28.5.2-dind")
     return image

@@ -93,7 +93,7 @@ def new_stack(
         stack.remove_leftovers()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """An API server with nothing behind it that would run a pod."""
     from tests.cluster.control_plane import running_control_plane
@@ -102,9 +102,9 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def node(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """A cluster of one node, which may ask the sandbox's registry."""
+    """A cluster of one node, which may ask the sandbox's registry; it is too much to have it run beside other tests."""
     from tests.cluster.node import running_node
 
     with running_node(tmp_path_factory.mktemp("node"), registry=sandbox.described["registry"]) as running:

@@ -68,8 +68,10 @@ class DaemonCertificates(pulumi.ComponentResource):
         )
         server_key, server = self._certificate(name, "server", args, ca_key, ca)
         client_key, client = self._certificate(name, "client", args, ca_key, ca)
-        self.server_secret = self._secret(name, "server", args, ca, server, server_key)
-        self.client_secret = self._secret(name, "client", args, ca, client, client_key)
+        self.server_secret = self._secret(name, "server", args, ca, server, server_key, f"{args.prefix}-dind-server")
+        # Another CA is another Secret: what runs has its certificate until the daemon is started anew.
+        client_name = ca.cert_pem.apply(lambda pem: f"{args.prefix}-dind-client-{_digest([pem])[:8]}")
+        self.client_secret = self._secret(name, "client", args, ca, client, client_key, client_name)
         self.fingerprint = pulumi.Output.all(ca.cert_pem, server.cert_pem).apply(_digest)
         self.register_outputs({"server_secret": self.server_secret, "client_secret": self.client_secret})
 
@@ -106,12 +108,13 @@ class DaemonCertificates(pulumi.ComponentResource):
         ca: tls.SelfSignedCert,
         certificate: tls.LocallySignedCert,
         key: tls.PrivateKey,
+        secret_name: pulumi.Input[str],
     ) -> pulumi.Output[str]:
         files = {"ca.pem": ca.cert_pem, "cert.pem": certificate.cert_pem, "key.pem": key.private_key_pem}
         secret = k8s.core.v1.Secret(
             f"{name}-{role}-secret",
             metadata=k8s.meta.v1.ObjectMetaArgs(
-                name=f"{args.prefix}-dind-{role}",
+                name=secret_name,
                 namespace=args.namespace,
                 labels=labels(args.prefix, args.stack, "certificates"),
             ),

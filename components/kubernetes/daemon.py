@@ -24,6 +24,10 @@ START_SECONDS = 600
 
 PROBE_SECONDS = 5
 
+RESTART_SECONDS = 600
+"""How long it may take to start before it is started anew: after a crash, with many layers, it takes minutes."""
+
+# daemon.json's `mtu` is that of the first bridge only; for the others dockerd has an option, from version 24 on.
 # A privileged container sees the node's own groups where those are of version 2, and dockerd would put what it starts
 # beside the pods, out of reach of the pod's limits: https://github.com/kubernetes/kubernetes/issues/119669
 SCRIPT = """\
@@ -31,6 +35,9 @@ group=$(sed -n 's/^0:://p' /proc/self/cgroup)
 case "$group" in
 *kubepods*) set -- "--cgroup-parent=${group%/*}" "$@" ;;
 esac
+if [ -n "${NETWORK_MTU:-}" ] && dockerd --help | grep -q -e --default-network-opt; then
+    set -- "--default-network-opt=bridge=com.docker.network.driver.mtu=$NETWORK_MTU" "$@"
+fi
 exec dockerd-entrypoint.sh "$@"
 """
 
@@ -53,10 +60,11 @@ class DindDaemonArgs:
     image: image with the interface of the official docker:dind.
     certificates: the daemon's; None is the plaintext port 2375.
     daemon_json: content of /etc/docker/daemon.json; see `components.daemon_json`.
+    network_mtu: bytes, of the networks that jobs make in the daemon; None is Docker's default.
     claim: the claim to make, or the name of one that is there.
     cpu_request, memory_request_mib: what the node sets aside. cpus, memory_mib: limits; None is none.
     node_selector, tolerations: which nodes it may run on.
-    ready_timeout_seconds: how long the daemon may take to answer once its container runs.
+    ready_timeout_seconds: how long an update waits for its answer, beyond the time until its container runs.
     """
 
     prefix: str
@@ -66,6 +74,7 @@ class DindDaemonArgs:
     claim: ClaimArgs | str
     certificates: DaemonCertificates | None
     daemon_json: str = "{}"
+    network_mtu: int | None = None
     cpu_request: float = 1
     memory_request_mib: int = 2048
     cpus: float | None = None
@@ -203,22 +212,25 @@ def _pod(
                 command=["sh", "-c", SCRIPT, "sh"],
                 # Said outright, or dockerd waits 15 s before it opens a port without TLS, and newer ones refuse to.
                 args=None if transport is Transport.TLS else ["--tls=false"],
-                env=[
-                    k8s.core.v1.EnvVarArgs(
-                        name="DOCKER_TLS_CERTDIR", value=CERTS_DIR if transport is Transport.TLS else ""
-                    )
-                ],
+                env=_environment(args, transport),
                 ports=[k8s.core.v1.ContainerPortArgs(name="docker", container_port=transport.port or 0)],
                 security_context=k8s.core.v1.SecurityContextArgs(privileged=True),
                 resources=requirements(args.cpu_request, args.memory_request_mib, args.cpus, args.memory_mib),
                 volume_mounts=mounts,
-                startup_probe=_probe(failures=-(-args.ready_timeout_seconds // PROBE_SECONDS)),
+                startup_probe=_probe(failures=-(-max(args.ready_timeout_seconds, RESTART_SECONDS) // PROBE_SECONDS)),
                 # No liveness probe: a daemon that is slow under its jobs' load must not be killed for it.
                 readiness_probe=_probe(failures=3),
             )
         ],
         volumes=volumes,
     )
+
+
+def _environment(args: DindDaemonArgs, transport: Transport) -> list[k8s.core.v1.EnvVarArgs]:
+    values = {"DOCKER_TLS_CERTDIR": CERTS_DIR if transport is Transport.TLS else ""}
+    if args.network_mtu:
+        values["NETWORK_MTU"] = str(args.network_mtu)
+    return [k8s.core.v1.EnvVarArgs(name=name, value=value) for name, value in values.items()]
 
 
 def _probe(failures: int) -> k8s.core.v1.ProbeArgs:

@@ -14,6 +14,9 @@ from components.transport import CLIENT_CERTS_DIR
 RUN_SECONDS = 3600
 """How long one run may take, and how late it may start."""
 
+USER = 1000
+"""Any will do that is not root: the client writes nothing."""
+
 # Where a NetworkPolicy is enforced, a new pod may be kept out until its address has got around; and `--volumes` and a
 # filter by age exclude each other, so volumes have a command of their own.
 SCRIPT = """\
@@ -95,6 +98,11 @@ def _pod(args: DaemonPrunerArgs) -> k8s.core.v1.PodSpecArgs:
         restart_policy="Never",
         automount_service_account_token=False,
         enable_service_links=False,
+        security_context=k8s.core.v1.PodSecurityContextArgs(
+            run_as_non_root=True,
+            run_as_user=USER,
+            seccomp_profile=k8s.core.v1.SeccompProfileArgs(type="RuntimeDefault"),
+        ),
         containers=[
             k8s.core.v1.ContainerArgs(
                 name="prune",

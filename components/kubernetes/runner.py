@@ -29,6 +29,12 @@ START_SECONDS = 600
 KILL_SECONDS = 60
 """What is left to the runner, beyond its jobs' time, for taking their pods away."""
 
+HEAR_SECONDS = 30
+"""How long a runner may take from its start until it listens to signals."""
+
+DELETE_SECONDS = 120
+"""What the cluster may take, beyond that, until the pod is gone."""
+
 # The Secret's files are read-only and change in place; the runner reads config.toml anew every 3 s, and keeps the ID by
 # which GitLab tells its pods apart beside it. Kubernetes ends a pod with SIGTERM unless the image says otherwise, which
 # would abort the jobs: SIGQUIT lets them finish. Once their time is over it is SIGTERM, so that the runner ends them in
@@ -40,17 +46,24 @@ update() {{
     cmp -s {SECRET_DIR}/config.toml {CONFIG_DIR}/config.toml && return
     cp {SECRET_DIR}/config.toml {CONFIG_DIR}/config.toml.new && mv {CONFIG_DIR}/config.toml.new {CONFIG_DIR}/config.toml
 }}
+deadline=
+drain() {{
+    trap '' TERM QUIT INT
+    told=$(date +%s)
+    deadline=$((told + DRAIN_SECONDS))
+}}
+trap drain TERM QUIT INT
 update || exit 1
 gitlab-runner run --config {CONFIG_DIR}/config.toml --working-directory {CONFIG_DIR} &
 runner=$!
-drain() {{
-    trap '' TERM QUIT INT
-    kill -QUIT "$runner"
-    (sleep "$DRAIN_SECONDS" && kill -TERM "$runner") &
-}}
-trap drain TERM QUIT INT
 while kill -0 "$runner" 2>/dev/null; do
     update
+    if [ -n "$deadline" ]; then
+        now=$(date +%s)
+        # More than once, as a runner that is still starting does not hear it.
+        [ "$now" -gt $((told + {HEAR_SECONDS})) ] || kill -QUIT "$runner" 2>/dev/null
+        [ "$now" -lt "$deadline" ] || {{ kill -TERM "$runner" 2>/dev/null; break; }}
+    fi
     sleep 3 &
     wait "$!"
 done
@@ -101,11 +114,10 @@ class RunnerContainer(pulumi.ComponentResource):
     A change of config.toml reaches the runner within two minutes, and touches no job. A change of the pod replaces the
     Deployment: the old runner finishes its jobs first.
 
-    deployment: the Deployment. job_service_account: of the jobs' pods, without any rights.
+    deployment: the Deployment.
     """
 
     deployment: k8s.apps.v1.Deployment
-    job_service_account: pulumi.Output[str]
 
     def __init__(self, name: str, args: RunnerContainerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("dindrunner:kubernetes:RunnerContainer", name, None, opts)
@@ -115,10 +127,9 @@ class RunnerContainer(pulumi.ComponentResource):
             data=_files(args),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        account = self._account(f"{name}-account", args, "runner")
-        self.job_service_account = self._account(f"{name}-job-account", args, "job")
+        account = self._account(f"{name}-account", args, "runner").metadata.name
+        job_account = self._account(f"{name}-job-account", args, "job")
         binding = self._rights(name, args, account)
-        drain = f"{args.drain_seconds + KILL_SECONDS + START_SECONDS}s"
         self.deployment = k8s.apps.v1.Deployment(
             f"{name}-deployment",
             metadata=_metadata(args, f"{args.prefix}-runner"),
@@ -126,7 +137,7 @@ class RunnerContainer(pulumi.ComponentResource):
                 replicas=1,
                 # Two runners with one token would take the same runner's jobs, and count `concurrent` twice.
                 strategy=k8s.apps.v1.DeploymentStrategyArgs(type="Recreate"),
-                progress_deadline_seconds=args.drain_seconds + KILL_SECONDS + START_SECONDS,
+                progress_deadline_seconds=START_SECONDS,
                 selector=k8s.meta.v1.LabelSelectorArgs(match_labels=selector(args.prefix, "runner")),
                 template=k8s.core.v1.PodTemplateSpecArgs(
                     metadata=k8s.meta.v1.ObjectMetaArgs(
@@ -138,27 +149,28 @@ class RunnerContainer(pulumi.ComponentResource):
             ),
             opts=pulumi.ResourceOptions(
                 parent=self,
-                # Without its rights it fails at the first job; they have to outlive it.
-                depends_on=[binding],
+                # Without its rights, or its jobs' account, it fails at the first job; they have to outlive it.
+                depends_on=[binding, job_account],
                 # Before the daemon goes, the runner does, which finishes its jobs.
                 replace_with=[args.daemon] if args.daemon else None,
                 # The provider waits for a deletion until the jobs have ended, and for an update in place it does not.
                 replace_on_changes=["spec.template"],
                 delete_before_replace=True,
                 # The engine must not give up before the jobs have ended.
-                custom_timeouts=pulumi.CustomTimeouts(create=f"{START_SECONDS}s", update=drain, delete=drain),
+                custom_timeouts=pulumi.CustomTimeouts(
+                    create=f"{START_SECONDS}s", delete=f"{args.drain_seconds + KILL_SECONDS + DELETE_SECONDS}s"
+                ),
             ),
         )
         self.register_outputs({"deployment": self.deployment.metadata.name})
 
-    def _account(self, name: str, args: RunnerContainerArgs, role: str) -> pulumi.Output[str]:
-        account = k8s.core.v1.ServiceAccount(
+    def _account(self, name: str, args: RunnerContainerArgs, role: str) -> k8s.core.v1.ServiceAccount:
+        return k8s.core.v1.ServiceAccount(
             name,
             metadata=_metadata(args, f"{args.prefix}-{role}"),
             automount_service_account_token=False,
             opts=pulumi.ResourceOptions(parent=self),
         )
-        return account.metadata.name
 
     def _rights(self, name: str, args: RunnerContainerArgs, account: pulumi.Output[str]) -> k8s.rbac.v1.RoleBinding:
         role = k8s.rbac.v1.Role(

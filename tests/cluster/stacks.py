@@ -51,6 +51,12 @@ class GkeStack(Stack):
         """What changes when that pod is made anew."""
         return str(self.pod(component)["metadata"]["uid"])
 
+    def client_secret(self) -> Any:
+        """The Secret with its clients' certificate, of which there is one."""
+        found = json.loads(self.kubectl("get", "secrets", "--output=json"))["items"]
+        (only,) = [each for each in found if each["metadata"]["name"].startswith(f"{self.prefix}-dind-client")]
+        return only
+
     def exec(self, component: str, *command: str, check: bool = True) -> str:
         """What a command in that pod printed, stripped."""
         pod = self.pod(component)["metadata"]["name"]

@@ -146,10 +146,12 @@ def csi_driver() -> Any:
     return thing("CSIDriver", CSI_DRIVER, "storage.k8s.io/v1", body={"spec": {}})
 
 
-def claim(name: str, namespace: str, *, gib: int = 100, mode: str = "ReadWriteOnce", of_class: str = "plain") -> Any:
+def claim(
+    name: str, namespace: str, *, gib: int = 100, mode: str = "ReadWriteOnce", of_class: str = "plain", **metadata: Any
+) -> Any:
     resources = {"requests": {"storage": f"{gib}Gi"}}
     spec = {"accessModes": [mode], "storageClassName": of_class, "resources": resources}
-    return thing("PersistentVolumeClaim", name, namespace=namespace, body={"spec": spec})
+    return thing("PersistentVolumeClaim", name, namespace=namespace, body={"spec": spec}, **metadata)
 
 
 def pod_with(claim_name: str, name: str, namespace: str, **metadata: Any) -> Any:
@@ -410,23 +412,28 @@ def test_an_api_server_that_falls_silent_is_told_as_such(
 
 
 EVERYTHING = (
-    "create configmaps, delete configmaps, get configmaps, patch configmaps, create persistentvolumeclaims, delete "
-    "persistentvolumeclaims, get persistentvolumeclaims, patch persistentvolumeclaims, create secrets, delete secrets, "
-    "get secrets, patch secrets, create serviceaccounts, delete serviceaccounts, get serviceaccounts, patch "
-    "serviceaccounts, create services, delete services, get services, patch services, create deployments.apps, delete "
-    "deployments.apps, get deployments.apps, patch deployments.apps, create statefulsets.apps, delete "
-    "statefulsets.apps, get statefulsets.apps, patch statefulsets.apps, create cronjobs.batch, delete cronjobs.batch, "
-    "get cronjobs.batch, patch cronjobs.batch, create networkpolicies.networking.k8s.io, delete "
-    "networkpolicies.networking.k8s.io, get networkpolicies.networking.k8s.io, patch "
-    "networkpolicies.networking.k8s.io, create rolebindings.rbac.authorization.k8s.io, delete "
-    "rolebindings.rbac.authorization.k8s.io, get rolebindings.rbac.authorization.k8s.io, patch "
-    "rolebindings.rbac.authorization.k8s.io, create roles.rbac.authorization.k8s.io, delete "
-    "roles.rbac.authorization.k8s.io, get roles.rbac.authorization.k8s.io, patch roles.rbac.authorization.k8s.io, list "
-    "pods, watch pods, list deployments.apps, watch deployments.apps, list replicasets.apps, watch replicasets.apps, "
-    "list statefulsets.apps, watch statefulsets.apps, create pods, delete pods, get pods, create pods/attach, delete "
-    "pods/attach, get pods/attach, patch pods/attach, create pods/exec, delete pods/exec, get pods/exec, patch "
-    "pods/exec, get pods/log, list pods/log, update configmaps, update secrets, list events, watch events, create "
-    "namespaces, delete namespaces, get namespaces, patch namespaces"
+    "create configmaps, delete configmaps, get configmaps, list configmaps, patch configmaps, watch configmaps, create "
+    "persistentvolumeclaims, delete persistentvolumeclaims, get persistentvolumeclaims, list persistentvolumeclaims, "
+    "patch persistentvolumeclaims, watch persistentvolumeclaims, create secrets, delete secrets, get secrets, list "
+    "secrets, patch secrets, watch secrets, create serviceaccounts, delete serviceaccounts, get serviceaccounts, list "
+    "serviceaccounts, patch serviceaccounts, watch serviceaccounts, create services, delete services, get services, "
+    "list services, patch services, watch services, create deployments.apps, delete deployments.apps, get "
+    "deployments.apps, list deployments.apps, patch deployments.apps, watch deployments.apps, create "
+    "statefulsets.apps, delete statefulsets.apps, get statefulsets.apps, list statefulsets.apps, patch "
+    "statefulsets.apps, watch statefulsets.apps, create cronjobs.batch, delete cronjobs.batch, get cronjobs.batch, "
+    "list cronjobs.batch, patch cronjobs.batch, watch cronjobs.batch, create networkpolicies.networking.k8s.io, delete "
+    "networkpolicies.networking.k8s.io, get networkpolicies.networking.k8s.io, list networkpolicies.networking.k8s.io, "
+    "patch networkpolicies.networking.k8s.io, watch networkpolicies.networking.k8s.io, create "
+    "rolebindings.rbac.authorization.k8s.io, delete rolebindings.rbac.authorization.k8s.io, get "
+    "rolebindings.rbac.authorization.k8s.io, list rolebindings.rbac.authorization.k8s.io, patch "
+    "rolebindings.rbac.authorization.k8s.io, watch rolebindings.rbac.authorization.k8s.io, create "
+    "roles.rbac.authorization.k8s.io, delete roles.rbac.authorization.k8s.io, get roles.rbac.authorization.k8s.io, "
+    "list roles.rbac.authorization.k8s.io, patch roles.rbac.authorization.k8s.io, watch "
+    "roles.rbac.authorization.k8s.io, list pods, watch pods, list replicasets.apps, watch replicasets.apps, create "
+    "pods, delete pods, get pods, create pods/attach, delete pods/attach, get pods/attach, patch pods/attach, create "
+    "pods/exec, delete pods/exec, get pods/exec, patch pods/exec, get pods/log, list pods/log, update configmaps, "
+    "update secrets, list events, watch events, create namespaces, delete namespaces, get namespaces, list namespaces, "
+    "patch namespaces, watch namespaces"
 )
 
 
@@ -460,7 +467,7 @@ def test_a_user_who_may_do_nothing_is_told_all_that_is_missing(world: World) -> 
 
 def test_a_user_is_told_exactly_what_is_missing(world: World) -> None:
     some = rules(("statefulsets", "patch"), ("pods/exec", "create"))
-    user = world.user(*some, on_namespaces("create", "delete", "get", "patch"))
+    user = world.user(*some, on_namespaces(*MANAGING))
     told = missing_rights(world, "elsewhere", "patch statefulsets.apps, create pods/exec")
     assert refusal(world, namespace="elsewhere", kubeconfig=user) == told
 
@@ -475,7 +482,7 @@ def test_of_what_a_user_may_not_list_nothing_is_said(world: World) -> None:
     assert list(warnings_about_cluster(found, facts)) == [
         f"settings.network.policy: {world.plane.context} does not say whether it enforces NetworkPolicy, without which "
         "every pod of the cluster reaches the daemon's port, where only the client's certificate keeps it out. On GKE, "
-        "use Dataplane V2, or gcloud container clusters update --enable-network-policy"
+        "use Dataplane V2, or see https://cloud.google.com/kubernetes-engine/docs/how-to/network-policy"
     ]
 
 
@@ -732,15 +739,18 @@ def test_an_existing_claim_is_for_the_stacks_own_daemon_alone(world: World) -> N
     )
 
 
-def own_claim(world: World, *, mode: str = "ReadWriteOnce") -> str:
-    """A stack that is there, with its claim of 100 GiB, in a class that lets no claim grow."""
+def own_claim(world: World, *, mode: str = "ReadWriteOnce", stack: str | None = STACK) -> str:
+    """A stack that is there, with its claim of 100 GiB, in a class that lets no claim grow.
+
+    stack: the one that made the claim; None is nobody.
+    """
     prefix = unique("q")
     world.namespace(own=prefix)
     world.make(
         csi_driver(),
         storage_class("plain", default=True),
         storage_class("fast", driver=CSI_DRIVER, grows=True),
-        claim(f"{prefix}-dind-data", prefix, mode=mode),
+        claim(f"{prefix}-dind-data", prefix, mode=mode, labels=labels(prefix, stack, "daemon") if stack else {}),
     )
     return prefix
 
@@ -786,6 +796,20 @@ def test_a_claim_that_is_there_keeps_its_mode_and_grows_where_its_class_allows_i
     world.make(storage_class("plain", default=True, grows=True))
     found, _ = ask(world, prefix, daemon={"claim": {"size_gib": 200}})
     assert (found.daemon.claim.size_gib, found.daemon.cache_budget_gib) == (200, 120)
+
+
+@pytest.mark.parametrize("stack", [None, "other"])
+def test_a_claim_that_the_stack_did_not_make_is_taken_only_by_its_name(world: World, stack: str | None) -> None:
+    prefix = own_claim(world, stack=stack)
+    assert refusal(world, prefix) == (
+        f"settings.daemon.claim: '{prefix}-dind-data' is there already and belongs to something else: name it in "
+        "daemon.existing_claim to use it, or choose another name for the stack"
+    )
+    _, facts = ask(
+        world, prefix, namespace=prefix, create_namespace=False, daemon={"existing_claim": f"{prefix}-dind-data"}
+    )
+    assert facts.claim is not None
+    assert facts.claim.stack == stack
 
 
 def test_a_network_of_the_daemon_in_the_way_of_the_pods_is_refused(world: World) -> None:
@@ -1147,7 +1171,7 @@ def _levels(worlds: World) -> Iterator[dict[str, str]]:
     [
         ("dind-statefulset", {}, "privileged"),
         ("runner-deployment", {}, "restricted"),
-        ("prune-cronjob", {}, "baseline"),
+        ("prune-cronjob", {}, "restricted"),
         ("job", {}, "baseline"),
         ("job", {"runners": [runner(privileged=True)]}, "privileged"),
     ],

@@ -156,10 +156,13 @@ def soon_ends(*names: str) -> Callable[[dict[str, Any]], None]:
     return change
 
 
-def test_an_ordinary_update_renews_the_daemons_certificate_and_loses_no_job(stack: GkeStack, sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("ends", ["certificates-server", "certificates-ca"])
+def test_an_ordinary_update_renews_what_the_daemon_has_and_loses_no_job(
+    stack: GkeStack, sandbox: Sandbox, ends: str
+) -> None:
     fingerprint = ["openssl", "x509", "-noout", "-fingerprint", "-in", "/certs/server/cert.pem"]
     before, daemon = stack.exec("daemon", *fingerprint), stack.uid("daemon")
-    stack.change_state(soon_ends("certificates-server"))
+    stack.change_state(soon_ends(ends))
     project = project_with(sandbox, stack, job=[LONG])
     pipeline = sandbox.run_pipeline(project)
     sandbox.wait_for_job(project, pipeline, "job", "running")
@@ -167,15 +170,16 @@ def test_an_ordinary_update_renews_the_daemons_certificate_and_loses_no_job(stac
     sandbox.finish(project, pipeline, "job")
     assert stack.exec("daemon", *fingerprint) != before
     assert stack.uid("daemon") != daemon
+    stack.client_secret()
     stack.expect_no_changes()
     assert "alive" in run_job(sandbox, stack, "docker info --format alive")
 
 
 def test_a_renewed_certificate_of_the_clients_starts_no_pod_anew(stack: GkeStack, sandbox: Sandbox) -> None:
-    pods, before = (stack.uid("daemon"), stack.uid("runner")), stack.object("secret", "dind-client")["data"]
+    pods, before = (stack.uid("daemon"), stack.uid("runner")), stack.client_secret()["data"]
     stack.change_state(soon_ends("certificates-client"))
     stack.up()
-    after = stack.object("secret", "dind-client")["data"]
+    after = stack.client_secret()["data"]
     assert after["cert.pem"] != before["cert.pem"]
     assert (after["ca.pem"], after["key.pem"]) == (before["ca.pem"], before["key.pem"])
     assert (stack.uid("daemon"), stack.uid("runner")) == pods
@@ -193,17 +197,21 @@ def test_nobody_gets_in_without_the_certificate(stack: GkeStack, sandbox: Sandbo
 
 
 def reaches_daemon(stack: GkeStack, namespace: str, **labels: str) -> bool:
-    """Whether a pod with these labels, in that namespace, gets through to the daemon's port."""
-    name = unique("probe")
+    """Whether a pod with these labels, in that namespace, gets through to the daemon's port, whose name it knows."""
     address = f"{stack.prefix}-dind.{stack.prefix}.svc.cluster.local"
     overrides = {"metadata": {"labels": labels}, "spec": {"automountServiceAccountToken": False}}
     image = stack.outputs()["runners"]["docker"]["image"]
-    command = f"for i in 1 2 3; do timeout 3 bash -c '</dev/tcp/{address}/2376' && exit 0; done; exit 1"
+    command = (
+        f"getent hosts {address} >/dev/null || exit 1; "
+        f"for i in 1 2 3; do timeout 3 bash -c '</dev/tcp/{address}/2376' 2>/dev/null && echo open && exit; done; "
+        "echo closed"
+    )
     done = stack.cluster.kubectl(
-        "run", name, f"--namespace={namespace}", f"--image={image}", "--restart=Never", "--attach", "--rm", "--quiet",
-        f"--overrides={json.dumps(overrides)}", "--command", "--", "bash", "-c", command, check=False,
+        "run", unique("probe"), f"--namespace={namespace}", f"--image={image}", "--restart=Never", "--attach", "--rm",
+        "--quiet", f"--overrides={json.dumps(overrides)}", "--command", "--", "bash", "-c", command,
     )  # fmt: skip
-    return done.returncode == 0
+    assert done.stdout.strip() in ("open", "closed"), done.stdout + done.stderr
+    return done.stdout.strip() == "open"
 
 
 def test_only_the_stacks_own_clients_reach_the_daemons_port(stack: GkeStack) -> None:

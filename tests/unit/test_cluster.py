@@ -38,7 +38,7 @@ WARDEN = (
 
 def claim(**more: Any) -> ClaimFound:
     """The stack's own claim of 100 GiB, with `more` laid over it."""
-    usual: dict[str, Any] = {"name": f"{PREFIX}-dind-data", "size_gib": 100, "access_modes": (RWO,)}
+    usual: dict[str, Any] = {"name": f"{PREFIX}-dind-data", "size_gib": 100, "access_modes": (RWO,), "stack": STACK}
     return ClaimFound(**usual | {"storage_class": STANDARD.name} | more)
 
 
@@ -173,8 +173,15 @@ def test_autopilot_is_refused(refusal: str) -> None:
     ]
 
 
-def test_another_policy_is_quoted() -> None:
-    refusal = 'admission webhook "validation.gatekeeper.sh" denied the request: no privileged containers'
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        'admission webhook "validation.gatekeeper.sh" denied the request: no privileged containers',
+        # Of a Standard cluster, where it guards other things.
+        "GKE Warden rejected the request because it violates one or more constraints",
+    ],
+)
+def test_another_policy_is_quoted(refusal: str) -> None:
     assert mistakes(refusal=refusal) == [
         f"settings.cluster: 'mine' refuses a privileged pod, and a Docker daemon needs one ({refusal}): have the "
         "stack's namespace exempted from that policy"
@@ -345,6 +352,15 @@ def test_a_claim_that_is_there_needs_no_default_class_any_more(classes: tuple[St
     assert mistakes(claim=claim(), storage_classes=classes) == []
 
 
+@pytest.mark.parametrize("stack", [None, "other"])
+def test_a_claim_of_the_stacks_name_that_is_not_its_own_is_left_alone(stack: str | None) -> None:
+    # Nothing else is said of it: to shrink or to grow it is not this stack's business.
+    assert mistakes({"daemon": {"claim": {"size_gib": 50}}}, claim=claim(stack=stack)) == [
+        f"settings.daemon.claim: '{PREFIX}-dind-data' is there already and belongs to something else: name it in "
+        "daemon.existing_claim to use it, or choose another name for the stack"
+    ]
+
+
 # a claim that the settings name
 
 NAMESPACE = Namespace(labels={})
@@ -356,8 +372,11 @@ def adopting(**daemon: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("modes", [(RWO,), (RWOP,), ("ReadOnlyMany", RWO)])
 @pytest.mark.parametrize("phase", ["Bound", "Pending"])
-def test_a_claim_that_is_the_daemons_alone_is_taken(modes: tuple[str, ...], phase: str) -> None:
-    found = claim(name="cache", access_modes=modes, phase=phase)
+@pytest.mark.parametrize("stack", [None, "other"])
+def test_a_claim_that_is_the_daemons_alone_is_taken_whoever_made_it(
+    modes: tuple[str, ...], phase: str, stack: str | None
+) -> None:
+    found = claim(name="cache", access_modes=modes, phase=phase, stack=stack)
     # Neither class nor size of the claim that the stack would make matter.
     assert mistakes(adopting(), namespace=NAMESPACE, claim=found, storage_classes=()) == []
 
@@ -501,11 +520,12 @@ def test_nothing_else_is_left_to_the_cluster() -> None:
 
 NEED = (
     "NetworkPolicy, without which every pod of the cluster reaches the daemon's port, where only the client's "
-    "certificate keeps it out. On GKE, use Dataplane V2, or gcloud container clusters update --enable-network-policy"
+    "certificate keeps it out. On GKE, use Dataplane V2, or see "
+    "https://cloud.google.com/kubernetes-engine/docs/how-to/network-policy"
 )
 NEED_WITHOUT_TLS = (
     "NetworkPolicy, without which every pod of the cluster reaches the daemon's port, and is root in the daemon. On "
-    "GKE, use Dataplane V2, or gcloud container clusters update --enable-network-policy"
+    "GKE, use Dataplane V2, or see https://cloud.google.com/kubernetes-engine/docs/how-to/network-policy"
 )
 
 
@@ -529,3 +549,28 @@ def test_a_cluster_that_may_not_enforce_the_policy_is_warned_of(
     settings: dict[str, Any], enforcers: tuple[str, ...] | None, warnings: list[str]
 ) -> None:
     assert list(warnings_about_cluster(gke_settings(**settings), facts(enforcers=enforcers))) == warnings
+
+
+@pytest.mark.parametrize(
+    ("daemon", "warnings"),
+    [
+        ({"cpu_request": 2.0, "memory_request_mib": 4096}, []),
+        (
+            {"cpu_request": 2.1},
+            [
+                "settings.daemon.cpu_request: 2.1 is more than any node of mine has for pods (2): the daemon waits "
+                "until there is one that has it"
+            ],
+        ),
+        (
+            {"memory_request_mib": 4097},
+            [
+                "settings.daemon.memory_request_mib: 4097 is more than any node of mine has for pods (4096): the "
+                "daemon waits until there is one that has it"
+            ],
+        ),
+    ],
+)
+def test_a_daemon_that_no_node_has_room_for_is_warned_of(daemon: dict[str, Any], warnings: list[str]) -> None:
+    found = facts(enforcers=("anetd",), most_cpus=2.0, most_memory_mib=4096)
+    assert list(warnings_about_cluster(gke_settings(daemon=daemon), found)) == warnings

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +24,7 @@ import yaml
 
 from components.kubernetes import RunnerContainer, RunnerContainerArgs, daemon, pruner
 from components.kubernetes import runner as runner_module
+from components.kubernetes.certificates import DaemonCertificates, DaemonCertificatesArgs
 from components.kubernetes.spelling import cpu_quantity, memory_quantity
 from components.paths import CONFIG_DIR
 from stacks.cluster import Access, ClaimFound, Facts, fitted
@@ -33,6 +36,8 @@ from tests.unit.samples import API_TOKEN, LOOKUPS, TOKEN, facts, gke, gke_settin
 
 PREFIX = "gitlab-dind-runners-dev"
 DIND = f"{PREFIX}-dind"
+# Of the certificate that the recording engine gives the CA.
+CLIENT_SECRET = f"{DIND}-client-{hashlib.sha256(b'SelfSignedCert certificates-ca').hexdigest()[:8]}"
 CLAIM = "kubernetes:core/v1:PersistentVolumeClaim"
 USER_RUNNER = "gitlab:index/userRunner:UserRunner"
 IN_IT: dict[str, Any] = {"create_namespace": False, "namespace": "ci"}
@@ -436,7 +441,9 @@ def test_the_autoscaler_leaves_daemon_runner_and_jobs_where_they_are(dev: Record
     assert config_toml(dev)["runners"][0]["kubernetes"]["pod_annotations"] == STAYS
 
 
-@pytest.mark.parametrize(("ready", "failures", "created"), [(120, 24, "720s"), (7, 2, "607s"), (3600, 720, "4200s")])
+@pytest.mark.parametrize(
+    ("ready", "failures", "created"), [(120, 120, "720s"), (7, 120, "607s"), (602, 121, "1202s"), (3600, 720, "4200s")]
+)
 def test_up_waits_for_the_daemon_and_a_slow_one_is_never_killed(ready: int, failures: int, created: str) -> None:
     recording = record(daemon={"ready_timeout_seconds": ready})
     dind = container(recording, "dind-statefulset")
@@ -455,7 +462,10 @@ def test_up_waits_for_the_daemon_and_a_slow_one_is_never_killed(ready: int, fail
 
 def test_a_daemon_with_tls_gets_its_certificate_and_no_key_of_the_ca_or_of_a_client(dev: Recording) -> None:
     dind, pod = container(dev, "dind-statefulset"), template(dev, "dind-statefulset")["spec"]
-    assert dind["env"] == [{"name": "DOCKER_TLS_CERTDIR", "value": "/certs"}]
+    assert dind["env"] == [
+        {"name": "DOCKER_TLS_CERTDIR", "value": "/certs"},
+        {"name": "NETWORK_MTU", "value": "1400"},
+    ]
     assert "args" not in dind
     assert {each["name"]: each for each in pod["volumes"]} == {
         "data": {"name": "data", "persistentVolumeClaim": {"claimName": f"{DIND}-data"}},
@@ -474,7 +484,7 @@ def test_a_daemon_with_tls_gets_its_certificate_and_no_key_of_the_ca_or_of_a_cli
 
 def test_a_daemon_without_tls_says_so_outright_and_has_no_certificates(tcp: Recording) -> None:
     dind, pod = container(tcp, "dind-statefulset"), template(tcp, "dind-statefulset")
-    assert dind["env"] == [{"name": "DOCKER_TLS_CERTDIR", "value": ""}]
+    assert dind["env"][0] == {"name": "DOCKER_TLS_CERTDIR", "value": ""}
     assert dind["args"] == ["--tls=false"]
     assert [each["name"] for each in pod["spec"]["volumes"]] == ["data", "config"]
     assert [each["name"] for each in dind["volumeMounts"]] == ["data", "config"]
@@ -690,9 +700,9 @@ def test_a_certificate_says_whose_it_is(dev: Recording) -> None:
 
 
 def test_each_side_gets_its_own_key_and_nobody_the_cas(dev: Recording) -> None:
-    for role in ("server", "client"):
+    for role, name in (("server", f"{DIND}-server"), ("client", CLIENT_SECRET)):
         secret = inputs(dev, f"certificates-{role}-secret")
-        assert secret["metadata"]["name"] == f"{DIND}-{role}"
+        assert secret["metadata"]["name"] == name
         assert contents(dev, f"certificates-{role}-secret") == {
             "ca.pem": "SelfSignedCert certificates-ca",
             "cert.pem": f"LocallySignedCert certificates-{role}",
@@ -706,6 +716,19 @@ def test_each_side_gets_its_own_key_and_nobody_the_cas(dev: Recording) -> None:
     assert with_server_key == ["dind-statefulset"]
 
 
+def test_another_ca_is_another_secret_of_the_clients_and_the_same_one_of_the_daemon() -> None:
+    def program() -> dict[str, Any]:
+        args = DaemonCertificatesArgs(prefix=PREFIX, stack="dev", namespace=PREFIX, names=["localhost"])
+        # By which the recording engine makes another certificate.
+        made = DaemonCertificates("others", args)
+        return {"client": made.client_secret, "server": made.server_secret}
+
+    outputs = run(program).outputs
+    assert re.fullmatch(f"{DIND}-client-[0-9a-f]{{8}}", outputs["client"])
+    assert outputs["client"] != CLIENT_SECRET
+    assert outputs["server"] == f"{DIND}-server"
+
+
 # prune
 
 
@@ -715,7 +738,7 @@ def test_each_side_gets_its_own_key_and_nobody_the_cas(dev: Recording) -> None:
         (
             {},
             {"DOCKER_HOST": f"tcp://{DIND}:2376", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/certs/client"},
-            [{"name": "certificates", "secret": {"secretName": f"{DIND}-client"}}],
+            [{"name": "certificates", "secret": {"secretName": CLIENT_SECRET}}],
         ),
         (TCP, {"DOCKER_HOST": f"tcp://{DIND}:2375", "DOCKER_TLS_CERTDIR": ""}, None),
     ],
@@ -730,6 +753,14 @@ def test_the_pruner_is_a_client_like_any_other(
     assert template(recording, "prune-cronjob")["spec"].get("volumes") == secrets
     mounts = [{"name": "certificates", "mountPath": "/certs/client", "readOnly": True}] if secrets else None
     assert only.get("volumeMounts") == mounts
+
+
+def test_the_pruner_is_no_root(dev: Recording) -> None:
+    assert template(dev, "prune-cronjob")["spec"]["securityContext"] == {
+        "runAsNonRoot": True,
+        "runAsUser": 1000,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
 
 
 def test_the_pruner_runs_once_a_week_never_twice_at_a_time_and_not_for_ever(dev: Recording) -> None:
@@ -767,14 +798,42 @@ def test_there_is_one_runner_and_the_old_one_ends_before_the_new_one_begins(vari
     assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
 
 
-@pytest.mark.parametrize(("drain", "grace", "limit"), [(0, 60, 660), (900, 960, 1560), (3600, 3660, 4260)])
-def test_a_runner_is_given_time_to_drain_and_nobody_gives_up_before(drain: int, grace: int, limit: int) -> None:
+@pytest.mark.parametrize(("drain", "grace", "deleted"), [(0, 60, "180s"), (900, 960, "1080s"), (3600, 3660, "3780s")])
+def test_a_runner_is_given_time_to_drain_and_nobody_gives_up_before(drain: int, grace: int, deleted: str) -> None:
     recording = record(drain_seconds=drain)
     deployment = recording.one("runner-deployment")
     assert template(recording, "runner-deployment")["spec"]["terminationGracePeriodSeconds"] == grace
-    assert deployment.inputs["spec"]["progressDeadlineSeconds"] == limit
-    assert (deployment.update_timeout, deployment.delete_timeout) == (f"{limit}s", f"{limit}s")
-    assert deployment.create_timeout == "600s"
+    assert {"name": "DRAIN_SECONDS", "value": str(drain)} in container(recording, "runner-deployment")["env"]
+    assert (deployment.create_timeout, deployment.update_timeout, deployment.delete_timeout) == ("600s", "", deleted)
+    # A new one begins where the old one has ended.
+    assert deployment.inputs["spec"]["progressDeadlineSeconds"] == 600
+
+
+def test_any_change_of_the_runners_pod_replaces_it_old_before_new(variant: Recording) -> None:
+    deployment = variant.one("runner-deployment")
+    assert deployment.replace_on_changes == ("spec.template",)
+    assert deployment.delete_before_replace
+
+
+def test_the_runner_keeps_away_from_the_daemons_node_if_there_is_another(variant: Recording) -> None:
+    assert template(variant, "runner-deployment")["spec"]["affinity"] == {
+        "podAntiAffinity": {
+            "preferredDuringSchedulingIgnoredDuringExecution": [
+                {
+                    "weight": 100,
+                    "podAffinityTerm": {
+                        "labelSelector": {
+                            "matchLabels": {
+                                "app.kubernetes.io/instance": PREFIX,
+                                "app.kubernetes.io/component": "daemon",
+                            }
+                        },
+                        "topologyKey": "kubernetes.io/hostname",
+                    },
+                }
+            ]
+        }
+    }
 
 
 def test_the_runner_is_no_root_and_writes_only_to_its_own_volumes(dev: Recording) -> None:
@@ -850,7 +909,7 @@ def test_the_runner_may_make_pods_in_its_namespace_and_no_more(dev: Recording) -
     # The jobs' own account is in no binding.
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": f"{PREFIX}-runner", "namespace": PREFIX}]
     assert not [each.name for each in objects(dev) if "Cluster" in each.type]
-    assert "runner-role-binding" in dev.one("runner-deployment").depends_on
+    assert {"runner-role-binding", "runner-job-account"} <= set(dev.one("runner-deployment").depends_on)
 
 
 def test_the_pod_of_the_runner_depends_on_no_content_of_config_toml(dev: Recording) -> None:
@@ -896,11 +955,11 @@ def test_jobs_with_the_daemon_are_pods_with_its_clients_certificate(dev: Recordi
     assert entry["executor"] == "kubernetes"
     assert entry["environment"][0] == f"DOCKER_HOST={dev.outputs['daemon']['endpoint']}"
     assert entry["kubernetes"]["volumes"]["secret"] == [
-        {"name": f"{DIND}-client", "mount_path": "/certs/client", "read_only": True}
+        {"name": CLIENT_SECRET, "mount_path": "/certs/client", "read_only": True}
     ]
     client = {"app.kubernetes.io/instance": PREFIX, "dindrunner.client": "true"}
     assert client.items() <= entry["kubernetes"]["pod_labels"].items()
-    assert inputs(dev, "certificates-client-secret")["metadata"]["name"] == f"{DIND}-client"
+    assert inputs(dev, "certificates-client-secret")["metadata"]["name"] == CLIENT_SECRET
 
 
 def test_jobs_without_the_daemon_have_no_way_to_it() -> None:
@@ -1080,6 +1139,40 @@ def test_what_the_daemon_starts_is_in_the_groups_of_its_pod(
     assert called(tmp_path)[-1].split() == ["dockerd-entrypoint.sh", *parent, *arguments]
 
 
+HELP = "      --default-network-opt mapmapopts        Default network options (default map[])\n"
+
+
+@pytest.mark.parametrize(
+    ("mtu", "described", "options", "asked"),
+    [
+        ("1300", HELP, ["--default-network-opt=bridge=com.docker.network.driver.mtu=1300"], True),
+        # dockerd before version 24 ends at an option that it does not know.
+        ("1300", "      --mtu int        Set the containers network MTU\n", [], True),
+        ("", HELP, [], False),
+        (None, HELP, [], False),
+    ],
+    ids=["known", "unknown", "empty", "none"],
+)
+@pytest.mark.parametrize("arguments", [[], ["--tls=false"]])
+def test_the_networks_of_jobs_get_the_mtu_where_dockerd_has_an_option_for_it(
+    tmp_path: Path, mtu: str | None, described: str, options: list[str], asked: bool, arguments: list[str]
+) -> None:
+    program(tmp_path, "sed", "echo /")
+    program(tmp_path, "dockerd", f"cat <<'EOF'\n{described}EOF")
+    program(tmp_path, "dockerd-entrypoint.sh", "exit 7")
+    more = {} if mtu is None else {"NETWORK_MTU": mtu}
+    done = subprocess.run(
+        ["sh", "-c", daemon.SCRIPT, "sh", *arguments],
+        env=environment(tmp_path) | more,
+        capture_output=True,
+        timeout=10,
+    )
+    assert (done.returncode, done.stderr) == (7, b"")
+    _, *calls = called(tmp_path)
+    assert calls[:-1] == (["dockerd --help"] if asked else [])
+    assert calls[-1].split() == ["dockerd-entrypoint.sh", *options, *arguments]
+
+
 def test_the_daemon_runs_that_script_with_its_arguments(dev: Recording, tcp: Recording) -> None:
     for recording in (dev, tcp):
         assert container(recording, "dind-statefulset")["command"] == ["sh", "-c", daemon.SCRIPT, "sh"]
@@ -1120,24 +1213,30 @@ def test_a_run_of_the_pruner_fails_where_one_of_its_commands_does(tmp_path: Path
 
 # Not a shell's: one that runs in the background is started with SIGQUIT ignored, which no trap changes.
 RUNNER = """\
-import pathlib, signal, sys, time
+import os, pathlib, signal, sys, time
 
 here = pathlib.Path(__file__).parent
+if "STARTS_AFTER" in os.environ:
+    (here / "arguments").touch()
+    time.sleep(float(os.environ["STARTS_AFTER"]))
 signal.signal(signal.SIGQUIT, lambda *_: (here / "draining").touch())
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(4))
+terms = []
+signal.signal(signal.SIGTERM, lambda *_: (terms.append("TERM"), (here / "aborting").write_text(" ".join(terms))))
 (here / "arguments").write_text(" ".join(sys.argv[1:]))
 while not (here / "done").exists():
     time.sleep(0.02)
-sys.exit(3)
+os._exit(4 if terms else 3)  # at once, as Python's own end takes no more signals
 """
-"""A runner that drains at SIGQUIT until its jobs are done, which it aborts at SIGTERM."""
+"""A runner that drains at SIGQUIT until its jobs are done, or at SIGTERM aborted, which takes it a while too."""
 
 
 @contextmanager
-def runner_script(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
+def runner_script(
+    directory: Path, drain_seconds: int = 3600, starts_after: float | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """The script of the runner's container; its Secret and its state are in the directory."""
     for name in ("secret", "state"):
-        (directory / name).mkdir()
+        (directory / name).mkdir(parents=True)
     (directory / "secret/config.toml").write_text("one")
     (directory / "gitlab-runner").write_text(f"#!{sys.executable} -S\n{RUNNER}")
     (directory / "gitlab-runner").chmod(0o755)
@@ -1145,7 +1244,10 @@ def runner_script(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
     script = runner_module.SCRIPT.replace(runner_module.SECRET_DIR, f"{directory}/secret").replace(
         CONFIG_DIR, f"{directory}/state"
     )
-    with subprocess.Popen(["sh", "-c", script], env=environment(directory), start_new_session=True) as running:
+    variables = environment(directory) | {"DRAIN_SECONDS": str(drain_seconds)}
+    if starts_after is not None:
+        variables["STARTS_AFTER"] = str(starts_after)
+    with subprocess.Popen(["sh", "-c", script], env=variables, start_new_session=True) as running:
         try:
             wait_for("the start of the runner", (directory / "arguments").exists)
             yield running
@@ -1183,6 +1285,60 @@ def test_the_runner_follows_its_secret_while_it_runs_and_while_it_drains(tmp_pat
     state = f"{tmp_path}/state"
     assert (tmp_path / "arguments").read_text() == f"run --config {state}/config.toml --working-directory {state}"
     assert os.listdir(state) == ["config.toml"]
+    assert not (tmp_path / "aborting").exists()
+
+
+def rounds(directory: Path) -> int:
+    """How often the script of the runner's container has looked around."""
+    return sum(line.startswith("sleep ") for line in called(directory))
+
+
+def wait_for_rounds(directory: Path) -> None:
+    """Wait until the script has looked around ten times more."""
+    enough = rounds(directory) + 10
+    wait_for("ten rounds", lambda: rounds(directory) >= enough)
+
+
+@pytest.mark.parametrize("drain_seconds", [0, 2])
+def test_jobs_whose_time_is_over_are_aborted_once_and_not_before(tmp_path: Path, drain_seconds: int) -> None:
+    aborting = tmp_path / "aborting"
+    with runner_script(tmp_path, drain_seconds) as running:
+        wait_for_rounds(tmp_path)
+        begun = time.monotonic()
+        running.send_signal(signal.SIGTERM)
+        wait_for("the end of the jobs' time", aborting.exists)
+        # The shell's clock has whole seconds only.
+        assert drain_seconds - 1 < time.monotonic() - begun < drain_seconds + 5
+        assert (tmp_path / "draining").exists()
+        # Neither the script nor another signal sends a second one, at which a runner drops all; nor does it go first.
+        running.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        assert aborting.read_text() == "TERM"
+        assert running.poll() is None
+        (tmp_path / "done").touch()
+        assert running.wait(10) == 4
+    assert aborting.read_text() == "TERM"
+
+
+def test_a_runner_that_nobody_ends_is_never_told_to_abort(tmp_path: Path) -> None:
+    with runner_script(tmp_path, 0):
+        wait_for_rounds(tmp_path)
+        assert not (tmp_path / "aborting").exists()
+        assert not (tmp_path / "draining").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT, signal.SIGINT])
+def test_a_signal_is_noticed_whatever_the_script_does_at_that_moment(tmp_path: Path, number: signal.Signals) -> None:
+    # A round takes some 30 ms here: it is hit at work, while it waits, and in between.
+    for milliseconds in range(0, 60, 5):
+        directory = tmp_path / str(milliseconds)
+        with runner_script(directory) as running:
+            time.sleep(milliseconds / 1000)
+            running.send_signal(number)
+            wait_for(f"the drain after {milliseconds} ms", (directory / "draining").exists)
+            (directory / "done").touch()
+            assert running.wait(10) == 3
+        assert not (directory / "aborting").exists()
 
 
 def test_a_runner_that_ends_by_itself_ends_its_container_with_the_same_code(tmp_path: Path) -> None:
@@ -1198,6 +1354,15 @@ def test_a_runner_without_a_configuration_is_not_started(tmp_path: Path) -> None
     done = subprocess.run(["sh", "-c", script], env=environment(tmp_path), capture_output=True, timeout=10)
     assert done.returncode == 1
     assert not (tmp_path / "called").exists()
+
+
+def test_a_runner_that_is_still_starting_is_told_to_drain_as_well(tmp_path: Path) -> None:
+    # Until it listens, a signal is lost on it: a shell starts it with SIGQUIT ignored.
+    with runner_script(tmp_path, starts_after=0.3) as running:
+        running.send_signal(signal.SIGTERM)
+        wait_for("the drain", (tmp_path / "draining").exists)
+        (tmp_path / "done").touch()
+        assert running.wait(10) == 3
 
 
 def test_the_runners_container_runs_that_script_and_keeps_its_files_where_it_may_write(dev: Recording) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import datetime
 import ipaddress
 import json
+import logging
 import socket
 import ssl
 import threading
@@ -23,6 +24,7 @@ import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from kubernetes import config
 
 from components.kubernetes.names import labels
 from stacks import kube
@@ -275,8 +277,10 @@ def test_addresses_of_pods_are_those_of_all_nodes_by_ipv4(
 
 
 @pytest.mark.usefixtures("kubeconfig")
-def test_a_cluster_where_nothing_enforces_network_policies_says_so(cluster: FakeCluster) -> None:
-    cluster.items("/apis/apps/v1/daemonsets", {"metadata": {"name": "fluentbit"}})
+# The latter only where that is switched on, which its name does not say.
+@pytest.mark.parametrize("name", ["fluentbit", "aws-node"])
+def test_a_cluster_where_nothing_enforces_network_policies_says_so(cluster: FakeCluster, name: str) -> None:
+    cluster.items("/apis/apps/v1/daemonsets", {"metadata": {"name": name}})
     assert ask().enforcers == ()
 
 
@@ -302,8 +306,11 @@ def test_what_these_credentials_may_not_ask_is_left_open(
 # claims
 
 
-def claim(*modes: str, storage: str = "100Gi", phase: str = "Bound", **spec: Any) -> dict[str, Any]:
+def claim(
+    *modes: str, storage: str = "100Gi", phase: str = "Bound", metadata: Any = None, **spec: Any
+) -> dict[str, Any]:
     return {
+        "metadata": metadata or {},
         "spec": {"accessModes": list(modes), "resources": {"requests": {"storage": storage}}, **spec},
         "status": {"phase": phase},
     }
@@ -335,6 +342,25 @@ def test_the_claim_is_the_stacks_own_unless_the_settings_name_one(
     assert ask(**settings).claim == ClaimFound(
         name=name, size_gib=1024, access_modes=("ReadWriteOnce",), storage_class="standard", phase="Pending"
     )
+
+
+@pytest.mark.usefixtures("kubeconfig")
+@pytest.mark.parametrize(
+    ("metadata", "stack"),
+    [
+        ({"labels": labels(PREFIX, "dev", "daemon")}, "dev"),
+        ({"labels": labels(PREFIX, "other", "daemon")}, "other"),
+        ({"labels": {"a": "b"}}, None),
+        ({"labels": None}, None),
+        ({}, None),
+    ],
+)
+def test_a_claim_has_the_stack_that_made_it(cluster: FakeCluster, metadata: dict[str, Any], stack: str | None) -> None:
+    path = f"/api/v1/namespaces/{PREFIX}/persistentvolumeclaims/{PREFIX}-dind-data"
+    cluster.objects[path] = claim("ReadWriteOnce", metadata=metadata)
+    found = ask().claim
+    assert found is not None
+    assert found.stack == stack
 
 
 @pytest.mark.usefixtures("kubeconfig")
@@ -405,15 +431,15 @@ def test_what_these_credentials_may_not_do_is_named(cluster: FakeCluster) -> Non
 @pytest.mark.parametrize(
     ("settings", "namespace", "verbs", "at"),
     [
-        ({}, PREFIX, ["create", "delete", "get", "patch"], None),
-        ({"namespace": "ci"}, "ci", ["create", "delete", "get", "patch"], None),
+        ({}, PREFIX, ["create", "delete", "get", "list", "patch", "watch"], None),
+        ({"namespace": "ci"}, "ci", ["create", "delete", "get", "list", "patch", "watch"], None),
         ({"namespace": "ci", "create_namespace": False}, "ci", ["get"], "ci"),
     ],
 )
 def test_rights_are_asked_for_the_stacks_namespace_and_to_make_one_only_where_it_does(
     cluster: FakeCluster, settings: dict[str, Any], namespace: str, verbs: list[str], at: str | None
 ) -> None:
-    cluster.denied = {f"{verb} namespaces" for verb in ("create", "delete", "patch")}
+    cluster.denied = {f"{verb} namespaces" for verb in ("create", "delete", "list", "patch", "watch")}
     assert ask(**settings).missing_rights == tuple(f"{verb} namespaces" for verb in verbs if verb != "get")
     # The first is whether anybody is let in at all.
     first, *others = cluster.reviewed
@@ -504,6 +530,19 @@ def test_another_server_is_no_api_server(cluster: FakeCluster, answer: tuple[int
         f"settings.cluster.context: 'mine' ({cluster.url}) answers what no API server of Kubernetes does: check the "
         "address"
     )
+
+
+@pytest.mark.usefixtures("kubeconfig", "cluster")
+@pytest.mark.parametrize("error", [KeyError, TypeError, AttributeError])
+def test_a_fault_of_this_program_is_not_blamed_on_the_address(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise error("spec")
+
+    monkeypatch.setattr(kube, "_about_nodes", fails)
+    with pytest.raises(error):
+        ask()
 
 
 @pytest.mark.usefixtures("kubeconfig")
@@ -691,6 +730,18 @@ def test_a_program_that_gives_no_credentials_is_quoted(kubeconfig: Path, cluster
     assert "process returned 1" in message
     assert message.endswith("): check with kubectl, and renew them, for example with gcloud auth login")
     assert cluster.asked == []
+
+
+@pytest.mark.usefixtures("cluster", "kubeconfig")
+def test_what_others_log_meanwhile_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    load = config.load_kube_config
+
+    def load_while_others_log(*args: Any, **more: Any) -> None:
+        logging.getLogger("grpc").error("a connection was reset")
+        load(*args, **more)  # type: ignore[no-untyped-call]
+
+    monkeypatch.setattr(config, "load_kube_config", load_while_others_log)
+    assert ask() == STANDARD
 
 
 def test_a_program_that_is_not_there_is_named(kubeconfig: Path, cluster: FakeCluster, tmp_path: Path) -> None:
