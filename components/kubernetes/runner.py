@@ -60,9 +60,10 @@ while kill -0 "$runner" 2>/dev/null; do
     update
     if [ -n "$deadline" ]; then
         now=$(date +%s)
+        # Never both at once, of which it hears one.
+        [ "$now" -lt "$deadline" ] || {{ kill -TERM "$runner" 2>/dev/null; break; }}
         # More than once, as a runner that is still starting does not hear it.
         [ "$now" -gt $((told + {HEAR_SECONDS})) ] || kill -QUIT "$runner" 2>/dev/null
-        [ "$now" -lt "$deadline" ] || {{ kill -TERM "$runner" 2>/dev/null; break; }}
     fi
     sleep 3 &
     wait "$!"
