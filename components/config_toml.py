@@ -15,6 +15,7 @@ from components.paths import CA_FILE, DOCKER_SOCKET
 from components.transport import CERTS_DIR, CLIENT_CERTS_DIR, SOCKET, Transport
 from stacks.common import Common, Daemon, Executor, Kind, Runner
 from stacks.gke_settings import GkeRunner
+from stacks.values import only_or_all
 
 FEATURE_FLAGS = {"FF_DISABLE_AUTOMATIC_TOKEN_ROTATION": True}
 """The token belongs to the stack: a runner that rotates it by itself would leave the stack with a dead one."""
@@ -112,13 +113,12 @@ def tls_client(endpoint: str) -> dict[str, str]:
 
 def _docker(runner: Runner, daemon: Daemon, host_socket: str) -> dict[str, Any]:
     """The `[runners.docker]` table: which daemon runs the job's containers, and what they are given."""
-    policies = list(runner.pull_policy)
     table: dict[str, Any] = {
         **_executor_daemon(runner, daemon),
         "image": runner.image,
         "privileged": runner.privileged,
         # GitLab Runner before 13.8 knows the plain string only.
-        "pull_policy": policies[0] if len(policies) == 1 else policies,
+        "pull_policy": only_or_all(runner.pull_policy),
         "volumes": ["/cache", *_job_volumes(runner, daemon, host_socket), *runner.volumes],
     }
     if runner.helper_image:

@@ -11,6 +11,7 @@ from typing import Any
 
 from components.transport import CLIENT_CERTS_DIR
 from stacks.gke_settings import GkeRunner, Toleration
+from stacks.values import only_or_all
 
 POLL_SECONDS = 600
 """How long a job's pod may take to start. GitLab Runner's own 180 are too few where a node has to be added first."""
@@ -36,12 +37,11 @@ class JobPods:
 
 def kubernetes_table(runner: GkeRunner, pods: JobPods) -> dict[str, Any]:
     """The table for one runner."""
-    policies = list(runner.pull_policy)
     table: dict[str, Any] = {
         "namespace": pods.namespace,
         "image": runner.image,
         # GitLab Runner before 13.11 knows the plain string only.
-        "pull_policy": policies[0] if len(policies) == 1 else policies,
+        "pull_policy": only_or_all(runner.pull_policy),
         "privileged": runner.privileged,
         "service_account": pods.service_account,
         "automount_service_account_token": False,

@@ -16,16 +16,18 @@ PRIVILEGED = "pod-security.kubernetes.io/enforce"
 AUTOPILOT = re.compile("autogke|autopilot", re.IGNORECASE)
 """What Autopilot's admission calls itself where it refuses a pod."""
 
-POLICY_ENFORCERS = {
-    "anetd": "GKE Dataplane V2",
-    "antrea-agent": "Antrea",
-    "calico-node": "Calico",
-    "canal": "Canal",
-    "cilium": "Cilium",
-    "kube-network-policies": "kube-network-policies",
-    "kube-router": "kube-router",
-    "weave-net": "Weave Net",
-}
+POLICY_ENFORCERS = frozenset(
+    {
+        "anetd",  # GKE Dataplane V2
+        "antrea-agent",
+        "calico-node",
+        "canal",
+        "cilium",
+        "kube-network-policies",
+        "kube-router",
+        "weave-net",
+    }
+)
 """DaemonSets that make NetworkPolicy objects mean something; on GKE the first, or Calico."""
 
 PREFIX = r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?"
@@ -123,7 +125,7 @@ def check_prefix(prefix: str, stack: str) -> None:
 def check_cluster(settings: GkeSettings, facts: Facts, prefix: str, stack: str) -> None:
     """Raise SettingsError, with a line for each mistake, where the settings do not fit the cluster."""
     mistakes = [
-        *_rights_mistakes(facts, settings.namespace or prefix),
+        *_rights_mistakes(facts, settings.namespace_for(prefix)),
         *_namespace_mistakes(settings, facts, prefix, stack),
         *(_daemon_mistakes(settings, facts, stack) if settings.needs_daemon else ()),
     ]
@@ -143,7 +145,7 @@ def _rights_mistakes(facts: Facts, namespace: str) -> Iterator[Mistake]:
 
 
 def _namespace_mistakes(settings: GkeSettings, facts: Facts, prefix: str, stack: str) -> Iterator[Mistake]:
-    name, found = settings.namespace or prefix, facts.namespace
+    name, found = settings.namespace_for(prefix), facts.namespace
     if found is None:
         if not settings.create_namespace and "get namespaces" not in facts.missing_rights:
             yield Mistake("namespace", name, "is not there: create it, or set create_namespace: true")

@@ -23,7 +23,7 @@ from components.kubernetes import (
     RunnerNetwork,
     RunnerNetworkArgs,
 )
-from components.kubernetes.names import CLIENT_LABEL, STAYS, host_names, labels, service_name
+from components.kubernetes.names import CLIENT_LABEL, STAYS, daemon_name, host_names, job_account_name, labels
 from components.transport import Transport
 from stacks.ci_snippet import ci_snippet
 from stacks.cluster import Facts, warnings_about_cluster
@@ -68,11 +68,6 @@ def build(stack: Stack[GkeSettings]) -> dict[str, Any]:
     }
 
 
-def namespace_of(stack: Stack[GkeSettings]) -> str:
-    """The name of the stack's namespace."""
-    return stack.settings.namespace or stack.prefix
-
-
 def _facts(stack: Stack[GkeSettings]) -> Facts:
     assert stack.cluster is not None, "stacks.load asks every cluster"
     return stack.cluster
@@ -101,7 +96,7 @@ def _network_args(stack: Stack[GkeSettings]) -> RunnerNetworkArgs:
     return RunnerNetworkArgs(
         prefix=stack.prefix,
         stack=stack.name,
-        namespace=namespace_of(stack),
+        namespace=settings.namespace_for(stack.prefix),
         create_namespace=settings.create_namespace,
         protect=settings.needs_daemon and settings.daemon.claim.protect,
         port=settings.daemon.transport.port if settings.needs_daemon else None,
@@ -116,7 +111,7 @@ def _certificates_args(stack: Stack[GkeSettings], network: RunnerNetwork) -> Dae
         stack=stack.name,
         namespace=network.namespace,
         names=[
-            *host_names(stack.prefix, namespace_of(stack)),
+            *host_names(stack.prefix, stack.settings.namespace_for(stack.prefix)),
             "localhost",
             *(name for name in wanted if not is_address(name)),
         ],
@@ -193,9 +188,9 @@ def _job_pods(stack: Stack[GkeSettings], certificates: DaemonCertificates | None
     secret = pulumi.Output.from_input(certificates.client_secret if certificates else None)
     return secret.apply(
         lambda client_secret: JobPods(
-            namespace=namespace_of(stack),
-            service_account=f"{stack.prefix}-job",
-            daemon_host=service_name(stack.prefix),
+            namespace=stack.settings.namespace_for(stack.prefix),
+            service_account=job_account_name(stack.prefix),
+            daemon_host=daemon_name(stack.prefix),
             client_secret=client_secret,
             labels=labels(stack.prefix, stack.name, "job"),
             client_labels=CLIENT_LABEL,

@@ -270,3 +270,7 @@ class GkeSettings(Common):
         if not self.create_namespace and self.namespace is None:
             fail("namespace", None, "is needed with create_namespace: false: name the one that is there")
         return self
+
+    def namespace_for(self, prefix: str) -> str:
+        """The namespace of a stack whose objects' names begin with `prefix`."""
+        return self.namespace or prefix

@@ -25,7 +25,7 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
 from urllib3.exceptions import HTTPError, NewConnectionError
 
-from components.kubernetes.names import selector
+from components.kubernetes.names import claim_name, runner_name, selector
 from components.kubernetes.runner import JOB_RULES
 from components.kubernetes.spelling import quantities
 from stacks.cluster import POLICY_ENFORCERS, Access, ClaimFound, Facts, Namespace, StorageClass
@@ -153,17 +153,17 @@ def ask_cluster(settings: GkeSettings, prefix: str) -> Facts:
 def _facts(settings: GkeSettings, prefix: str, access: Access, api: _Api) -> Facts:
     # Anybody who is let in may ask this, so that a refusal is one of the credentials.
     _may(api, "", "namespaces", "get", "default")
-    name = settings.namespace or prefix
+    name = settings.namespace_for(prefix)
     found = _asked(lambda: api.get(f"/api/v1/namespaces/{name}"))
     namespace = _namespace(found) if found else None
-    claim = settings.daemon.existing_claim or f"{prefix}-dind-data"
+    claim = settings.daemon.existing_claim or claim_name(prefix)
     takes_pods = namespace is None or not namespace.is_ending
     return Facts(
         access=access,
         missing_rights=_missing_rights(settings, name, api),
         namespace=namespace,
         storage_classes=_asked(lambda: _storage_classes(api)),
-        owner=_asked(lambda: _owner(api, name, f"{prefix}-runner")),
+        owner=_asked(lambda: _owner(api, name, runner_name(prefix))),
         claim=_asked(lambda: _claim(api, name, claim, prefix)),
         refusal=_refusal(api, name if namespace else "default", settings)
         if settings.needs_daemon and takes_pods
@@ -186,50 +186,46 @@ def _connected(cluster: Cluster) -> Iterator[tuple[Access, _Api]]:
             yield access, _client(file.name, None, f"settings.cluster.name: {shown(cluster.name)}")
         return
     assert cluster.context is not None
-    files = _kubeconfig_files(cluster)
+    kubeconfig = _kubeconfig(cluster)
     path = str(Path(cluster.kubeconfig).expanduser()) if cluster.kubeconfig else None
     access = Access(title=cluster.context, context=cluster.context, provider_kubeconfig=path)
-    yield access, _client(files, cluster.context, f"settings.cluster.context: {shown(cluster.context)}")
+    yield access, _client(kubeconfig, cluster.context, f"settings.cluster.context: {shown(cluster.context)}")
 
 
-def _kubeconfig_files(cluster: Cluster) -> str:
-    """The kubeconfig's path, or paths. Raises SettingsError where there is none, or no such context in it."""
+def _kubeconfig(cluster: Cluster) -> str:
+    """The kubeconfig's path. Raises SettingsError where there is none, or no such context in it."""
     wanted = cluster.kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
-    files = [Path(part).expanduser() for part in wanted.split(os.pathsep) if part]
-    if len(files) > 1:
+    path = wanted.strip(os.pathsep)
+    if os.pathsep in path:
         raise SettingsError(
             f"settings.cluster.kubeconfig: {shown(wanted)} are several files, and Pulumi's provider takes one: name "
             "that with the context"
         )
-    if not any(file.is_file() for file in files):
+    file = Path(path).expanduser()
+    if not file.is_file():
         raise SettingsError(
             f"settings.cluster.kubeconfig: {shown(wanted)} is not there: name the file, or make one, for example with "
             "gcloud container clusters get-credentials"
         )
-    joined = os.pathsep.join(map(str, files))
     try:
-        contexts, _ = config.list_kube_config_contexts(joined)  # type: ignore[no-untyped-call]
+        contexts, _ = config.list_kube_config_contexts(str(file))  # type: ignore[no-untyped-call]
         known = sorted(each["name"] for each in contexts)
-    except (ConfigException, yaml.YAMLError, OSError) as error:
-        reason = _one_line(error)
-    except (ValueError, TypeError, AttributeError, LookupError):
-        reason = "its content is something else"
-    else:
-        reason = ""
-    if reason:
+    except (ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, AttributeError, LookupError) as error:
+        is_said = isinstance(error, ConfigException | yaml.YAMLError | OSError)
+        reason = _one_line(error) if is_said else "its content is something else"
         raise SettingsError(
             f"settings.cluster.kubeconfig: {shown(wanted)} is no kubeconfig ({reason}): name another file"
-        )
+        ) from None
     if cluster.context not in known:
         raise SettingsError(
             f"settings.cluster.context: {shown(cluster.context)} is not in {wanted}: use one of "
             f"{', '.join(known) or 'none, as it has no context'}, or add it, for example with gcloud container "
             "clusters get-credentials"
         )
-    return joined
+    return str(file)
 
 
-def _client(files: str, context: str | None, where: str) -> _Api:
+def _client(file: str, context: str | None, where: str) -> _Api:
     """A client by kubeconfig. Raises SettingsError where that, or the program that it names, gives no credentials."""
     settings = client.Configuration()
     refusals = _Refusals()
@@ -238,7 +234,7 @@ def _client(files: str, context: str | None, where: str) -> _Api:
     def load() -> None:
         try:
             config.load_kube_config(  # type: ignore[no-untyped-call]
-                files, context=context, client_configuration=settings, persist_config=False
+                file, context=context, client_configuration=settings, persist_config=False
             )
             done.set_result(None)
         except Exception as error:
@@ -282,20 +278,18 @@ class _Refusals(logging.Handler):
 
 def _from_google_cloud(cluster: Cluster) -> str:
     """A kubeconfig, as JSON, for the cluster that gcloud knows; it holds no secret."""
-    gcloud = shutil.which("gcloud")
-    plugin = shutil.which("gke-gcloud-auth-plugin")
     for program, remedy in (
-        (gcloud, "gcloud: https://cloud.google.com/sdk/docs/install"),
-        (plugin, "it with: gcloud components install gke-gcloud-auth-plugin"),
+        ("gcloud", "gcloud: https://cloud.google.com/sdk/docs/install"),
+        ("gke-gcloud-auth-plugin", "it with: gcloud components install gke-gcloud-auth-plugin"),
     ):
-        if program is None:
-            missing = "gcloud" if gcloud is None else "gke-gcloud-auth-plugin"
+        if shutil.which(program) is None:
             raise SettingsError(
-                f"settings.cluster.name: {shown(cluster.name)} needs {missing}, which is not on PATH: install "
+                f"settings.cluster.name: {shown(cluster.name)} needs {program}, which is not on PATH: install "
                 f"{remedy}; or name a context of a kubeconfig"
             )
+    gcloud = shutil.which("gcloud") or "gcloud"
     command = [
-        *(str(gcloud), "container", "clusters", "describe", str(cluster.name), f"--project={cluster.project}"),
+        *(gcloud, "container", "clusters", "describe", str(cluster.name), f"--project={cluster.project}"),
         *(f"--location={cluster.location}", "--format=json(endpoint,masterAuth.clusterCaCertificate)"),
     ]
     try:
@@ -463,7 +457,7 @@ def _refusal(api: _Api, namespace: str, settings: GkeSettings) -> str | None:
 
 def _enforcers(api: _Api) -> tuple[str, ...]:
     names = {each["metadata"]["name"] for each in api.get("/apis/apps/v1/daemonsets")["items"]}
-    return tuple(sorted(names & POLICY_ENFORCERS.keys()))
+    return tuple(sorted(names & POLICY_ENFORCERS))
 
 
 def _about_nodes(api: _Api) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
@@ -42,6 +42,11 @@ def _pinned(image: str) -> str:
 
 def one_or_many(value: object) -> object:
     return [value] if isinstance(value, str) else value
+
+
+def only_or_all(values: Sequence[str]) -> str | list[str]:
+    """One value by itself, several as a list: the inverse of `one_or_many`."""
+    return values[0] if len(values) == 1 else list(values)
 
 
 def _path_or_id(value: object) -> object:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +10,8 @@ import pulumi
 import pulumi_kubernetes as k8s
 import pulumi_tls as tls
 
-from components.kubernetes.names import labels
+from components.kubernetes.names import daemon_name, digest
+from components.kubernetes.resources import StackArgs, metadata
 
 DAY_HOURS = 24
 CA_DAYS = 3650
@@ -19,18 +19,14 @@ CA_DAYS = 3650
 
 
 @dataclass(frozen=True, kw_only=True)
-class DaemonCertificatesArgs:
-    """Inputs of DaemonCertificates.
+class DaemonCertificatesArgs(StackArgs):
+    """Inputs of DaemonCertificates, beyond `StackArgs`.
 
-    prefix: prefix of the names in the namespace. stack: value of the `dindrunner.stack` label. namespace: its name.
     names, addresses: host names and IP addresses in the daemon's certificate.
     valid_days: of the daemon's and the clients' certificates. renew_days: how long before its end a certificate counts
         as ended, so that the next update makes a new one.
     """
 
-    prefix: str
-    stack: str
-    namespace: pulumi.Input[str]
     names: Sequence[str]
     addresses: Sequence[str] = ("127.0.0.1",)
     valid_days: int = 365
@@ -68,11 +64,12 @@ class DaemonCertificates(pulumi.ComponentResource):
         )
         server_key, server = self._certificate(name, "server", args, ca_key, ca)
         client_key, client = self._certificate(name, "client", args, ca_key, ca)
-        self.server_secret = self._secret(name, "server", args, ca, server, server_key, f"{args.prefix}-dind-server")
+        daemon = daemon_name(args.prefix)
+        self.server_secret = self._secret(name, "server", args, ca, server, server_key, f"{daemon}-server")
         # Another CA is another Secret: what runs has its certificate until the daemon is started anew.
-        client_name = ca.cert_pem.apply(lambda pem: f"{args.prefix}-dind-client-{_digest([pem])[:8]}")
+        client_name = ca.cert_pem.apply(lambda pem: f"{daemon}-client-{digest(pem)[:8]}")
         self.client_secret = self._secret(name, "client", args, ca, client, client_key, client_name)
-        self.fingerprint = pulumi.Output.all(ca.cert_pem, server.cert_pem).apply(_digest)
+        self.fingerprint = pulumi.Output.all(ca.cert_pem, server.cert_pem).apply(lambda pems: digest("".join(pems)))
         self.register_outputs({"server_secret": self.server_secret, "client_secret": self.client_secret})
 
     def _certificate(
@@ -113,11 +110,7 @@ class DaemonCertificates(pulumi.ComponentResource):
         files = {"ca.pem": ca.cert_pem, "cert.pem": certificate.cert_pem, "key.pem": key.private_key_pem}
         secret = k8s.core.v1.Secret(
             f"{name}-{role}-secret",
-            metadata=k8s.meta.v1.ObjectMetaArgs(
-                name=secret_name,
-                namespace=args.namespace,
-                labels=labels(args.prefix, args.stack, "certificates"),
-            ),
+            metadata=metadata(args, "certificates", secret_name),
             data={file: text.apply(encoded) for file, text in files.items()},
             opts=pulumi.ResourceOptions(parent=self),
         )
@@ -131,7 +124,3 @@ def encoded(text: str) -> str:
 
 def _key(name: str, opts: pulumi.ResourceOptions) -> tls.PrivateKey:
     return tls.PrivateKey(name, algorithm="ECDSA", ecdsa_curve="P256", opts=opts)
-
-
-def _digest(texts: Sequence[str]) -> str:
-    return hashlib.sha256("".join(texts).encode()).hexdigest()[:16]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,8 +9,8 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from components.kubernetes.certificates import DaemonCertificates
-from components.kubernetes.names import STAYS, labels, selector, service_name
-from components.kubernetes.resources import requirements
+from components.kubernetes.names import STAYS, claim_name, daemon_name, digest, labels, selector
+from components.kubernetes.resources import StackArgs, metadata, requirements
 from components.kubernetes.spelling import memory_quantity
 from components.paths import DOCKER_SOCKET
 from components.transport import CERTS_DIR, Transport
@@ -53,10 +52,9 @@ class ClaimArgs:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DindDaemonArgs:
-    """Inputs of a DindDaemon.
+class DindDaemonArgs(StackArgs):
+    """Inputs of a DindDaemon, beyond `StackArgs`.
 
-    prefix: prefix of the names in the namespace. stack: value of the `dindrunner.stack` label. namespace: its name.
     image: image with the interface of the official docker:dind.
     certificates: the daemon's; None is the plaintext port 2375.
     daemon_json: content of /etc/docker/daemon.json; see `components.daemon_json`.
@@ -67,9 +65,6 @@ class DindDaemonArgs:
     ready_timeout_seconds: how long an update waits for its answer, beyond the time until its container runs.
     """
 
-    prefix: str
-    stack: str
-    namespace: pulumi.Input[str]
     image: pulumi.Input[str]
     claim: ClaimArgs | str
     certificates: DaemonCertificates | None
@@ -103,20 +98,20 @@ class DindDaemon(pulumi.ComponentResource):
     def __init__(self, name: str, args: DindDaemonArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("dindrunner:kubernetes:DindDaemon", name, None, opts)
         transport = Transport.TLS if args.certificates else Transport.TCP
-        self.endpoint = transport.endpoint(service_name(args.prefix))
+        self.endpoint = transport.endpoint(daemon_name(args.prefix))
         self.claim = self._claim(name, args)
         config = k8s.core.v1.ConfigMap(
             f"{name}-config",
-            metadata=_metadata(args, f"{args.prefix}-dind"),
+            metadata=metadata(args, "daemon", daemon_name(args.prefix)),
             data={"daemon.json": args.daemon_json},
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.stateful_set = k8s.apps.v1.StatefulSet(
             f"{name}-statefulset",
-            metadata=_metadata(args, f"{args.prefix}-dind"),
+            metadata=metadata(args, "daemon", daemon_name(args.prefix)),
             spec=k8s.apps.v1.StatefulSetSpecArgs(
                 replicas=1,
-                service_name=service_name(args.prefix),
+                service_name=daemon_name(args.prefix),
                 selector=k8s.meta.v1.LabelSelectorArgs(match_labels=selector(args.prefix, "daemon")),
                 template=k8s.core.v1.PodTemplateSpecArgs(
                     metadata=k8s.meta.v1.ObjectMetaArgs(
@@ -143,7 +138,7 @@ class DindDaemon(pulumi.ComponentResource):
         claim = k8s.core.v1.PersistentVolumeClaim(
             f"{name}-data",
             # The daemon waits for it; the provider may not, as some classes bind a claim to its first pod.
-            metadata=_metadata(args, f"{args.prefix}-dind-data", {"pulumi.com/skipAwait": "true"}),
+            metadata=metadata(args, "daemon", claim_name(args.prefix), {"pulumi.com/skipAwait": "true"}),
             spec=k8s.core.v1.PersistentVolumeClaimSpecArgs(
                 access_modes=[args.claim.access_mode],
                 storage_class_name=args.claim.storage_class,
@@ -156,20 +151,11 @@ class DindDaemon(pulumi.ComponentResource):
         return claim.metadata.name
 
 
-def _metadata(args: DindDaemonArgs, name: str, annotations: dict[str, str] | None = None) -> k8s.meta.v1.ObjectMetaArgs:
-    return k8s.meta.v1.ObjectMetaArgs(
-        name=name,
-        namespace=args.namespace,
-        labels=labels(args.prefix, args.stack, "daemon"),
-        annotations=annotations,
-    )
-
-
 def _annotations(args: DindDaemonArgs) -> dict[str, pulumi.Input[str]]:
     """What the pod has to be made anew for, although its specification does not name it."""
     changes: dict[str, pulumi.Input[str]] = {
         **STAYS,
-        "dindrunner.config": hashlib.sha256(args.daemon_json.encode()).hexdigest()[:16],
+        "dindrunner.config": digest(args.daemon_json),
     }
     if args.certificates:
         changes["dindrunner.certificates"] = args.certificates.fingerprint

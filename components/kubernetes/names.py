@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 CLIENT_LABEL = {"dindrunner.client": "true"}
 """Carried by the pods that may reach the daemon."""
 
@@ -24,14 +26,34 @@ def selector(prefix: str, component: str) -> dict[str, str]:
     return {"app.kubernetes.io/instance": prefix, "app.kubernetes.io/component": component}
 
 
-def service_name(prefix: str) -> str:
-    """The host name of a stack's daemon inside its namespace."""
+def daemon_name(prefix: str) -> str:
+    """The name of the daemon's objects, of which the Service makes it the daemon's host name inside the namespace."""
     return f"{prefix}-dind"
+
+
+def claim_name(prefix: str) -> str:
+    """The name of the claim that a stack makes for its daemon."""
+    return f"{daemon_name(prefix)}-data"
+
+
+def runner_name(prefix: str) -> str:
+    """The name of the runner's objects."""
+    return f"{prefix}-runner"
+
+
+def job_account_name(prefix: str) -> str:
+    """The name of the service account of the jobs' pods."""
+    return f"{prefix}-job"
 
 
 def host_names(prefix: str, namespace: str) -> list[str]:
     """Every name by which the cluster's DNS knows the daemon, through its Service and as a pod."""
-    service = service_name(prefix)
+    service = daemon_name(prefix)
     hosts = [service, f"{service}-0.{service}"]
     suffixes = ["", f".{namespace}", f".{namespace}.svc", f".{namespace}.svc.cluster.local"]
     return [f"{host}{suffix}" for host in hosts for suffix in suffixes]
+
+
+def digest(text: str) -> str:
+    """A short mark of a text, by which an object's name or annotation changes with it."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pulumi
 import pulumi_kubernetes as k8s
 
-from components.kubernetes.names import CLIENT_LABEL, labels, selector, service_name
+from components.kubernetes.names import CLIENT_LABEL, daemon_name, labels, selector
+from components.kubernetes.resources import StackArgs, metadata
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunnerNetworkArgs:
-    """Inputs of a RunnerNetwork.
+class RunnerNetworkArgs(StackArgs):
+    """Inputs of a RunnerNetwork, beyond `StackArgs`.
 
-    prefix: prefix of the names in the namespace. stack: value of the `dindrunner.stack` label.
-    namespace: its name. create_namespace: whether it is made here. protect: whether that one is protected.
+    create_namespace: whether the namespace is made here. protect: whether that one is protected.
     port: the daemon's; None where there is no daemon.
     policy: whether a NetworkPolicy keeps all but the stack's own pods from the daemon.
     """
 
-    prefix: str
-    stack: str
-    namespace: str
     create_namespace: bool = True
     protect: bool = False
     port: int | None = 2376
@@ -42,10 +39,12 @@ class RunnerNetwork(pulumi.ComponentResource):
     def __init__(self, name: str, args: RunnerNetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("dindrunner:kubernetes:RunnerNetwork", name, None, opts)
         self.namespace = self._namespace(name, args)
+        # What is in the namespace has to wait for it.
+        inside = replace(args, namespace=self.namespace)
         if args.port is not None:
-            self.service = self._service(name, args, args.port)
+            self.service = self._service(name, inside, args.port)
             if args.policy:
-                self.policy = self._policy(name, args)
+                self.policy = self._policy(name, inside)
         self.register_outputs({"namespace": self.namespace, "service": self.service, "policy": self.policy})
 
     def _namespace(self, name: str, args: RunnerNetworkArgs) -> pulumi.Output[str]:
@@ -69,11 +68,7 @@ class RunnerNetwork(pulumi.ComponentResource):
     def _service(self, name: str, args: RunnerNetworkArgs, port: int) -> pulumi.Output[str]:
         service = k8s.core.v1.Service(
             f"{name}-service",
-            metadata=k8s.meta.v1.ObjectMetaArgs(
-                name=service_name(args.prefix),
-                namespace=self.namespace,
-                labels=labels(args.prefix, args.stack, "daemon"),
-            ),
+            metadata=metadata(args, "daemon", daemon_name(args.prefix)),
             spec=k8s.core.v1.ServiceSpecArgs(
                 cluster_ip="None",
                 selector=selector(args.prefix, "daemon"),
@@ -89,11 +84,7 @@ class RunnerNetwork(pulumi.ComponentResource):
         clients = {"app.kubernetes.io/instance": args.prefix, **CLIENT_LABEL}
         policy = k8s.networking.v1.NetworkPolicy(
             f"{name}-policy",
-            metadata=k8s.meta.v1.ObjectMetaArgs(
-                name=service_name(args.prefix),
-                namespace=self.namespace,
-                labels=labels(args.prefix, args.stack, "daemon"),
-            ),
+            metadata=metadata(args, "daemon", daemon_name(args.prefix)),
             spec=k8s.networking.v1.NetworkPolicySpecArgs(
                 pod_selector=k8s.meta.v1.LabelSelectorArgs(match_labels=selector(args.prefix, "daemon")),
                 policy_types=["Ingress"],

@@ -9,6 +9,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from components.kubernetes.names import CLIENT_LABEL, labels
+from components.kubernetes.resources import StackArgs, metadata
 from components.transport import CLIENT_CERTS_DIR
 
 RUN_SECONDS = 3600
@@ -31,18 +32,14 @@ docker system df
 
 
 @dataclass(frozen=True, kw_only=True)
-class DaemonPrunerArgs:
-    """Inputs of a DaemonPruner.
+class DaemonPrunerArgs(StackArgs):
+    """Inputs of a DaemonPruner, beyond `StackArgs`.
 
-    prefix: prefix of the names in the namespace. stack: value of the `dindrunner.stack` label. namespace: its name.
     image: image with a shell and the Docker client.
     environment: how that finds the daemon. client_secret: the Secret with its certificate; None without TLS.
     schedule: five fields as for cron, UTC. unused_hours: what is older, and not in use, goes.
     """
 
-    prefix: str
-    stack: str
-    namespace: pulumi.Input[str]
     image: pulumi.Input[str]
     environment: Mapping[str, str]
     client_secret: pulumi.Input[str] | None
@@ -62,11 +59,7 @@ class DaemonPruner(pulumi.ComponentResource):
         super().__init__("dindrunner:kubernetes:DaemonPruner", name, None, opts)
         self.cron_job = k8s.batch.v1.CronJob(
             f"{name}-cronjob",
-            metadata=k8s.meta.v1.ObjectMetaArgs(
-                name=f"{args.prefix}-prune",
-                namespace=args.namespace,
-                labels=labels(args.prefix, args.stack, "pruner"),
-            ),
+            metadata=metadata(args, "pruner", f"{args.prefix}-prune"),
             spec=k8s.batch.v1.CronJobSpecArgs(
                 schedule=args.schedule,
                 time_zone="Etc/UTC",

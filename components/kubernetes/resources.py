@@ -1,15 +1,43 @@
-"""Requests and limits of a container."""
+"""What the components give alike to their objects."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import pulumi
 import pulumi_kubernetes as k8s
 
+from components.kubernetes.names import labels
 from components.kubernetes.spelling import quantities
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackArgs:
+    """Inputs of every component.
+
+    prefix: prefix of the names in the namespace. stack: value of the `dindrunner.stack` label. namespace: its name.
+    """
+
+    prefix: str
+    stack: str
+    namespace: pulumi.Input[str]
+
+
+def metadata(
+    args: StackArgs, component: str, name: pulumi.Input[str], annotations: dict[str, str] | None = None
+) -> k8s.meta.v1.ObjectMetaArgs:
+    """Name, namespace and labels of an object of this component."""
+    return k8s.meta.v1.ObjectMetaArgs(
+        name=name,
+        namespace=args.namespace,
+        labels=labels(args.prefix, args.stack, component),
+        annotations=annotations,
+    )
 
 
 def requirements(
     cpu_request: float, memory_request_mib: int, cpus: float | None, memory_mib: int | None
 ) -> k8s.core.v1.ResourceRequirementsArgs:
-    """As `quantities` spells them."""
+    """Requests and limits of a container, as `quantities` spells them."""
     found = quantities(cpu_request, memory_request_mib, cpus, memory_mib)
     return k8s.core.v1.ResourceRequirementsArgs(requests=found["requests"], limits=found.get("limits"))

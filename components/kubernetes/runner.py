@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,8 +9,8 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from components.kubernetes.certificates import encoded
-from components.kubernetes.names import CLIENT_LABEL, STAYS, labels, selector
-from components.kubernetes.resources import requirements
+from components.kubernetes.names import CLIENT_LABEL, STAYS, digest, job_account_name, labels, runner_name, selector
+from components.kubernetes.resources import StackArgs, metadata, requirements
 from components.paths import CA_FILE, CONFIG_DIR
 
 SECRET_DIR = "/run/gitlab-runner"
@@ -85,10 +84,9 @@ https://docs.gitlab.com/runner/executors/kubernetes/#configure-runner-api-permis
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunnerContainerArgs:
-    """Inputs of a RunnerContainer.
+class RunnerContainerArgs(StackArgs):
+    """Inputs of a RunnerContainer, beyond `StackArgs`.
 
-    prefix: prefix of the names in the namespace. stack: value of the `dindrunner.stack` label. namespace: its name.
     image: image with gitlab-runner and a shell. config_toml: its configuration, a secret.
     drain_seconds: how long it may finish its jobs before it is killed.
     daemon: the StatefulSet that its jobs use; None is none.
@@ -96,9 +94,6 @@ class RunnerContainerArgs:
     ca_pem: the CA of a GitLab that the system's CAs do not vouch for.
     """
 
-    prefix: str
-    stack: str
-    namespace: pulumi.Input[str]
     image: pulumi.Input[str]
     config_toml: pulumi.Input[str]
     drain_seconds: int
@@ -124,16 +119,16 @@ class RunnerContainer(pulumi.ComponentResource):
         super().__init__("dindrunner:kubernetes:RunnerContainer", name, None, opts)
         config = k8s.core.v1.Secret(
             f"{name}-config",
-            metadata=_metadata(args, f"{args.prefix}-runner-config"),
+            metadata=metadata(args, "runner", f"{runner_name(args.prefix)}-config"),
             data=_files(args),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        account = self._account(f"{name}-account", args, "runner").metadata.name
-        job_account = self._account(f"{name}-job-account", args, "job")
+        account = self._account(f"{name}-account", args, runner_name(args.prefix)).metadata.name
+        job_account = self._account(f"{name}-job-account", args, job_account_name(args.prefix))
         binding = self._rights(name, args, account)
         self.deployment = k8s.apps.v1.Deployment(
             f"{name}-deployment",
-            metadata=_metadata(args, f"{args.prefix}-runner"),
+            metadata=metadata(args, "runner", runner_name(args.prefix)),
             spec=k8s.apps.v1.DeploymentSpecArgs(
                 replicas=1,
                 # Two runners with one token would take the same runner's jobs, and count `concurrent` twice.
@@ -165,10 +160,10 @@ class RunnerContainer(pulumi.ComponentResource):
         )
         self.register_outputs({"deployment": self.deployment.metadata.name})
 
-    def _account(self, name: str, args: RunnerContainerArgs, role: str) -> k8s.core.v1.ServiceAccount:
+    def _account(self, name: str, args: RunnerContainerArgs, account_name: str) -> k8s.core.v1.ServiceAccount:
         return k8s.core.v1.ServiceAccount(
             name,
-            metadata=_metadata(args, f"{args.prefix}-{role}"),
+            metadata=metadata(args, "runner", account_name),
             automount_service_account_token=False,
             opts=pulumi.ResourceOptions(parent=self),
         )
@@ -176,7 +171,7 @@ class RunnerContainer(pulumi.ComponentResource):
     def _rights(self, name: str, args: RunnerContainerArgs, account: pulumi.Output[str]) -> k8s.rbac.v1.RoleBinding:
         role = k8s.rbac.v1.Role(
             f"{name}-role",
-            metadata=_metadata(args, f"{args.prefix}-runner"),
+            metadata=metadata(args, "runner", runner_name(args.prefix)),
             rules=[
                 k8s.rbac.v1.PolicyRuleArgs(api_groups=[""], resources=resources, verbs=verbs)
                 for resources, verbs in JOB_RULES
@@ -185,7 +180,7 @@ class RunnerContainer(pulumi.ComponentResource):
         )
         return k8s.rbac.v1.RoleBinding(
             f"{name}-role-binding",
-            metadata=_metadata(args, f"{args.prefix}-runner"),
+            metadata=metadata(args, "runner", runner_name(args.prefix)),
             role_ref=k8s.rbac.v1.RoleRefArgs(
                 api_group="rbac.authorization.k8s.io", kind="Role", name=role.metadata.name
             ),
@@ -194,15 +189,9 @@ class RunnerContainer(pulumi.ComponentResource):
         )
 
 
-def _metadata(args: RunnerContainerArgs, name: str) -> k8s.meta.v1.ObjectMetaArgs:
-    return k8s.meta.v1.ObjectMetaArgs(
-        name=name, namespace=args.namespace, labels=labels(args.prefix, args.stack, "runner")
-    )
-
-
 def _certificate(ca_pem: str | None) -> dict[str, str]:
     """A file that is mounted alone does not change under a running pod."""
-    return {"dindrunner.ca": hashlib.sha256(ca_pem.encode()).hexdigest()[:16]} if ca_pem else {}
+    return {"dindrunner.ca": digest(ca_pem)} if ca_pem else {}
 
 
 def _files(args: RunnerContainerArgs) -> dict[str, pulumi.Input[str]]:

@@ -25,16 +25,8 @@ from typing import IO, Any
 import yaml
 
 from tests.cluster.control_plane import SERVICE_NETWORK, ControlPlane, require_parts
-from tests.engine.board import (
-    Board,
-    _bridge,
-    _bridge_name,
-    _connect,
-    _locked,
-    _remove_groups,
-    _wait_with_log,
-)
-from tests.engine.world import STEP_SECONDS, missing, run, unique, wait_for
+from tests.engine.machine import Machine, first_process, new_place
+from tests.engine.world import STEP_SECONDS, missing, run, wait_for
 from toolchain.debian import ROOT_PATH, find_program, install_packages, root_prefix
 from toolchain.engine import OCI_WRAPPER, lacks_capabilities
 from toolchain.gobuild import GoBinary, build
@@ -45,7 +37,6 @@ COREDNS = GoBinary(name="coredns", package=".", version="v1.12.1")
 PAUSE = GoBinary(name="pause", package="./pause", version="1", module="kubernetes")
 
 START_SECONDS = 120
-STOP_SECONDS = 120
 LOAD_SECONDS = 300
 NODE_IMAGES = ("dind", "runner", "helper", "job")
 """The roles of the stand-in images that every node gets."""
@@ -61,11 +52,9 @@ _OWN_IMAGES = {_PAUSE_IMAGE: PAUSE, _COREDNS_IMAGE: COREDNS}
 """Images with nothing but one program."""
 _CONTAINERD = "/run/containerd/containerd.sock"
 
-# The first process: it waits for those that lost their parents, and keeps the namespaces.
-# $1: folder; $2: host name; $3: data; the others: more folders that have to be seen as they are.
-_INIT = """\
-set -e
-files=$1 name=$2 data=$3
+# $3: data; the others: more folders that have to be seen as they are.
+_PREPARE = """\
+data=$3
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir /run/lock
 # Kubernetes uses fixed places in these; what is needed of ours stays where it is, should it lie in them.
@@ -96,12 +85,7 @@ kernel/keys/root_maxkeys 1000000
 kernel/keys/root_maxbytes 25000000
 settings
 mount --make-rshared /
-hostname "$name"
-ip link set lo up
 echo 1 > /proc/sys/net/ipv4/ip_forward
-trap 'exit 0' TERM
-echo up > "$files/up"
-while :; do sleep 3600 & wait $!; done
 """
 
 _CONTAINERD_CONFIG = """\
@@ -149,9 +133,9 @@ _DNS_LABELS = {"k8s-app": "kube-dns"}
 class Node(ControlPlane):
     """A running cluster; what pods are made of is on `machine`."""
 
-    def __init__(self, directory: Path, machine: Board, data: Path) -> None:
+    def __init__(self, directory: Path, machine: Machine, data: Path) -> None:
         super().__init__(
-            directory, machine.host, port=6443, etcd_port=2379, context=machine.name, enter=machine._enter()
+            directory, machine.host, port=6443, etcd_port=2379, context=machine.name, enter=machine.enter()
         )
         self.machine = machine
         self._data = data
@@ -226,9 +210,7 @@ class Node(ControlPlane):
 
     def shut_down(self) -> None:
         """End all its processes, and wait for them; none is asked whether it likes that."""
-        self.machine.inside("kill", "-TERM", "1", check=False)
-        for process in (self.machine._init, *self._processes.values()):
-            process.wait(timeout=STOP_SECONDS)
+        self.machine.shut_down(*self._processes.values())
 
     def _give_images(self) -> None:
         """Fill containerd's folder with the images that every node gets; links to what an earlier node has unpacked."""
@@ -328,7 +310,7 @@ class Node(ControlPlane):
         run(*self._ctr(), "--namespace", "k8s.io", "images", "import", "-", stdin=archive, seconds=LOAD_SECONDS)
 
     def _ctr(self) -> list[str]:
-        return [*self.machine._enter(), find_program("ctr") or "ctr", "--address", _CONTAINERD]
+        return [*self.machine.enter(), find_program("ctr") or "ctr", "--address", _CONTAINERD]
 
     def _containerd_answers(self) -> bool:
         return run(*self._ctr(), "version", check=False).returncode == 0
@@ -348,21 +330,15 @@ def running_node(directory: Path, *, registry: str | None = None) -> Iterator[No
     """
     _require_parts()
     directory.mkdir(parents=True, exist_ok=True)
-    name = unique("node")
     with ExitStack() as stack:
-        # Side by side, two would take each other's folder for a killed one's, or the same free network.
-        with file_lock(_nodes() / "lock", say=make_say(), limit=START_SECONDS):
-            _remove_what_was_killed()
-            data = stack.enter_context(_data_folder(name))
-            network = stack.enter_context(_bridge(name))
-        stack.callback(_remove_groups, name)
-        stack.callback(_remove_cable, name)
-        _make_groups(name)
-        init = stack.enter_context(_namespaces(directory, name, data))
-        node = Node(directory, Board(name, f"{network}.2", directory, init), data)
+        place = stack.enter_context(new_place(_nodes(), "node"))
+        _make_groups(place.name)
+        kept = (str(place.data), str(cache_dir()))
+        init = stack.enter_context(first_process("the node", place, directory, _PREPARE, *kept))
+        node = Node(directory, Machine(place.name, place.host, directory, init), place.data)
         stack.callback(node.shut_down)
-        _connect(node.machine, f"{network}.1")
-        _write_files(directory, data, registry)
+        node.machine.connect(place.gateway)
+        _write_files(directory, place.data, registry)
         node.start()
         yield node
 
@@ -388,41 +364,7 @@ def _plugin_folder() -> Path | None:
 
 def _nodes() -> Path:
     """Where the nodes' data is: beside that of the toolchain's engine, where overlays work and space is."""
-    folder = cache_dir() / "nodes"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-@contextmanager
-def _data_folder(name: str) -> Iterator[Path]:
-    """A folder for what the node stores: images, volumes, logs."""
-    folder = _nodes() / name
-    folder.mkdir()
-    with _locked(folder / "lock") as held:
-        assert held, f"another process has {folder}"
-        try:
-            (folder / "data").mkdir()
-            yield folder / "data"
-        finally:
-            # With the folder goes its lock, and whoever then starts a node would take the folder for a killed one's.
-            with file_lock(_nodes() / "lock", say=make_say(), limit=STOP_SECONDS):
-                shutil.rmtree(folder)
-
-
-def _remove_what_was_killed() -> None:
-    """What nodes left whose tests were killed; their processes went with them."""
-    for folder in _nodes().glob("node-*"):
-        with _locked(folder / "lock") as held:
-            if held:
-                run("ip", "link", "delete", _bridge_name(folder.name), check=False)
-                _remove_cable(folder.name)
-                _remove_groups(folder.name)
-                shutil.rmtree(folder)
-
-
-def _remove_cable(name: str) -> None:
-    """This machine's end, and with it the other: a connection that lingers can keep a network without processes."""
-    run("ip", "link", "delete", f"v{_bridge_name(name)[1:]}", check=False)
+    return cache_dir() / "nodes"
 
 
 def _make_groups(name: str) -> None:
@@ -437,29 +379,6 @@ def _make_groups(name: str) -> None:
             for setting in ("cpuset.cpus", "cpuset.mems"):
                 if (hierarchy / setting).exists():
                     (hierarchy / name / setting).write_text((hierarchy / setting).read_text())
-
-
-@contextmanager
-def _namespaces(directory: Path, name: str, data: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The node's first process, with which all others end, and which ends with this one."""
-    log = directory / "init.log"
-    command = [
-        # unshare blocks the signals that ask a process to end.
-        *("setpriv", "--pdeathsig", "KILL"),
-        *("unshare", "--net", "--pid", "--uts", "--mount", "--fork", "--kill-child", "--mount-proc"),
-        *("sh", "-c", _INIT, "init", str(directory), name, str(data), str(cache_dir())),
-    ]
-    with log.open("wb") as output:
-        init = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/"
-        )
-    try:
-        _wait_with_log("the node", START_SECONDS, log, init, lambda: True if (directory / "up").exists() else None)
-        yield init
-    finally:
-        # With it go all processes of the node, wherever they come from.
-        init.kill()
-        init.wait(timeout=STOP_SECONDS)
 
 
 def _write_files(directory: Path, data: Path, registry: str | None) -> None:

@@ -1,31 +1,25 @@
-"""A board for the Raspberry Pi target: another machine in all that matters, on this one.
-
-Network, processes, host name, /run and accounts are its own; it has a dockerd, an SSH server, and a way to this
-machine alone. The file system is otherwise this machine's.
-"""
+"""A board for the Raspberry Pi target: a machine with dockerd, an SSH server, and accounts of its own."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import os
-import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.engine.world import STEP_SECONDS, missing, run, unique, wait_for
+from tests.engine.machine import Machine, Place, default_bridge, first_process, new_place, wait_with_log
+from tests.engine.world import STEP_SECONDS, missing, run, wait_for
 from toolchain.debian import ROOT_PATH, find_program, install_packages, root_prefix
 from toolchain.engine import OCI_WRAPPER, lacks_capabilities
 from toolchain.gobuild import build
 from toolchain.images import recorded
-from toolchain.shared import cache_dir, file_lock, link_or_copy, make_say
+from toolchain.shared import cache_dir, link_or_copy, make_say
 
 START_SECONDS = 60
 STOP_SECONDS = 120
@@ -41,9 +35,7 @@ _NETWORKS = {"base": "198.19.128.0/17", "size": 24}
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64", "arm": "armv7l"}
 """By the architecture that `docker version` tells, the one that `docker info` tells."""
 
-# The first process: it waits for those that lost their parents, and keeps the namespaces. $1: folder; $2: host name.
-_INIT = """\
-set -e
+_PREPARE = """\
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -m 755 /run/sshd /run/lock
 mkdir -m 700 /run/root
@@ -51,11 +43,6 @@ if [ -d /etc/docker ]; then mount -t tmpfs -o mode=755 tmpfs /etc/docker; fi  # 
 mount --bind "$1/passwd" /etc/passwd
 mount --bind "$1/shadow" /etc/shadow
 mount --bind "$1/resolv.conf" /etc/resolv.conf
-hostname "$2"
-ip link set lo up
-trap 'exit 0' TERM
-echo up > "$1/up"
-while :; do sleep 3600 & wait $!; done
 """
 
 _SSHD_CONFIG = """\
@@ -125,18 +112,14 @@ os.execv(REAL, ["docker", *words])
 
 
 @dataclass
-class Board:
+class Board(Machine):
     """A running board.
 
-    name: its host name. host, port: its SSH server. directory: keys, logs, socket. key_file, known_hosts_file: what an
-    SSH client needs, of which user root is let in. socket: the engine's, as a path on this machine; on the board it is
-    /var/run/docker.sock as well.
+    port: of its SSH server. directory: keys, logs, socket. key_file, known_hosts_file: what an SSH client needs, of
+    which user root is let in. socket: the engine's, as a path on this machine; on the board it is /var/run/docker.sock
+    as well.
     """
 
-    name: str
-    host: str
-    directory: Path
-    _init: subprocess.Popen[bytes]
     port: int = 22
     _engine: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
@@ -195,15 +178,15 @@ class Board:
         path = f"PATH={self.directory / 'oci'}:{ROOT_PATH}"
         dockerd = find_program("dockerd") or "dockerd"
         command = ["env", "-i", path, "HOME=/run/root", dockerd, "--config-file", str(self.directory / "daemon.json")]
-        self._engine = self._start(log, command)
-        _wait_with_log("the board's engine", START_SECONDS, log, self._engine, self._engine_answers)
+        self._engine = self.start_process(log, command)
+        wait_with_log("the board's engine", START_SECONDS, log, self._engine, self._engine_answers)
 
     def stop_engine(self) -> None:
         """Stop dockerd, and with it all containers, as a shutdown does."""
         if self._engine is None:
             return
         self.inside("sh", "-c", "kill -TERM $(cat /run/docker.pid)")
-        _wait_with_log(
+        wait_with_log(
             "the board's engine to stop", STOP_SECONDS, self.directory / "dockerd.log", None, self._engine_is_gone
         )
         self._engine = None
@@ -212,10 +195,6 @@ class Board:
         """What a reboot is to the containers: all are stopped, those with a restart policy come back."""
         self.stop_engine()
         self.start_engine()
-
-    def inside(self, *command: str, check: bool = True) -> str:
-        """What a command printed that is run on the board, not by SSH."""
-        return run(*self._enter(), *command, check=check).stdout.strip()
 
     @contextmanager
     def pretending(
@@ -291,20 +270,16 @@ class Board:
             self.docker("network", "rm", network, check=False)
         return None if self._swarm_networks() else True
 
-    def _start(self, log: Path, command: Sequence[str]) -> subprocess.Popen[bytes]:
+    def start_process(self, log: Path, command: Sequence[str]) -> subprocess.Popen[bytes]:
+        """Start a command on the board, without waiting for it; what it prints is added to the log."""
         with log.open("ab") as output:
             return subprocess.Popen(
-                [*self._enter(), *command],
+                [*self.enter(), *command],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/",
             )  # fmt: skip
 
-    def _enter(self) -> list[str]:
-        process = f"/proc/{self._init.pid}/ns"
-        return [
-            *("nsenter", f"--target={self._init.pid}", "--mount", "--uts", "--net"),
-            # Unshare's own process stays in this machine's; that of its children is meant.
-            *(f"--pid={process}/pid_for_children", "--"),
-        ]
+    def shut_down(self, *processes: subprocess.Popen[bytes]) -> None:
+        super().shut_down(*processes, *([self._engine] if self._engine else []))
 
     def _engine_answers(self) -> bool | None:
         state = self.docker("info", "--format", "{{.ServerVersion}} {{.Swarm.LocalNodeState}}", check=False, seconds=30)
@@ -321,24 +296,19 @@ def running_board(directory: Path, *, registry: str | None = None) -> Iterator[B
     directory: an empty one for its files. registry: one that the engine asks by plain HTTP.
     """
     _require_parts()
-    name = unique("pi")
     with ExitStack() as stack:
-        # Side by side, two would take each other's folder for a killed one's, or the same free network.
-        with file_lock(_boards() / "lock", say=make_say(), limit=START_SECONDS):
-            _remove_what_was_killed()
-            data = stack.enter_context(_data_folder(name))
-            network = stack.enter_context(_bridge(name))
-        host = f"{network}.2"
-        _write_files(directory, host, data, name, registry)
-        stack.callback(_remove_groups, name)
-        board = Board(name, host, directory, stack.enter_context(_namespaces(directory, name)))
-        _connect(board, f"{network}.1")
+        # Beside the data of the toolchain's engine, where overlays work and space is.
+        place = stack.enter_context(new_place(cache_dir() / "boards", "pi"))
+        _write_files(directory, place, registry)
+        init = stack.enter_context(first_process("the board", place, directory, _PREPARE))
+        board = Board(place.name, place.host, directory, init)
+        board.connect(place.gateway)
         sshd_log = directory / "sshd.log"
-        sshd = board._start(sshd_log, [_sshd(), "-D", "-e", "-f", str(directory / "sshd_config")])
-        stack.callback(_end, board, sshd)
+        sshd = board.start_process(sshd_log, [_sshd(), "-D", "-e", "-f", str(directory / "sshd_config")])
+        stack.callback(lambda: board.shut_down(sshd))
         board.start_engine()
         _load_images(board)
-        _wait_with_log("the board's SSH server", START_SECONDS, sshd_log, sshd, lambda: _answers(board))
+        wait_with_log("the board's SSH server", START_SECONDS, sshd_log, sshd, lambda: _answers(board))
         yield board
 
 
@@ -363,49 +333,7 @@ def _sshd() -> str:
     return find_program("sshd") or "/usr/sbin/sshd"
 
 
-def _boards() -> Path:
-    """Where the engines' data is: beside that of the toolchain's engine, where overlays work and space is."""
-    folder = cache_dir() / "boards"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-@contextmanager
-def _data_folder(name: str) -> Iterator[Path]:
-    """A folder for the data of the board's engine."""
-    folder = _boards() / name
-    folder.mkdir()
-    with _locked(folder / "lock") as held:
-        assert held, f"another process has {folder}"
-        try:
-            yield folder / "data"
-        finally:
-            shutil.rmtree(folder)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[bool]:
-    """Holds a lock that ends with this process at the latest; False where another process has it."""
-    with path.open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-
-
-def _remove_what_was_killed() -> None:
-    """What boards left whose tests were killed; their processes went with them."""
-    for folder in _boards().glob("pi-*"):
-        with _locked(folder / "lock") as held:
-            if held:
-                run("ip", "link", "delete", _bridge_name(folder.name), check=False)
-                _remove_groups(folder.name)
-                shutil.rmtree(folder)
-
-
-def _write_files(directory: Path, host: str, data: Path, name: str, registry: str | None) -> None:
+def _write_files(directory: Path, place: Place, registry: str | None) -> None:
     (directory / "oci").mkdir()
     if lacks_capabilities(
         Path("/proc/self/status").read_text(), int(Path("/proc/sys/kernel/cap_last_cap").read_text())
@@ -413,33 +341,27 @@ def _write_files(directory: Path, host: str, data: Path, name: str, registry: st
         link_or_copy(build(OCI_WRAPPER, say=make_say()), directory / "oci" / "runc")
     settings = {
         "hosts": ["unix:///run/docker.sock", f"unix://{directory}/docker.sock"],
-        "data-root": str(data),
+        "data-root": str(place.data),
         "exec-root": "/run/docker",
         "pidfile": "/run/docker.pid",
         "bip": _BRIDGE_NETWORK,
         "default-address-pools": [_NETWORKS],
-        "mtu": int(_default_bridge()["Options"].get("com.docker.network.driver.mtu", 1500)),
+        "mtu": int(default_bridge()["Options"].get("com.docker.network.driver.mtu", 1500)),
         "insecure-registries": [registry] if registry else [],
         # There is no systemd on the board, and its own parent lets the groups be found again.
         "exec-opts": ["native.cgroupdriver=cgroupfs"],
-        "cgroup-parent": f"/{name}",
+        "cgroup-parent": f"/{place.name}",
     }
     (directory / "daemon.json").write_text(json.dumps(settings, indent=2))
     for key in ("host_key", "client_key"):
-        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(directory / key))
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", place.name, "-f", str(directory / key))
     kind, public = (directory / "host_key.pub").read_text().split()[:2]
-    (directory / "known_hosts").write_text(f"{host} {kind} {public}\n")
-    (directory / "sshd_config").write_text(_SSHD_CONFIG.format(host=host, directory=directory))
+    (directory / "known_hosts").write_text(f"{place.host} {kind} {public}\n")
+    (directory / "sshd_config").write_text(_SSHD_CONFIG.format(host=place.host, directory=directory))
     # The board has no way to this address, so that nobody waits for an answer; the engine asks under its locks.
     (directory / "resolv.conf").write_text("nameserver 198.51.100.1\n")
     _write_accounts(directory)
     _write_path(directory)
-
-
-def _default_bridge() -> dict[str, Any]:
-    """The network `bridge` of this machine's engine."""
-    found = json.loads(run("docker", "network", "inspect", "bridge").stdout)
-    return dict(found[0])
 
 
 def _write_accounts(directory: Path) -> None:
@@ -464,87 +386,6 @@ def _write_path(directory: Path) -> None:
     (path / "docker").chmod(0o755)
 
 
-@contextmanager
-def _namespaces(directory: Path, name: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The board's first process, with which all others end, and which ends with this one."""
-    log = directory / "init.log"
-    command = [
-        # unshare blocks the signals that ask a process to end.
-        *("setpriv", "--pdeathsig", "KILL"),
-        *("unshare", "--net", "--pid", "--uts", "--mount", "--fork", "--kill-child", "--mount-proc"),
-        *("sh", "-c", _INIT, "init", str(directory), name),
-    ]
-    with log.open("wb") as output:
-        init = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/"
-        )
-    try:
-        _wait_with_log("the board", START_SECONDS, log, init, lambda: True if (directory / "up").exists() else None)
-        yield init
-    finally:
-        # With it go all processes of the board, wherever they come from.
-        init.kill()
-        init.wait(timeout=STOP_SECONDS)
-
-
-def _end(board: Board, sshd: subprocess.Popen[bytes]) -> None:
-    """Ends the board's first process, and waits: it is gone only after all the others."""
-    board.inside("kill", "-TERM", "1", check=False)
-    for process in (board._init, sshd, *([board._engine] if board._engine else [])):
-        process.wait(timeout=STOP_SECONDS)
-
-
-def _bridge_name(board: str) -> str:
-    return f"br{board.replace('-', '')}"
-
-
-@contextmanager
-def _bridge(board: str) -> Iterator[str]:
-    """A bridge on this machine, as the sandbox lets in who comes by one; the first three numbers of its /24 network."""
-    used = run("ip", "-4", "-oneline", "address").stdout
-    numbers = random.sample(range(256), 256)
-    network = next(f"198.18.{number}" for number in numbers if f" 198.18.{number}." not in used)
-    name = _bridge_name(board)
-    run("ip", "link", "add", name, "type", "bridge")
-    try:
-        run("ip", "address", "add", f"{network}.1/24", "dev", name)
-        run("ip", "link", "set", "up", "dev", name)
-        yield network
-    finally:
-        run("ip", "link", "delete", name)
-
-
-def _connect(board: Board, gateway: str) -> None:
-    """The cable from the bridge to the board, and the way to this machine's engine's network, the sandbox's; no other.
-
-    It goes with the board.
-    """
-    bridge = _bridge_name(board.name)
-    port = f"v{bridge[1:]}"
-    up = ("ip", "link", "set", "up", "dev")
-    run("ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", str(board._init.pid))
-    run(*up, port, "master", bridge)
-    board.inside("ip", "address", "add", f"{board.host}/24", "dev", "eth0")
-    board.inside(*up, "eth0")
-    (sandbox,) = {pool["Subnet"] for pool in _default_bridge()["IPAM"]["Config"] if ":" not in pool["Subnet"]}
-    board.inside("ip", "route", "add", sandbox, "via", gateway)
-
-
-def _remove_groups(name: str) -> None:
-    """The control groups of the board's containers, which outlive the processes in them."""
-    top = Path("/sys/fs/cgroup")
-
-    def remove() -> bool | None:
-        found = [folder for folder in (top / name, *top.glob(f"*/{name}")) if folder.exists()]
-        for folder in found:
-            for group, _, _ in os.walk(folder, topdown=False):
-                with contextlib.suppress(OSError):
-                    os.rmdir(group)
-        return None if any(folder.exists() for folder in found) else True
-
-    wait_for(f"the processes in the control group {name} to go", STOP_SECONDS, remove)
-
-
 def _load_images(board: Board) -> None:
     """Copy the stand-in images from this machine's engine to the board's."""
     images = [image for role, image in (recorded() or {}).items() if role != NOT_NEEDED]
@@ -559,19 +400,3 @@ def _load_images(board: Board) -> None:
 
 def _answers(board: Board) -> bool | None:
     return True if board.ssh("true", check=False, seconds=30).returncode == 0 else None
-
-
-def _wait_with_log(
-    what: str, seconds: float, log: Path, process: subprocess.Popen[bytes] | None, probe: Callable[[], bool | None]
-) -> None:
-    """`wait_for`, given up once the process has ended; AssertionError with the end of the log."""
-
-    def probe_once() -> bool | None:
-        assert process is None or process.poll() is None, f"{what} ended with exit code {process.returncode}"
-        return probe()
-
-    try:
-        wait_for(what, seconds, probe_once)
-    except AssertionError as error:
-        end = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
-        raise AssertionError(f"{error}; the end of {log}:\n{end}") from None

@@ -9,7 +9,7 @@ import pytest
 
 from tests.cluster.stacks import SMALL, GkeStack
 from tests.engine.world import Sandbox, wait_for
-from tests.faults.test_interrupted_up import _children, _kill, recover
+from tests.faults.kills import children, kill, recover
 
 SEEN_SECONDS = 90
 
@@ -18,9 +18,9 @@ def kill_update(stack: GkeStack, moment: Callable[[], object]) -> int:
     """Start an update and kill it, and all that it started, as soon as `moment` is true; its process's number."""
     update = stack.start("up", "--yes", "--skip-preview")
     wait_for("the moment of the kill", SEEN_SECONDS, lambda: moment() or None)
-    children = _children(update.pid)
+    started = children(update.pid)
     update.send_signal(signal.SIGKILL)
-    _kill(children)
+    kill(started)
     update.communicate()
     return update.pid
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from tests.engine.world import ROOT, Sandbox, Stack, docker, inspect, run, wait_for
+from tests.engine.world import Sandbox, Stack, docker, inspect, wait_for
+from tests.faults.kills import children, kill, recover
 
 HELD_SECONDS = 120
 
@@ -107,33 +107,14 @@ def killed(stack: Stack, engine: WithholdingEngine, request: str) -> Iterator[in
         update = stack.start("up", "--yes", "--skip-preview")
         wait()
         assert recover(stack) == "", "an update that runs has been disturbed"
-        children = _children(update.pid)
+        started = children(update.pid)
         update.send_signal(signal.SIGKILL)
         update.wait()
     try:
         yield update.pid
     finally:
         # Plugins outlive a killed engine for minutes.
-        _kill(children)
-
-
-def _kill(processes: Iterable[int]) -> None:
-    for process in processes:
-        with suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
-
-
-def _children(pid: int) -> list[int]:
-    # Each thread has its own.
-    lists = [path.read_text().split() for path in Path(f"/proc/{pid}/task").glob("*/children")]
-    children = [int(child) for found in lists for child in found]
-    return children + [grandchild for child in children for grandchild in _children(child)]
-
-
-def recover(stack: Stack) -> str:
-    """What the recovery says."""
-    command = ("python", "-m", "toolchain", "recover", stack.name)
-    return run(*command, cwd=stack.directory, env={**stack.environment, "PYTHONPATH": str(ROOT)}).stderr
+        kill(started)
 
 
 def runners_of(stack: Stack, sandbox: Sandbox) -> int:
@@ -207,7 +188,7 @@ def test_a_runner_that_gitlab_had_made_when_an_up_was_killed_is_not_made_twice(
     update = stack.start("up", "--yes", "--skip-preview")
     (orphan,) = wait_for("the runner in GitLab", HELD_SECONDS, lambda: sandbox.runners_of(stack.name) or None)
     # A plugin that outlives the engine would get the answer; a machine that goes down takes all of them with it.
-    _kill([update.pid, *_children(update.pid)])
+    kill([update.pid, *children(update.pid)])
     update.communicate()
     assert [runner.id for runner in sandbox.runners_of(stack.name)] == [orphan.id]
     said = recover(stack)

@@ -13,7 +13,6 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import wraps
 from typing import Any, NoReturn, TypeVar
 
@@ -22,8 +21,7 @@ from google.protobuf import empty_pb2, json_format, struct_pb2  # type: ignore[i
 from pulumi.runtime._grpc_settings import _GRPC_CHANNEL_OPTIONS
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc, status_pb2
 
-UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
-"""Stands for a value that a preview cannot know yet (the engine's own mark)."""
+from sandbox.gitlab_plugin.values import UNKNOWN, Failure
 
 _SIGNATURE = "4dabf18193072939515e22adb298388d"
 _SECRET = "1b47061264138c4ac30d75fd1eb44270"
@@ -48,14 +46,6 @@ class CreatedIncompletely(PluginError):
         self.resource_id = resource_id
         self.state = state
         self.inputs = inputs
-
-
-@dataclass(frozen=True)
-class Failure:
-    """One wrong input: the property's name as the engine knows it ("" for the whole), and what is wrong."""
-
-    property: str
-    reason: str
 
 
 # The process
@@ -177,22 +167,13 @@ def type_of(urn: str) -> str:
 
 
 def secret(value: Any) -> dict[str, Any]:
-    """The value, marked so that the engine encrypts it in the state and shows `[secret]`."""
+    """The value, of any kind, marked so that the engine encrypts it in the state and shows `[secret]`."""
     return {_SIGNATURE: _SECRET, "value": value}
 
 
 def is_secret(value: Any) -> bool:
     """Whether the value itself is marked."""
     return isinstance(value, dict) and value.get(_SIGNATURE) == _SECRET
-
-
-def revealed(value: Any) -> Any:
-    """The value without such marks, at any depth."""
-    if is_secret(value):
-        return revealed(value.get("value"))
-    if isinstance(value, dict):
-        return {key: revealed(each) for key, each in value.items()}
-    return [revealed(each) for each in value] if isinstance(value, list) else value
 
 
 def contains(value: Any, wanted: Callable[[Any], bool]) -> bool:

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from tests.plugins.base import UNKNOWN, PluginError, is_secret, masked, revealed, secret
+from sandbox.gitlab_plugin.values import UNKNOWN, revealed
+from tests.plugins.base import PluginError, is_secret, masked, secret
 from tests.plugins.kubernetes import config, diff, objects
 from tests.plugins.kubernetes.force_new import force_new
 from tests.plugins.kubernetes.plugin import KubernetesPlugin
 from tests.plugins.kubernetes.quantities import canonical
+from tests.unit.kubernetes_objects import changed
 
 METADATA = {"name": "x", "namespace": "ns"}
 CONTAINER = {"name": "c", "image": "i:1", "env": [{"name": "A", "value": "1"}]}
@@ -58,20 +60,6 @@ BINDING = {
     "metadata": METADATA,
     "roleRef": {"kind": "Role", "name": "r"},
 }
-
-
-def changed(base: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """A copy with another value at a path; None takes it away."""
-    made = copy.deepcopy(dict(base))
-    *parents, last = diff.parsed(path)
-    inner: Any = made
-    for part in parents:
-        inner = inner[part]
-    if value is None:
-        del inner[last]
-    else:
-        inner[last] = value
-    return made
 
 
 def live(inputs: Mapping[str, Any]) -> dict[str, Any]:

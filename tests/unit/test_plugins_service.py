@@ -12,7 +12,8 @@ import pytest
 from google.protobuf import empty_pb2  # type: ignore[import-untyped]
 from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
-from tests.plugins.base import UNKNOWN, Plugin, is_secret, secret, to_struct, to_values
+from sandbox.gitlab_plugin.values import UNKNOWN
+from tests.plugins.base import Plugin, is_secret, secret, to_struct, to_values
 from tests.plugins.kubernetes.plugin import KubernetesPlugin
 from tests.plugins.tls.plugin import TlsPlugin
 

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sandbox.gitlab_plugin.values import UNKNOWN
 from tests.plugins import VERSIONS, install
-from tests.plugins.base import UNKNOWN, PluginError
-from tests.plugins.kubernetes import config, diff, waits
+from tests.plugins.base import PluginError
+from tests.plugins.kubernetes import config, waits
+from tests.unit.kubernetes_objects import changed
 from toolchain import pulumi
-
-
-def changed(base: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """A copy with another value at a path; None takes it away."""
-    made = copy.deepcopy(dict(base))
-    *parents, last = diff.parsed(path)
-    inner: Any = made
-    for part in parents:
-        inner = inner[part]
-    if value is None:
-        del inner[last]
-    else:
-        inner[last] = value
-    return made
-
 
 # The provider
 

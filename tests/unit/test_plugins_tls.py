@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.plugins.base import UNKNOWN, PluginError, is_secret, revealed, secret
+from sandbox.gitlab_plugin.values import UNKNOWN, revealed
+from tests.plugins.base import PluginError, is_secret, secret
 from tests.plugins.tls import certificates, resources
 from tests.plugins.tls.resources import RESOURCES
 

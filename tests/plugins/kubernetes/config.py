@@ -18,7 +18,8 @@ from kubernetes.client import ApiClient, Configuration
 from kubernetes.config.config_exception import ConfigException
 from kubernetes.config.kube_config import KubeConfigLoader, KubeConfigMerger
 
-from tests.plugins.base import PluginError, Values, is_unknown, revealed
+from sandbox.gitlab_plugin.values import revealed
+from tests.plugins.base import PluginError, Values, is_unknown
 
 _PREFIX = "kubernetes:config:"
 _IDENTITY = "clusterIdentifier"

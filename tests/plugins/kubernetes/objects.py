@@ -6,17 +6,8 @@ import base64
 import binascii
 from typing import Any
 
-from tests.plugins.base import (
-    PluginError,
-    Values,
-    has_secret,
-    has_unknown,
-    is_secret,
-    is_unknown,
-    revealed,
-    secret,
-    secret_texts,
-)
+from sandbox.gitlab_plugin.values import revealed
+from tests.plugins.base import PluginError, Values, has_secret, has_unknown, is_secret, is_unknown, secret, secret_texts
 from tests.plugins.kubernetes.diff import is_empty, pruned
 from tests.plugins.kubernetes.quantities import with_canonical
 

@@ -14,10 +14,10 @@ import grpc  # type: ignore[import-untyped]
 from google.protobuf import empty_pb2  # type: ignore[import-untyped]
 from pulumi.runtime.proto import provider_pb2
 
+from sandbox.gitlab_plugin.values import Failure, revealed
 from tests.plugins import VERSIONS
 from tests.plugins.base import (
     CreatedIncompletely,
-    Failure,
     Plugin,
     PluginError,
     Values,
@@ -25,7 +25,6 @@ from tests.plugins.base import (
     has_unknown,
     is_unknown,
     masked,
-    revealed,
     to_failures,
     to_struct,
     to_values,

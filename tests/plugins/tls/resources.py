@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.plugins.base import UNKNOWN, Failure, Values, has_unknown, is_unknown, revealed, secret
+from sandbox.gitlab_plugin.values import UNKNOWN, Failure, revealed
+from tests.plugins.base import Values, has_unknown, is_unknown, secret
 from tests.plugins.tls import certificates, keys
 
 ALLOWED_USES = sorted({*certificates.KEY_USAGES, *certificates.EXTENDED_KEY_USAGES})
