@@ -15,13 +15,33 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from sandbox import git_http, pipelines, pipelines_api, projects, runner_api, runners
+from sandbox import (
+    environments_api,
+    forks,
+    git_http,
+    issues,
+    merge_requests_api,
+    notes,
+    pipelines,
+    pipelines_api,
+    projects,
+    repository_api,
+    runner_api,
+    runners,
+    schedules,
+    stopping,
+    variables_api,
+)
 from sandbox.auth import User, require_admin
 from sandbox.core import SANDBOX, ApiError, Sandbox
 from sandbox.gate import Fault, Faults, Gate, Peers
 from sandbox.params import Given
 
 SWEEP_SECONDS = 5.0
+_MODULES = (
+    *(runner_api, runners, projects, forks, variables_api, repository_api, pipelines_api),
+    *(merge_requests_api, issues, notes, schedules, environments_api),
+)
 _LOG = logging.getLogger("uvicorn.error")
 
 ABOUT = {
@@ -29,12 +49,13 @@ ABOUT = {
     "does": [
         "runners: create, read, update, delete, list, rotate tokens (REST), with personal access tokens and scopes",
         "jobs: request, trace, update, artifacts, as gitlab-runner wants them",
-        "git over HTTP, groups, projects, CI/CD variables, commits",
-        "pipelines from a simple .gitlab-ci.yml; what is not supported in it is refused by name",
+        "git over HTTP, groups, projects, forks, CI/CD variables, branches, commits, files",
+        "merge requests, issues, notes; pipelines of merge requests and of schedules; environments",
+        "pipelines from .gitlab-ci.yml with includes, inputs and rules; what is not supported is refused by name",
     ],
     "does_not": [
-        "no web pages, users' passwords, OAuth, GraphQL, merge requests, issues, packages, schedules, environments",
-        "no include, parallel, manual jobs, child pipelines; docs/sandbox.md has the whole list",
+        "no web pages, users' passwords, OAuth, GraphQL, approvals, packages, webhooks",
+        "no parallel jobs, child pipelines, merged results; docs/sandbox.md has the whole list",
     ],
     "documentation": "docs/sandbox.md",
 }
@@ -86,7 +107,7 @@ def create_app(sandbox: Sandbox, *, peers: Peers | None = None) -> Gate:
         require_admin(user)
         faults.faults.clear()
 
-    for module in (runner_api, runners, projects, pipelines_api):
+    for module in _MODULES:
         app.include_router(module.router, prefix="/api/v4")
     app.include_router(git_http.router)
     return Gate(app, faults, peers or Peers())
@@ -98,8 +119,9 @@ async def _sweeping(app: FastAPI) -> AsyncIterator[None]:
         while True:
             try:
                 await run_in_threadpool(pipelines.sweep, app.state.sandbox)
+                await run_in_threadpool(stopping.stop_expired, app.state.sandbox)
             except Exception:
-                _LOG.exception("looking for lost jobs and old artifacts failed; the next try is in %s s", SWEEP_SECONDS)
+                _LOG.exception("looking for what is lost or over failed; the next try is in %s s", SWEEP_SECONDS)
             await asyncio.sleep(SWEEP_SECONDS)
 
     task = asyncio.create_task(sweep())

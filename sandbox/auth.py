@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
-from sandbox.core import ApiError, Sandbox, digest, new_token, not_found
+from sandbox.core import ApiError, Sandbox, digest, forbidden, new_token, not_found
 from sandbox.store import Row, Store, now
 
 SCOPES = (
@@ -92,24 +92,34 @@ def owns(user: Row, thing: Row) -> bool:
     return bool(user["admin"] or thing["creator_id"] == user["id"])
 
 
-def find(store: Store, table: str, reference: str, user: Row) -> Row:
-    """The group or project with this ID or full path, if the user may see it; else ApiError 404."""
+def sees(user: Row, thing: Row) -> bool:
+    """Whether a user may read a group, a project or a runner: its owners, and of other than private ones everybody."""
+    return owns(user, thing) or thing.get("visibility", "private") != "private"
+
+
+def find(store: Store, table: str, reference: str, user: Row, *, reading: bool = False) -> Row:
+    """The group or project with this ID or full path. Raises ApiError 404 where the user may not see it, and 403 where
+    they may, but do not own it, unless they are only `reading`."""
     column = "id" if reference.isdigit() else "full_path"
     row = store.one(f"SELECT * FROM {table} WHERE {column} = ?", reference)
-    if row is None or not owns(user, row):
+    if row is None or not sees(user, row):
         raise not_found(table.removesuffix("s").capitalize())
+    if not reading and not owns(user, row):
+        raise forbidden()
     return row
 
 
-def _finder(table: str) -> Callable[[Request, Sandbox, Row], Row]:
+def _finder(table: str, *, reading: bool = False) -> Callable[[Request, Sandbox, Row], Row]:
     def dependency(request: Request, sandbox: Box, user: User) -> Row:
         # Slashes within a segment arrive escaped, see sandbox.app.
-        return find(sandbox.store, table, request.path_params["id"].replace("%2F", "/"), user)
+        return find(sandbox.store, table, request.path_params["id"].replace("%2F", "/"), user, reading=reading)
 
     return dependency
 
 
 Project = Annotated[Row, Depends(_finder("projects"))]
 """A FastAPI dependency: the project that the path's `id` names, by number or by URL-encoded path."""
+SeenProject = Annotated[Row, Depends(_finder("projects", reading=True))]
+"""The same, also for those who may only read it."""
 Group = Annotated[Row, Depends(_finder("groups"))]
 """The same for a group."""

@@ -5,15 +5,16 @@ Keywords and their meaning: https://docs.gitlab.com/ci/yaml/
 
 from __future__ import annotations
 
-import copy
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
-from sandbox.ci_rules import RuleError, holds
+from sandbox import ci_environments, ci_references
+from sandbox.ci_includes import Place, combined, merged
+from sandbox.ci_keywords import JOB_WHEN, JobReader
+from sandbox.ci_reader import CiYamlError
 
 DEFAULT_STAGES = ("build", "test", "deploy")
 _DEFAULT_KEYS = {
@@ -22,246 +23,60 @@ _DEFAULT_KEYS = {
 }
 _JOB_KEYS = _DEFAULT_KEYS | {
     *("stage", "variables", "script", "needs", "dependencies", "rules", "when", "allow_failure", "extends"),
+    *("environment", "resource_group"),
 }
-_GLOBAL_KEYS = {"default", "stages", "variables"}
+_GLOBAL_KEYS = {"default", "stages", "variables", "workflow"}
 _OLD_DEFAULTS = ("image", "services", "before_script", "after_script", "cache")
 """Keywords that may also stand at the top of the file instead of below `default`."""
-
-_NOT_HERE = {"include", "spec", "workflow", "pages"}
-"""Keywords at the top of the file that are no jobs."""
-_ARTIFACT_KEYS = {"paths", "exclude", "name", "expire_in", "when", "untracked", "reports"}
-_CACHE_KEYS = {"key", "paths", "untracked", "policy", "when"}
-_JOB_WHEN = ("on_success", "on_failure", "always", "never")
-_ARTIFACT_WHEN = ("on_success", "on_failure", "always")
-_POLICIES = ("pull-push", "pull", "push")
-_LONGEST = 10 * 365 * 86400
-"""Seconds of the longest duration."""
-_UNITS = {
-    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1),
-    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60),
-    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600),
-    **dict.fromkeys(("d", "day", "days"), 86400),
-    **dict.fromkeys(("w", "wk", "wks", "week", "weeks"), 7 * 86400),
-    **dict.fromkeys(("mo", "mos", "month", "months"), 30 * 86400),
-    **dict.fromkeys(("y", "yr", "yrs", "year", "years"), 365 * 86400),
-}
-
-
-class CiYamlError(Exception):
-    """The file cannot be used; `errors` says all that is wrong with it."""
-
-    def __init__(self, errors: list[str]) -> None:
-        super().__init__("; ".join(errors))
-        self.errors = errors
+_NO_JOBS = {"pages": "leave it out", "spec": "put it into a header of its own, above a line with `---`"}
+"""Keywords at the top of the file that are no jobs and not supported, each with its remedy."""
+_WORKFLOW_WHEN = ("always", "never")
 
 
 @dataclass(frozen=True)
 class Config:
-    """A whole file. stages: in order, with .pre and .post. jobs: by name, as their payload needs them."""
+    """A whole configuration.
+
+    merged: as it was written, with what it includes, extends and references. stages: in order, with .pre and .post.
+    workflow: its rules, None without. jobs: by name, variables not expanded.
+    """
+
+    merged: dict[str, Any]
 
     stages: tuple[str, ...]
     variables: dict[str, str]
+    workflow: list[dict[str, Any]] | None
     jobs: dict[str, dict[str, Any]]
     warnings: list[str]
 
 
-@dataclass
-class _Reader:
-    """Collects what is wrong, with the place where it stands."""
+class _Nowhere:
+    """The place of a text that lies in no project."""
 
-    errors: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    def read(self, file: str) -> bytes | None:
+        raise CiYamlError([f"Local file `{file}` does not have project!"])
 
-    def wrong(self, where: str, what: str) -> None:
-        self.errors.append(f"{where} {what}")
-
-    def keys(self, where: str, value: Any, allowed: set[str]) -> dict[str, Any]:
-        """The mapping that `value` has to be, without the keys that the sandbox does not know."""
-        if not isinstance(value, Mapping):
-            self.wrong(where, "config should be a hash")
-            return {}
-        for key in sorted(str(key) for key in value if key not in allowed):
-            self.wrong(f"{where}:{key}", "is not supported by the sandbox GitLab: leave it out")
-        return {str(key): item for key, item in value.items() if key in allowed}
-
-    def text(self, where: str, value: Any, default: str = "") -> str:
-        if value is None:
-            return default
-        if isinstance(value, str):
-            return value
-        self.wrong(where, "should be a string")
-        return default
-
-    def texts(self, where: str, value: Any) -> list[str]:
-        values = [] if value is None else [value] if isinstance(value, str) else value
-        if not isinstance(values, list) or not all(isinstance(item, str) for item in values):
-            self.wrong(where, "config should be an array of strings")
-            return []
-        return list(values)
-
-    def flag(self, where: str, value: Any, default: bool = False) -> bool:
-        if value is None or isinstance(value, bool):
-            return default if value is None else value
-        self.wrong(where, "should be a boolean value")
-        return default
-
-    def choice(self, where: str, value: Any, allowed: tuple[str, ...]) -> str:
-        if value is None or value in allowed:
-            return value or allowed[0]
-        hint = " (the sandbox GitLab does not support it)" if value in ("manual", "delayed") else ""
-        self.wrong(where, f"should be one of: {', '.join(allowed)}{hint}")
-        return allowed[0]
-
-    def seconds(self, where: str, value: Any) -> int | None:
-        if value is None:
-            return None
-        try:
-            return duration(value)
-        except ValueError:
-            self.wrong(where, "should be a duration")
-            return None
-
-    def script(self, where: str, value: Any) -> list[str]:
-        lines = list(_flat(value))
-        if all(isinstance(line, str) for line in lines):
-            return lines
-        self.wrong(where, "config should be a string or a nested array of strings up to 10 levels deep")
+    def files(self) -> Sequence[str]:
         return []
 
-    def variables(self, where: str, value: Any) -> dict[str, str]:
-        result = {}
-        for name, item in (self.keys(where, value, set(value)) if isinstance(value, Mapping) else {}).items():
-            plain = item
-            if isinstance(item, Mapping):
-                plain = self.keys(f"{where}:{name}", item, {"value", "description", "options"}).get("value", "")
-            if not isinstance(plain, str | int | float):
-                self.wrong(
-                    where, f"config should be a hash of key value pairs, value of {name} can be a string or a number"
-                )
-                continue
-            result[name] = str(plain).lower() if isinstance(plain, bool) else str(plain)
-        if value is not None and not isinstance(value, Mapping):
-            self.wrong(where, "config should be a hash of key value pairs")
-        return result
-
-    def image(self, where: str, value: Any, extra: tuple[str, ...] = ()) -> dict[str, Any] | None:
-        if value is None:
-            return None
-        if isinstance(value, str):
-            return {"name": value}
-        found = self.keys(where, value, {"name", "entrypoint", "pull_policy", *extra})
-        if not isinstance(found.get("name"), str):
-            self.wrong(where, "name should be a string")
-            return None
-        lists = {
-            key: self.texts(f"{where}:{key}", found[key])
-            for key in found
-            if key in ("entrypoint", "command", "pull_policy")
-        }
-        return {**{key: self.text(f"{where}:{key}", found[key]) for key in found if key not in lists}, **lists}
-
-    def services(self, where: str, value: Any) -> list[dict[str, Any]]:
-        if not isinstance(value, list | None):
-            self.wrong(where, "config should be an array")
-            return []
-        found = [self.image(where, item, ("alias", "command")) for item in value or []]
-        return [item for item in found if item]
-
-    def artifacts(self, where: str, value: Any) -> dict[str, Any] | None:
-        if value is None:
-            return None
-        found = self.keys(where, value, _ARTIFACT_KEYS)
-        if "reports" in found:
-            self.warnings.append(f"{where}:reports is ignored by the sandbox GitLab")
-        result = {
-            "name": self.text(f"{where}:name", found.get("name")),
-            "untracked": self.flag(f"{where}:untracked", found.get("untracked")),
-            "paths": self.texts(f"{where}:paths", found.get("paths")),
-            "exclude": self.texts(f"{where}:exclude", found.get("exclude")),
-            "when": self.choice(f"{where}:when", found.get("when"), _ARTIFACT_WHEN),
-            "expire_in": found.get("expire_in"),
-        }
-        if result["expire_in"] != "never":
-            self.seconds(f"{where}:expire_in", result["expire_in"])
-        return result if result["paths"] or result["untracked"] else None
-
-    def cache(self, where: str, value: Any) -> list[dict[str, Any]]:
-        result = []
-        for item in value if isinstance(value, list) else [] if value is None else [value]:
-            found = self.keys(where, item, _CACHE_KEYS)
-            key = found.get("key", "default")
-            if not isinstance(key, str):
-                self.wrong(
-                    f"{where}:key", "should be a string: the sandbox GitLab does not support keys made from files"
-                )
-                continue
-            result.append(
-                {
-                    "key": key,
-                    "untracked": self.flag(f"{where}:untracked", found.get("untracked")),
-                    "paths": self.texts(f"{where}:paths", found.get("paths")),
-                    "policy": self.choice(f"{where}:policy", found.get("policy"), _POLICIES),
-                    "when": self.choice(f"{where}:when", found.get("when"), _ARTIFACT_WHEN),
-                }
-            )
-        return result
-
-    def retry(self, where: str, value: Any) -> dict[str, int]:
-        found = self.keys(where, value, {"max"}).get("max") if isinstance(value, Mapping) else value
-        most = 0 if found is None else found
-        if not isinstance(most, int) or not 0 <= most <= 2:
-            self.wrong(where, "should be an integer from 0 to 2")
-            most = 0
-        return {"max": most}
-
-    def needs(self, where: str, value: Any) -> list[dict[str, Any]] | None:
-        if value is None:
-            return None
-        if not isinstance(value, list):
-            self.wrong(where, "config should be an array")
-            return None
-        result = []
-        for item in value:
-            found = {"job": item} if isinstance(item, str) else self.keys(where, item, {"job", "artifacts", "optional"})
-            if "job" not in found:
-                self.wrong(where, "config should name a job of this pipeline")
-                continue
-            flags = {name: self.flag(where, found.get(name), name == "artifacts") for name in ("artifacts", "optional")}
-            result.append({"job": self.text(where, found["job"]), **flags})
-        return result
-
-    def rules(self, where: str, value: Any) -> list[dict[str, Any]] | None:
-        if value is None:
-            return None
-        result = []
-        for number, item in enumerate(_flat(value)):
-            here = f"{where}:rules:rule[{number}]"
-            found = self.keys(here, item, {"if", "when", "variables", "allow_failure"})
-            found = {key: setting for key, setting in found.items() if setting is not None}
-            try:
-                if "if" in found:
-                    holds(self.text(f"{here}:if", found["if"]), {})
-            except RuleError as error:
-                self.wrong(here, f"if {error}")
-            if "when" in found:
-                self.choice(f"{here}:when", found["when"], _JOB_WHEN)
-            if "allow_failure" in found:
-                self.flag(f"{here}:allow_failure", found["allow_failure"])
-            result.append({**found, "variables": self.variables(f"{here}:variables", found.get("variables"))})
-        return result
+    def project_at(self, path: str, ref: str) -> Place:
+        raise CiYamlError([f"Project `{path.lower()}` at `{ref}` cannot be read: this file does not have project!"])
 
 
-def parse(text: str | bytes) -> Config:
-    """The whole file. Raises CiYamlError with everything that is wrong with it."""
+def parse(text: str | bytes, place: Place | None = None, variables: Mapping[str, str] | None = None) -> Config:
+    """The whole configuration: the file and what it includes from `place`, with `variables` in its `include`.
+
+    Raises CiYamlError with everything that is wrong with it.
+    """
     try:
-        return _parse(yaml.safe_load(text))
+        plain = text.decode("utf-8-sig") if isinstance(text, bytes) else text
+        return _parse(combined(plain, place or _Nowhere(), variables or {}))
     except RecursionError:
         raise CiYamlError(
             ["Invalid configuration format: it is nested too deeply, or an anchor contains itself"]
         ) from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that there is not
-        hint = ": `!reference` is not supported by the sandbox GitLab" if "!reference" in str(error) else ""
-        raise CiYamlError([f"Invalid configuration format{hint}: {' '.join(str(error).split())}"]) from None
+        raise CiYamlError([f"Invalid configuration format: {' '.join(str(error).split())}"]) from None
 
 
 def _parse(raw: Any) -> Config:
@@ -269,35 +84,38 @@ def _parse(raw: Any) -> Config:
         raise CiYamlError(
             ["Please provide content of .gitlab-ci.yml" if raw is None else "Invalid configuration format"]
         )
-    reader = _Reader()
-    for key in sorted(str(key) for key in raw if key in _NOT_HERE):
-        remedy = "put the jobs into .gitlab-ci.yml itself" if key == "include" else "leave it out"
-        reader.wrong(key, f"is not supported by the sandbox GitLab: {remedy}")
-    defaults = reader.keys("default", raw.get("default", {}), _DEFAULT_KEYS)
-    defaults = {key: raw[key] for key in _OLD_DEFAULTS if key in raw} | defaults
-    stages = (".pre", *(reader.texts("stages", raw.get("stages")) or DEFAULT_STAGES), ".post")
-    special = _GLOBAL_KEYS | _NOT_HERE | set(_OLD_DEFAULTS)
+    reader = JobReader()
+    special = _GLOBAL_KEYS | set(_NO_JOBS) | set(_OLD_DEFAULTS)
     templates = {str(key): value for key, value in raw.items() if key not in special}
-    jobs = {
-        name: _job(name, _extended(name, templates, reader), defaults, stages, reader)
-        for name in templates
-        if not name.startswith(".")
-    }
+    extended = {name: _extended(name, templates, reader) for name in templates}
+    config = ci_references.resolved({str(key): value for key, value in raw.items()} | extended)
+    for key in sorted(set(config) & set(_NO_JOBS)):
+        reader.wrong(key, f"is not supported by the sandbox GitLab: {_NO_JOBS[key]}")
+    defaults = reader.keys("default", config.get("default", {}), _DEFAULT_KEYS)
+    defaults = {key: config[key] for key in _OLD_DEFAULTS if key in config} | defaults
+    stages = (".pre", *(reader.texts("stages", config.get("stages")) or DEFAULT_STAGES), ".post")
+    workflow = reader.keys("workflow", config.get("workflow") or {}, {"rules"})
+    visible = [name for name in templates if not name.startswith(".")]
+    jobs = {name: _job(name, config[name], defaults, stages, reader) for name in visible}
     if not jobs:
         reader.wrong("jobs", "config should contain at least one visible job")
     _check_references(jobs, stages, reader)
-    config = Config(
+    result = Config(
+        merged=config,
         stages=stages,
-        variables=reader.variables("variables", raw.get("variables")),
+        variables=reader.variables("variables", config.get("variables")),
+        workflow=reader.rules("workflow", workflow.get("rules"), keys=(), when=_WORKFLOW_WHEN),
         jobs=jobs,
         warnings=reader.warnings,
     )
     if reader.errors:
         raise CiYamlError(reader.errors)
-    return config
+    return result
 
 
-def _job(name: str, raw: Any, defaults: Mapping[str, Any], stages: tuple[str, ...], reader: _Reader) -> dict[str, Any]:
+def _job(
+    name: str, raw: Any, defaults: Mapping[str, Any], stages: tuple[str, ...], reader: JobReader
+) -> dict[str, Any]:
     where = f"jobs:{name}"
     own = reader.keys(where, raw, _JOB_KEYS)
     found = dict(defaults) | own
@@ -307,6 +125,7 @@ def _job(name: str, raw: Any, defaults: Mapping[str, Any], stages: tuple[str, ..
     if stage not in stages:
         reader.wrong(f"{name} job:", f"chosen stage {stage} does not exist; available stages are {', '.join(stages)}")
         stage = stages[-1]
+    allow_failure = found.get("allow_failure")
     return {
         "name": name,
         "stage": stage,
@@ -322,14 +141,18 @@ def _job(name: str, raw: Any, defaults: Mapping[str, Any], stages: tuple[str, ..
         "needs": reader.needs(f"{where}:needs", found.get("needs")),
         "dependencies": None if found.get("dependencies") is None else reader.texts(where, found["dependencies"]),
         "rules": reader.rules(where, found.get("rules")),
-        "when": reader.choice(f"{where}:when", found.get("when"), _JOB_WHEN),
-        "allow_failure": reader.flag(f"{where}:allow_failure", found.get("allow_failure")),
+        "when": reader.choice(f"{where}:when", found.get("when"), JOB_WHEN),
+        # None: what counts is said by the rule that holds, or follows from `when`.
+        "allow_failure": None if allow_failure is None else reader.flag(f"{where}:allow_failure", allow_failure),
         "retry": reader.retry(f"{where}:retry", found.get("retry")),
         "timeout": reader.seconds(f"{where}:timeout", found.get("timeout")),
+        "environment": ci_environments.read(reader, f"{where}:environment", found.get("environment")),
+        "resource_group": reader.text(f"{where}:resource_group", found.get("resource_group")),
+        "interruptible": reader.flag(f"{where}:interruptible", found.get("interruptible")),
     }
 
 
-def _extended(name: str, templates: Mapping[str, Any], reader: _Reader, seen: tuple[str, ...] = ()) -> Any:
+def _extended(name: str, templates: Mapping[str, Any], reader: JobReader, seen: tuple[str, ...] = ()) -> Any:
     """The job with what its `extends` names merged below it: mappings key by key, anything else replaced."""
     raw = templates[name]
     if not isinstance(raw, dict) or "extends" not in raw:
@@ -341,18 +164,12 @@ def _extended(name: str, templates: Mapping[str, Any], reader: _Reader, seen: tu
         elif parent in (*seen, name):
             reader.wrong(name, "circular dependency detected in `extends`")
         else:
-            result = _merged(result, _extended(parent, templates, reader, (*seen, name)))
-    return _merged(result, {key: value for key, value in raw.items() if key != "extends"})
+            result = merged(result, _extended(parent, templates, reader, (*seen, name)))
+    return merged(result, {key: value for key, value in raw.items() if key != "extends"})
 
 
-def _merged(base: Any, over: Any) -> Any:
-    if not isinstance(base, dict) or not isinstance(over, dict):
-        return copy.deepcopy(over)
-    return base | {key: _merged(base.get(key), value) for key, value in over.items()}
-
-
-def _check_references(jobs: Mapping[str, Mapping[str, Any]], stages: tuple[str, ...], reader: _Reader) -> None:
-    """Every job that is needed or depended upon has to be there, and not to run later."""
+def _check_references(jobs: Mapping[str, Mapping[str, Any]], stages: tuple[str, ...], reader: JobReader) -> None:
+    """Every job that is named by another one has to be there, and what is needed not to run later."""
     for name, job in jobs.items():
         needed = [need["job"] for need in job["needs"] or [] if not need["optional"]]
         for kind, others in (("needs", needed), ("dependencies", job["dependencies"] or [])):
@@ -361,23 +178,17 @@ def _check_references(jobs: Mapping[str, Mapping[str, Any]], stages: tuple[str, 
                     reader.wrong(f"{name} job:", f"undefined {kind[:-1] if kind == 'needs' else 'dependency'}: {other}")
                 elif stages.index(jobs[other]["stage"]) > stages.index(job["stage"]) or other == name:
                     reader.wrong(f"{name} job:", f"{kind} {other} is not defined in current or prior stages")
+        environment = job["environment"] or {}
+        if (other := environment.get("on_stop")) and (problem := _stop_problem(environment, jobs.get(other))):
+            reader.wrong(f"{name} job:", f"on_stop job {other} {problem}")
 
 
-def _flat(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    if not isinstance(value, list):
-        return [value]
-    return [line for item in value for line in _flat(item)]
-
-
-def duration(value: Any) -> int:
-    """Seconds of a duration as GitLab writes them (`3600`, `20 minutes`, `1h 30m`). Raises ValueError for others."""
-    text = str(value).strip().lower()
-    text = f"{text} s" if re.fullmatch("[0-9]+", text) else text
-    pairs = re.findall(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]+)", text)
-    rest = re.sub(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]+)|,|\band\b|\s", "", text)
-    seconds = sum(float(number) * _UNITS.get(unit, 0) for number, unit in pairs)
-    if rest or any(unit not in _UNITS for _, unit in pairs) or not 1 <= seconds <= _LONGEST:
-        raise ValueError(f"{value!r} is no duration")
-    return round(seconds)
+def _stop_problem(started: Mapping[str, Any], stopping: Mapping[str, Any] | None) -> str:
+    """Why a job cannot stop the environment that another one starts; nothing where it can."""
+    if stopping is None:
+        return "is not defined"
+    if stopping["environment"] is None:
+        return "does not have environment defined"
+    if stopping["environment"]["name"] != started["name"]:
+        return "have different environment name"
+    return "" if stopping["environment"]["action"] == "stop" else "needs to have action stop defined"

@@ -15,9 +15,9 @@ from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
-from sandbox import pipelines
-from sandbox.auth import Box, owns, user_of_token
-from sandbox.core import NULL_SHA, ApiError, Sandbox
+from sandbox import pushes
+from sandbox.auth import Box, owns, sees, user_of_token
+from sandbox.core import ApiError, Sandbox
 from sandbox.repository import Repository, plain_environment
 from sandbox.runner_api import job_of_token
 from sandbox.store import Row
@@ -77,13 +77,16 @@ async def serve(path: str, service: str, request: Request, sandbox: Box) -> Resp
 
 def _authorize(sandbox: Sandbox, path: str, request: Request, pushing: bool) -> tuple[Row, Row | None]:
     """The project and, unless a job asks, the user. ApiError 401, 403 or 404 as GitLab has them."""
-    name, password = _basic(request.headers.get("authorization", ""))
     project = sandbox.store.one("SELECT * FROM projects WHERE full_path = ?", path.strip("/"))
+    header = request.headers.get("authorization", "")
+    if project and project["visibility"] == "public" and not pushing and not header:
+        return project, None
+    name, password = _basic(header)
     if name == JOB_USER:
         job = job_of_token(sandbox, password)
         if job is None:
             raise _unauthorized()
-        if project is None or job["project_id"] != project["id"]:
+        if project is None or _hidden(job, project, pushing):
             raise ApiError(404, {"message": "404 Project Not Found"})
         if pushing:
             raise ApiError(403, {"message": "403 Forbidden - a job's token cannot push"})
@@ -96,9 +99,14 @@ def _authorize(sandbox: Sandbox, path: str, request: Request, pushing: bool) -> 
         if error.status == 401:
             raise _unauthorized() from None
         raise
-    if project is None or not owns(user, project):
+    if project is None or not (owns if pushing else sees)(user, project):
         raise ApiError(404, {"message": "404 Project Not Found"})
     return project, user
+
+
+def _hidden(job: Row, project: Row, pushing: bool) -> bool:
+    """Whether a job may not read a repository: those of other projects only where they are not private."""
+    return bool(job["project_id"] != project["id"] and (pushing or project["visibility"] == "private"))
 
 
 def _basic(header: str) -> tuple[str, str]:
@@ -142,4 +150,4 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
 def _pushed(sandbox: Sandbox, project: Row, user: Row, before: dict[str, str]) -> None:
     for branch, sha in Repository(sandbox.repository(project["id"])).branches().items():
         if before.get(branch) != sha:
-            pipelines.create_for_push(sandbox, project, user, branch, before.get(branch, NULL_SHA))
+            pushes.pushed(sandbox, project, user, branch, before.get(branch))

@@ -1,19 +1,19 @@
-"""Pipelines: made from `.gitlab-ci.yml`, moved on as their jobs end, retried, cancelled, timed out."""
+"""Pipelines: made from `.gitlab-ci.yml`, moved on as their jobs end, played, retried, cancelled, timed out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sandbox import ci_yaml, variables
-from sandbox.ci_rules import matching_rule
-from sandbox.core import NULL_SHA, ApiError, Sandbox
+from sandbox import environments
+from sandbox.ci_jobs import Commit, NoPipeline, specified
+from sandbox.core import NULL_SHA, ApiError, Sandbox, bad_request, forbidden
 from sandbox.repository import Repository
 from sandbox.store import Row, now, seconds_between
 
-CONFIG_FILE = ".gitlab-ci.yml"
-WAITING = ("created", "pending")
+WAITING = ("created", "pending", "waiting_for_resource")
 ACTIVE = (*WAITING, "running")
+ENDED = ("success", "failed", "canceled")
 LOST_RUNNER_SECONDS = 60
 """A job that runs this much longer than its timeout has lost its runner, which would have stopped it."""
 
@@ -27,24 +27,22 @@ def create(
     source: str,
     given: Sequence[Row] = (),
     before_sha: str = NULL_SHA,
+    merge_request: Row | None = None,
 ) -> Row:
-    """Makes a pipeline for a branch or tag and queues its first jobs. `given`: variables (key, value, variable_type).
+    """Makes a pipeline for a branch, a tag or a merge request and queues its first jobs.
+
+    source: push, merge_request_event, schedule, api, web. given: variables (key, value, variable_type).
+    before_sha: what a push has replaced. merge_request: id, iid, project_id (the target's), sha, source_branch,
+    base_sha (where its branches parted), variables (CI_MERGE_REQUEST_*).
 
     Raises ApiError 400 with GitLab's message where the reference or a usable .gitlab-ci.yml is missing, or where no
     job is left.
     """
     repository = Repository(sandbox.repository(project["id"]))
     branch, tag = repository.branches().get(ref), repository.tags().get(ref)
-    sha = branch or tag
+    sha = merge_request["sha"] if merge_request else branch or tag
     if sha is None:
         raise _refused("Reference not found")
-    text = repository.read(sha, CONFIG_FILE)
-    if text is None:
-        raise _refused("Missing CI config file")
-    try:
-        config = ci_yaml.parse(text)
-    except ci_yaml.CiYamlError as error:
-        raise _refused(*error.errors) from None
     with sandbox.store.transaction():
         latest = sandbox.store.one("SELECT max(iid) AS iid FROM pipelines WHERE project_id = ?", project["id"])
         pipeline = sandbox.store.insert(
@@ -52,33 +50,33 @@ def create(
             iid=((latest or {}).get("iid") or 0) + 1,
             project_id=project["id"],
             ref=ref,
-            tag=branch is None,
+            tag=not (merge_request or branch),
             sha=sha,
             before_sha=before_sha,
             source=source,
             status="created",
             variables=list(given),
+            merge_request=merge_request,
             user_id=user["id"],
             created_at=now(),
             updated_at=now(),
         )
-        specs = _selected_jobs(sandbox, project, pipeline, config)
-        if not specs:
-            raise _refused(
-                "Pipeline will not run for the selected trigger. "
-                "The rules configuration prevented any jobs from being added to the pipeline."
-            )
+        try:
+            stages, specs = specified(Commit(sandbox, user, project, sha), pipeline)
+        except NoPipeline as error:
+            raise _refused(*error.messages) from None
         for spec in specs:
-            _insert_job(sandbox, pipeline, spec, config.stages.index(spec["stage"]))
+            _insert_job(sandbox, pipeline, spec, stages.index(spec["stage"]))
         # Runners fetch this reference: the branch may have moved on, or be gone, when a job starts.
         repository.set_ref(f"refs/pipelines/{pipeline['id']}", sha)
+        _cancel_redundant(sandbox, pipeline)
         return process(sandbox, pipeline["id"])
 
 
 def create_for_push(sandbox: Sandbox, project: Row, user: Row, ref: str, before_sha: str) -> Row | None:
     """The pipeline of a push; none where the branch has no .gitlab-ci.yml, a bad one, or its message says [skip ci]."""
     commit = Repository(sandbox.repository(project["id"])).commit(ref)
-    if commit is None or any(mark in commit["message"].lower() for mark in ("[skip ci]", "[ci skip]")):
+    if commit is None or _skips(commit):
         return None
     try:
         return create(sandbox, project, user, ref, source="push", before_sha=before_sha)
@@ -86,42 +84,39 @@ def create_for_push(sandbox: Sandbox, project: Row, user: Row, ref: str, before_
         return None
 
 
+def create_for_merge_request(sandbox: Sandbox, project: Row, user: Row, ref: str, merge_request: Row) -> Row | None:
+    """The pipeline of a merge request that was opened or has new commits; none as for a push."""
+    commit = Repository(sandbox.repository(project["id"])).commit(merge_request["sha"])
+    if commit is None or _skips(commit):
+        return None
+    try:
+        return create(sandbox, project, user, ref, source="merge_request_event", merge_request=merge_request)
+    except ApiError:
+        return None
+
+
+def _skips(commit: Row) -> bool:
+    return any(mark in commit["message"].lower() for mark in ("[skip ci]", "[ci skip]"))
+
+
 def _refused(*messages: str) -> ApiError:
     return ApiError(400, {"message": {"base": list(messages)}})
 
 
-def _selected_jobs(sandbox: Sandbox, project: Row, pipeline: Row, config: ci_yaml.Config) -> list[dict[str, Any]]:
-    """The jobs whose rules hold, with variables merged and tags expanded."""
-    jobs = []
-    for spec in config.jobs.values():
-        own = config.variables | spec["variables"]
-        known = variables.for_rules(sandbox, project, pipeline, own)
-        rule = matching_rule(spec["rules"], known)
-        if rule is None or spec["when"] == "never":
-            continue
-        jobs.append(
-            spec
-            | {key: rule[key] for key in ("when", "allow_failure") if key in rule}
-            | {"variables": own | dict(rule.get("variables", {}))}
-            | {"tags": [variables.expand(tag, known) for tag in spec["tags"]]}
-        )
-    _check_needs(jobs)
-    return jobs
-
-
-def _check_needs(jobs: Sequence[dict[str, Any]]) -> None:
-    names = {job["name"] for job in jobs}
-    for job in jobs:
-        for need in job["needs"] or []:
-            if need["job"] not in names and not need["optional"]:
-                raise _refused(
-                    f"'{job['name']}' job needs '{need['job']}' job, "
-                    f"but '{need['job']}' does not exist in the pipeline."
-                )
+def _cancel_redundant(sandbox: Sandbox, pipeline: Row) -> None:
+    """Cancels older pipelines of the same reference unless a job that is not interruptible has started there."""
+    sql = (
+        "SELECT * FROM pipelines WHERE project_id = ? AND ref = ? AND id < ? AND sha != ? "
+        "AND status IN ('created', 'pending', 'running', 'waiting_for_resource')"
+    )
+    for old in sandbox.store.all(sql, pipeline["project_id"], pipeline["ref"], pipeline["id"], pipeline["sha"]):
+        started = [job for job in current_jobs(sandbox, old["id"]) if job["started_at"]]
+        if all(job["spec"]["interruptible"] for job in started):
+            cancel_pipeline(sandbox, old["id"])
 
 
 def _insert_job(sandbox: Sandbox, pipeline: Row, spec: dict[str, Any], stage_index: int, attempt: int = 0) -> Row:
-    return sandbox.store.insert(
+    job = sandbox.store.insert(
         "jobs",
         pipeline_id=pipeline["id"],
         project_id=pipeline["project_id"],
@@ -131,10 +126,43 @@ def _insert_job(sandbox: Sandbox, pipeline: Row, spec: dict[str, Any], stage_ind
         status="created",
         spec=spec,
         tags=spec["tags"],
-        allow_failure=spec["allow_failure"] is True,
+        allow_failure=spec["allow_failure"],
+        environment=spec["environment"],
+        resource_group=spec["resource_group"] or None,
         attempt=attempt,
         created_at=now(),
     )
+    _told(sandbox, job)
+    return job
+
+
+def _told(sandbox: Sandbox, job: Row) -> None:
+    """Lets the environment of a job know its status."""
+    if job["environment"]:
+        environments.job_changed(sandbox, job)
+
+
+def _change(sandbox: Sandbox, job: Row, **values: Any) -> None:
+    sandbox.store.update("jobs", job["id"], **values)
+    _told(sandbox, sandbox.store.get("jobs", job["id"]))
+
+
+def _enqueue(sandbox: Sandbox, job: Row) -> None:
+    """A job's turn has come: it waits for a runner, or first for the other jobs of its resource group."""
+    _change(sandbox, job, status="waiting_for_resource" if job["resource_group"] else "pending", queued_at=now())
+
+
+def _hand_out_resources(sandbox: Sandbox, project_id: int) -> None:
+    """Queues one waiting job of each resource group of which no job is queued or runs, whatever its pipeline."""
+    sql = """
+        SELECT min(id) AS id, pipeline_id FROM jobs
+        WHERE project_id = ?1 AND status = 'waiting_for_resource' AND resource_group NOT IN (
+            SELECT resource_group FROM jobs
+            WHERE project_id = ?1 AND status IN ('pending', 'running') AND resource_group IS NOT NULL)
+        GROUP BY resource_group"""
+    for job in sandbox.store.all(sql, project_id):
+        sandbox.store.update("jobs", job["id"], status="pending", queued_at=now())
+        _update_pipeline(sandbox, job["pipeline_id"])
 
 
 def current_jobs(sandbox: Sandbox, pipeline_id: int) -> list[Row]:
@@ -146,14 +174,23 @@ def current_jobs(sandbox: Sandbox, pipeline_id: int) -> list[Row]:
 def process(sandbox: Sandbox, pipeline_id: int) -> Row:
     """Queues or skips the jobs whose turn it is and brings the pipeline's own status up to date; returns it."""
     with sandbox.store.transaction():
+        pipeline = sandbox.store.get("pipelines", pipeline_id)
+        user = sandbox.store.get("users", pipeline["user_id"])
         changed = True
         while changed:
             changed = False
             jobs = current_jobs(sandbox, pipeline_id)
             for job in jobs:
-                if job["status"] == "created" and (status := _next_status(job, jobs)):
-                    sandbox.store.update("jobs", job["id"], status=status, queued_at=now())
-                    changed = True
+                status = _next_status(job, jobs) if job["status"] == "created" else None
+                changed = changed or status is not None
+                if status == "pending" and environments.allows(sandbox, job, user):
+                    _enqueue(sandbox, job)
+                elif status == "pending":
+                    reason = "protected_environment_failure"
+                    _change(sandbox, job, status="failed", failure_reason=reason, finished_at=now())
+                elif status:
+                    _change(sandbox, job, status=status)
+        _hand_out_resources(sandbox, pipeline["project_id"])
         _update_pipeline(sandbox, pipeline_id)
         return sandbox.store.get("pipelines", pipeline_id)
 
@@ -165,31 +202,48 @@ def _next_status(job: Row, jobs: Sequence[Row]) -> str | None:
     else:
         names = {need["job"] for need in needs}
         before = [other for other in jobs if other["name"] in names]
-    if any(other["status"] in ACTIVE for other in before):
+    if any(other["status"] in ACTIVE or _blocks(other) for other in before):
         return None
     failed = any(other["status"] in ("failed", "canceled") and not other["allow_failure"] for other in before)
-    skipped = needs is not None and any(other["status"] == "skipped" for other in before)
-    runs = {"on_success": not failed and not skipped, "on_failure": failed, "always": True}[job["spec"]["when"]]
-    return "pending" if runs else "skipped"
+    skipped = needs is not None and any(other["status"] in ("skipped", "manual") for other in before)
+    when = job["spec"]["when"]
+    passed = not failed and not skipped
+    runs = {"on_success": passed, "manual": passed, "on_failure": failed, "always": True}[when]
+    return "skipped" if not runs else "manual" if when == "manual" else "pending"
+
+
+def _blocks(job: Row) -> bool:
+    """Whether a pipeline waits for somebody who plays this job."""
+    return bool(job["status"] == "manual" and not job["allow_failure"])
 
 
 def _update_pipeline(sandbox: Sandbox, pipeline_id: int) -> None:
     pipeline = sandbox.store.get("pipelines", pipeline_id)
     jobs = current_jobs(sandbox, pipeline_id)
-    statuses = {job["status"] for job in jobs}
-    counted = {job["status"] for job in jobs if not job["allow_failure"]}
-    if statuses & set(ACTIVE):
-        status = "pending" if statuses <= set(WAITING) else "running"
-    elif "failed" in counted:
-        status = "failed"
-    elif "canceled" in counted:
-        status = "canceled"
-    else:
-        status = "skipped" if statuses == {"skipped"} else "success"
+    status = _status(jobs)
     started = pipeline["started_at"] or min((job["started_at"] for job in jobs if job["started_at"]), default=None)
-    finished = None if status in ACTIVE else pipeline["finished_at"] or now()
+    finished = None if status in (*ACTIVE, "manual") else pipeline["finished_at"] or now()
     times = {"started_at": started, "finished_at": finished, "updated_at": now()}
     sandbox.store.update("pipelines", pipeline_id, status=status, **times)
+
+
+def _status(jobs: Sequence[Row]) -> str:
+    """A pipeline's status, from its jobs'. A manual job that may fail counts as one that is skipped."""
+    statuses = {"skipped" if job["status"] == "manual" and job["allow_failure"] else job["status"] for job in jobs}
+    counted = {job["status"] for job in jobs if not job["allow_failure"]}
+    if statuses & {"pending", "running"}:
+        return "pending" if statuses <= {"created", "pending", "skipped"} else "running"
+    if "waiting_for_resource" in statuses:
+        return "waiting_for_resource"
+    if "manual" in statuses:
+        return "manual"
+    if "created" in statuses:
+        return "created"
+    if "failed" in counted:
+        return "failed"
+    if "canceled" in counted:
+        return "canceled"
+    return "skipped" if statuses == {"skipped"} else "success"
 
 
 def finish(
@@ -202,21 +256,41 @@ def finish(
         values = (status, reason, exit_code, now(), job["id"])
         if not sandbox.store.execute(f"{sql} WHERE id = ? AND status = 'running'", *values):
             return False
-        if reason and job["attempt"] < job["spec"]["retry"]["max"]:
-            _clone(sandbox, job, job["attempt"] + 1)
+        _told(sandbox, sandbox.store.get("jobs", job["id"]))
+        retry = job["spec"]["retry"]
+        if reason and job["attempt"] < retry["max"] and {reason, "always"} & set(retry["when"]):
+            _run_again(sandbox, job, job["attempt"] + 1)
         process(sandbox, job["pipeline_id"])
         return True
 
 
-def retry_job(sandbox: Sandbox, job: Row) -> Row:
-    """Runs an ended job again, and what was skipped because of it. Raises ApiError 403 where it cannot be retried."""
-    if job["retried"] or job["status"] not in ("failed", "canceled", "success"):
-        raise ApiError(403, {"message": "403 Forbidden - Job is not retryable"})
+def play_job(sandbox: Sandbox, job: Row, user: Row) -> Row:
+    """Starts a manual job, also one that has ended. Raises ApiError 400 for others, 403 by its environment."""
+    if job["spec"]["when"] != "manual" or job["retried"] or job["status"] not in ("manual", *ENDED):
+        raise bad_request("Unplayable Job")
+    if not environments.allows(sandbox, job, user):
+        raise forbidden()
     with sandbox.store.transaction():
-        clone = _clone(sandbox, job, 0)
+        if job["status"] == "manual":
+            _enqueue(sandbox, job)
+        else:
+            job = _run_again(sandbox, job, 0)
         _wake_skipped(sandbox, job["pipeline_id"])
         process(sandbox, job["pipeline_id"])
-        return sandbox.store.get("jobs", clone["id"])
+        return sandbox.store.get("jobs", job["id"])
+
+
+def retry_job(sandbox: Sandbox, job: Row, user: Row) -> Row:
+    """Runs an ended job again, and what was skipped because of it. Raises ApiError 403 where it cannot be retried."""
+    if job["retried"] or job["status"] not in ENDED:
+        raise forbidden("Job is not retryable")
+    if not environments.allows(sandbox, job, user):
+        raise forbidden()
+    with sandbox.store.transaction():
+        again = _run_again(sandbox, job, 0)
+        _wake_skipped(sandbox, job["pipeline_id"])
+        process(sandbox, job["pipeline_id"])
+        return sandbox.store.get("jobs", again["id"])
 
 
 def retry_pipeline(sandbox: Sandbox, pipeline_id: int) -> Row:
@@ -227,6 +301,14 @@ def retry_pipeline(sandbox: Sandbox, pipeline_id: int) -> Row:
                 _clone(sandbox, job, 0)
         _wake_skipped(sandbox, pipeline_id)
         return process(sandbox, pipeline_id)
+
+
+def _run_again(sandbox: Sandbox, job: Row, attempt: int) -> Row:
+    """A copy of an ended job; a manual one is not asked for again."""
+    again = _clone(sandbox, job, attempt)
+    if job["spec"]["when"] == "manual":
+        _enqueue(sandbox, again)
+    return again
 
 
 def _clone(sandbox: Sandbox, job: Row, attempt: int) -> Row:
@@ -246,16 +328,17 @@ def cancel_job(sandbox: Sandbox, job: Row) -> Row:
     if job["status"] not in ACTIVE:
         raise ApiError(403, {"message": "403 Forbidden"})
     with sandbox.store.transaction():
-        sandbox.store.update("jobs", job["id"], status="canceled", finished_at=now())
+        _change(sandbox, job, status="canceled", finished_at=now())
         process(sandbox, job["pipeline_id"])
         return sandbox.store.get("jobs", job["id"])
 
 
 def cancel_pipeline(sandbox: Sandbox, pipeline_id: int) -> Row:
     """Cancels every job of a pipeline that has not ended."""
-    sql = "UPDATE jobs SET status = 'canceled', finished_at = ? WHERE pipeline_id = ? AND status IN (?, ?, ?)"
     with sandbox.store.transaction():
-        sandbox.store.execute(sql, now(), pipeline_id, *ACTIVE)
+        for job in current_jobs(sandbox, pipeline_id):
+            if job["status"] in ACTIVE:
+                _change(sandbox, job, status="canceled", finished_at=now())
         return process(sandbox, pipeline_id)
 
 

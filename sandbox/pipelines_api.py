@@ -9,12 +9,16 @@ import json
 import zipfile
 from typing import Any
 
+import yaml
 from fastapi import APIRouter, Request, Response
 
 from sandbox import ci_yaml, pipelines
 from sandbox.auth import Box, Project, User
+from sandbox.ci_jobs import CONFIG_FILE, Commit
+from sandbox.ci_reader import CiYamlError
 from sandbox.core import ApiError, Sandbox, bad_request, not_found
 from sandbox.params import Given, Id
+from sandbox.repository import Repository
 from sandbox.runner_api import artifacts_file
 from sandbox.store import Row
 from sandbox.views import as_job, as_pipeline, paginate
@@ -27,6 +31,8 @@ def create_pipeline(sandbox: Box, project: Project, user: User, given: Given) ->
     """Starts a pipeline for a branch or tag, with `variables` [{key, value}] if wanted."""
     ref = given.string("ref", required=True) or ""
     given.check()
+    if "inputs" in given:
+        raise bad_request("inputs of a pipeline are not supported by the sandbox GitLab")
     wanted = _pipeline_variables(given.values.get("variables", []))
     return as_pipeline(sandbox, pipelines.create(sandbox, project, user, ref, source="api", given=wanted))
 
@@ -48,10 +54,13 @@ def _pipeline_variables(value: Any) -> list[Row]:
 
 
 @router.get("/projects/{id}/pipelines")
-def list_pipelines(request: Request, sandbox: Box, project: Project) -> Response:
-    """The pipelines, newest first."""
+def list_pipelines(request: Request, sandbox: Box, project: Project, given: Given) -> Response:
+    """The pipelines, newest first; by `ref`, `sha`, `source`, `status` if wanted."""
+    wanted = {name: text for name in ("ref", "sha", "source", "status") if (text := given.string(name)) is not None}
+    given.check()
     rows = sandbox.store.all("SELECT * FROM pipelines WHERE project_id = ? ORDER BY id DESC", project["id"])
-    return paginate(request, rows, lambda row: as_pipeline(sandbox, row))
+    shown = [row for row in rows if all(row[name] == text for name, text in wanted.items())]
+    return paginate(request, shown, lambda row: as_pipeline(sandbox, row))
 
 
 @router.get("/projects/{id}/pipelines/{pipeline_id}")
@@ -62,12 +71,12 @@ def get_pipeline(pipeline_id: Id, sandbox: Box, project: Project) -> Row:
 
 @router.get("/projects/{id}/pipelines/{pipeline_id}/jobs")
 def list_pipeline_jobs(pipeline_id: Id, request: Request, sandbox: Box, project: Project, given: Given) -> Response:
-    """The jobs of a pipeline, newest first; `include_retried` adds those that were."""
+    """The jobs of a pipeline, newest first, those with a status of `scope`; `include_retried` adds those that were."""
     pipeline = _pipeline(sandbox, project, pipeline_id)
-    retried = given.boolean("include_retried")
+    retried, scope = given.boolean("include_retried"), given.strings("scope")
     given.check()
     rows = sandbox.store.all("SELECT * FROM jobs WHERE pipeline_id = ? ORDER BY id DESC", pipeline["id"])
-    shown = [row for row in rows if retried or not row["retried"]]
+    shown = [row for row in rows if (retried or not row["retried"]) and (not scope or row["status"] in scope)]
     return paginate(request, shown, lambda row: as_job(sandbox, row))
 
 
@@ -89,10 +98,14 @@ def _pipeline(sandbox: Sandbox, project: Row, pipeline_id: int) -> Row:
 
 
 @router.get("/projects/{id}/jobs")
-def list_jobs(request: Request, sandbox: Box, project: Project) -> Response:
-    """The jobs of a project, newest first."""
+def list_jobs(request: Request, sandbox: Box, project: Project, given: Given) -> Response:
+    """The jobs of a project, newest first, those with a status of `scope`."""
+    scope = given.strings("scope")
+    given.check()
     rows = sandbox.store.all("SELECT * FROM jobs WHERE project_id = ? ORDER BY id DESC", project["id"])
-    return paginate(request, rows, lambda row: as_job(sandbox, row))
+    return paginate(
+        request, [row for row in rows if not scope or row["status"] in scope], lambda row: as_job(sandbox, row)
+    )
 
 
 @router.get("/projects/{id}/jobs/{job_id}")
@@ -128,13 +141,22 @@ def get_artifact(job_id: Id, file: str, sandbox: Box, project: Project) -> Respo
         raise bad_request("the artifacts of this job are no zip archive") from None
 
 
+@router.post("/projects/{id}/jobs/{job_id}/play")
+def play_job(job_id: Id, sandbox: Box, project: Project, user: User, given: Given) -> Row:
+    """Starts a manual job."""
+    if "job_variables_attributes" in given or "job_inputs" in given:
+        raise bad_request("variables and inputs of a played job are not supported by the sandbox GitLab")
+    return as_job(sandbox, pipelines.play_job(sandbox, _job(sandbox, project, job_id), user))
+
+
 @router.post("/projects/{id}/jobs/{job_id}/{action}", status_code=201)
-def change_job(job_id: Id, action: str, sandbox: Box, project: Project) -> Row:
+def change_job(job_id: Id, action: str, sandbox: Box, project: Project, user: User) -> Row:
     """`retry` or `cancel`."""
-    known = {"retry": pipelines.retry_job, "cancel": pipelines.cancel_job}
-    if action not in known:
+    if action not in ("retry", "cancel"):
         raise not_found()
-    return as_job(sandbox, known[action](sandbox, _job(sandbox, project, job_id)))
+    job = _job(sandbox, project, job_id)
+    retried = action == "retry"
+    return as_job(sandbox, pipelines.retry_job(sandbox, job, user) if retried else pipelines.cancel_job(sandbox, job))
 
 
 def _job(sandbox: Sandbox, project: Row, job_id: int) -> Row:
@@ -145,12 +167,29 @@ def _job(sandbox: Sandbox, project: Row, job_id: int) -> Row:
 
 
 @router.post("/projects/{id}/ci/lint")
-def lint(_: Project, given: Given) -> Row:
-    """Whether a `.gitlab-ci.yml` (`content`) is one that the sandbox can run."""
+def lint(sandbox: Box, project: Project, user: User, given: Given) -> Row:
+    """Whether a `.gitlab-ci.yml` (`content`) is one that the sandbox can run; it includes from the default branch."""
     content = given.string("content", required=True)
     given.check()
+    return _linted(sandbox, project, user, content)
+
+
+@router.get("/projects/{id}/ci/lint")
+def lint_own(sandbox: Box, project: Project, user: User, given: Given) -> Row:
+    """The same of a project's own file, at `content_ref` or on the default branch."""
+    ref = given.string("content_ref")
+    given.check()
+    return _linted(sandbox, project, user, None, ref)
+
+
+def _linted(sandbox: Sandbox, project: Row, user: Row, content: str | None, ref: str | None = None) -> Row:
+    sha = Repository(sandbox.repository(project["id"])).sha(ref or project["default_branch"])
+    commit = Commit(sandbox, user, project, sha) if sha else None
+    text = content if content is not None else commit and commit.read(CONFIG_FILE)
     try:
-        warnings = ci_yaml.parse(content or "").warnings
-    except ci_yaml.CiYamlError as error:
-        return {"valid": False, "errors": error.errors, "warnings": []}
-    return {"valid": True, "errors": [], "warnings": warnings}
+        config = ci_yaml.parse(text or "", commit)
+    except CiYamlError as error:
+        return {"valid": False, "errors": error.errors, "warnings": [], "merged_yaml": None}
+    # By way of JSON: parts that are the same object would become anchors.
+    merged = yaml.safe_dump(json.loads(json.dumps(config.merged, default=str)), sort_keys=False)
+    return {"valid": True, "errors": [], "warnings": config.warnings, "merged_yaml": merged}

@@ -1,12 +1,10 @@
-"""Users, tokens, groups, projects, their variables and commits in GitLab's REST API.
+"""Users, tokens, groups and projects in GitLab's REST API.
 
 https://docs.gitlab.com/api/rest/
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 import shutil
 from datetime import date
@@ -14,13 +12,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 
-from sandbox import pipelines
-from sandbox.auth import SCOPES, Box, Group, Project, User, find, make_token, owns, require_admin, scoped
-from sandbox.core import NULL_SHA, VERSION, ApiError, Sandbox, bad_request, not_found
+from sandbox.auth import SCOPES, Box, Group, Project, SeenProject, User, find, make_token, require_admin, scoped, sees
+from sandbox.core import VERSION, ApiError, Sandbox, not_found
 from sandbox.params import Given, Id, Params
-from sandbox.repository import GitError, Repository
+from sandbox.repository import Repository
 from sandbox.store import Row, now
-from sandbox.views import as_group, as_project, as_user, as_variable, paginate
+from sandbox.views import as_group, as_project, as_user, paginate
 
 router = APIRouter()
 
@@ -28,8 +25,6 @@ DEFAULT_BRANCH = "main"
 DEFAULT_TIMEOUT = 3600
 SHORTEST_TIMEOUT, LONGEST_TIMEOUT = 600, 30 * 86400
 _PATH = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_.\-]*")
-_KEY = re.compile(r"[a-zA-Z0-9_]{1,255}")
-_SECRET = re.compile(r"[\w+/=@:.~\-]{8,}")  # what GitLab can mask: one line, no spaces, 8 characters at least
 
 
 @router.get("/version")
@@ -127,27 +122,27 @@ def create_project(sandbox: Box, user: User, given: Given) -> Row:
     """Makes an empty project in a group (there are no personal namespaces here)."""
     path, name = _path(given, fallback="name"), given.string("name")
     namespace_id = given.integer("namespace_id", required=True)
-    values: Row = {"description": given.string("description"), "default_branch": given.string("default_branch")}
-    values["build_timeout"] = given.integer("build_timeout")
-    given.check()
-    if not SHORTEST_TIMEOUT <= (values["build_timeout"] or DEFAULT_TIMEOUT) <= LONGEST_TIMEOUT:
-        raise ApiError(400, {"message": {"build_timeout": ["needs to be between 10 minutes and 1 month"]}})
+    values = _settings(given)
     group = find(sandbox.store, "groups", str(namespace_id), user)
     return as_project(sandbox, make_project(sandbox, user, group, name or path, path, **values))
 
 
-def make_project(
-    sandbox: Sandbox,
-    user: Row,
-    group: Row,
-    name: str,
-    path: str,
-    *,
-    description: str | None = None,
-    default_branch: str | None = None,
-    build_timeout: int | None = None,
-) -> Row:
-    """Makes a project with an empty repository. Raises ApiError 400 where its path is taken."""
+def _settings(given: Params) -> Row:
+    values: Row = {
+        "description": given.string("description"),
+        "default_branch": given.string("default_branch"),
+        "build_timeout": given.integer("build_timeout"),
+        "visibility": given.string("visibility", allowed=("private", "internal", "public")),
+        "merge_method": given.string("merge_method", allowed=("merge", "ff")),
+    }
+    given.check()
+    if not SHORTEST_TIMEOUT <= (values["build_timeout"] or DEFAULT_TIMEOUT) <= LONGEST_TIMEOUT:
+        raise ApiError(400, {"message": {"build_timeout": ["needs to be between 10 minutes and 1 month"]}})
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def make_project(sandbox: Sandbox, user: Row, group: Row, name: str, path: str, **settings: Any) -> Row:
+    """Makes a project with an empty repository; `settings` are columns. Raises ApiError 400 where its path is taken."""
     full_path = f"{group['full_path']}/{path}"
     _require_free(sandbox, full_path, {"name": ["has already been taken"], "path": ["has already been taken"]})
     project = sandbox.store.insert(
@@ -156,20 +151,33 @@ def make_project(
         path=path,
         full_path=full_path,
         group_id=group["id"],
-        description=description,
-        default_branch=default_branch or DEFAULT_BRANCH,
-        build_timeout=build_timeout or DEFAULT_TIMEOUT,
         creator_id=user["id"],
         created_at=now(),
+        **{"default_branch": DEFAULT_BRANCH, "build_timeout": DEFAULT_TIMEOUT, **settings},
     )
     Repository(sandbox.repository(project["id"])).create(project["default_branch"])
     return project
 
 
 @router.get("/projects/{id}")
-def get_project(sandbox: Box, project: Project) -> Row:
+def get_project(sandbox: Box, project: SeenProject) -> Row:
     """A project."""
     return as_project(sandbox, project)
+
+
+@router.put("/projects/{id}")
+def update_project(sandbox: Box, project: Project, given: Given) -> Row:
+    """Changes a project's description, default branch, timeout, visibility or merge method."""
+    values = _settings(given)
+    if branch := values.get("default_branch"):
+        repository = Repository(sandbox.repository(project["id"]))
+        if branch not in repository.branches():
+            hint = f"Do you have a branch named '{branch}' in your repository?"
+            raise ApiError(400, {"message": {"base": [f"Could not set the default branch. {hint}"]}})
+        repository.set_default(branch)
+    if values:
+        sandbox.store.update("projects", project["id"], **values)
+    return as_project(sandbox, project | values)
 
 
 @router.delete("/projects/{id}", status_code=202)
@@ -184,7 +192,7 @@ def delete_project(sandbox: Box, project: Project) -> Row:
 
 
 def _visible(sandbox: Sandbox, table: str, user: Row) -> list[Row]:
-    return [row for row in sandbox.store.all(f"SELECT * FROM {table} ORDER BY id DESC") if owns(user, row)]
+    return [row for row in sandbox.store.all(f"SELECT * FROM {table} ORDER BY id DESC") if sees(user, row)]
 
 
 def _path(given: Params, *, required: bool = False, fallback: str = "") -> str:
@@ -200,100 +208,3 @@ def _require_free(sandbox: Sandbox, full_path: str, message: Any) -> None:
     for table in ("groups", "projects"):
         if sandbox.store.one(f"SELECT 1 FROM {table} WHERE lower(full_path) = ?", full_path.lower()):
             raise ApiError(400, {"message": message})
-
-
-@router.get("/projects/{id}/variables")
-def list_variables(request: Request, sandbox: Box, project: Project) -> Response:
-    """The project's CI/CD variables."""
-    rows = sandbox.store.all("SELECT * FROM variables WHERE project_id = ? ORDER BY id", project["id"])
-    return paginate(request, rows, as_variable)
-
-
-@router.post("/projects/{id}/variables", status_code=201)
-def create_variable(sandbox: Box, project: Project, given: Given) -> Row:
-    """Makes a CI/CD variable."""
-    key = given.string("key", required=True) or ""
-    values = _variable_values(given)
-    given.check()
-    if not _KEY.fullmatch(key):
-        raise ApiError(400, {"message": {"key": ["can contain only letters, digits and '_'."]}})
-    if sandbox.store.one("SELECT 1 FROM variables WHERE project_id = ? AND key = ?", project["id"], key):
-        raise ApiError(400, {"message": {"key": [f"({key}) has already been taken"]}})
-    defaults = {"value": "", "variable_type": "env_var", "masked": False, "protected": False, "raw": False}
-    return as_variable(sandbox.store.insert("variables", project_id=project["id"], key=key, **(defaults | values)))
-
-
-@router.get("/projects/{id}/variables/{key}")
-def get_variable(key: str, sandbox: Box, project: Project) -> Row:
-    """A CI/CD variable."""
-    return as_variable(_variable(sandbox, project, key))
-
-
-@router.put("/projects/{id}/variables/{key}")
-def update_variable(key: str, sandbox: Box, project: Project, given: Given) -> Row:
-    """Changes a CI/CD variable."""
-    row = _variable(sandbox, project, key)
-    values = _variable_values(given, row)
-    given.check()
-    if values:
-        sandbox.store.update("variables", row["id"], **values)
-    return as_variable(row | values)
-
-
-@router.delete("/projects/{id}/variables/{key}", status_code=204)
-def delete_variable(key: str, sandbox: Box, project: Project) -> None:
-    """Deletes a CI/CD variable."""
-    sandbox.store.execute("DELETE FROM variables WHERE id = ?", _variable(sandbox, project, key)["id"])
-
-
-def _variable(sandbox: Sandbox, project: Row, key: str) -> Row:
-    row = sandbox.store.one("SELECT * FROM variables WHERE project_id = ? AND key = ?", project["id"], key)
-    if row is None:
-        raise not_found("Variable")
-    return row
-
-
-def _variable_values(given: Params, old: Row | None = None) -> Row:
-    values = {
-        "value": given.string("value"),
-        "variable_type": given.string("variable_type", allowed=("env_var", "file")),
-        **{name: given.boolean(name) for name in ("masked", "protected", "raw")},
-    }
-    if given.string("environment_scope") not in (None, "*"):
-        raise bad_request("environment_scope other than * is not supported by the sandbox GitLab")
-    named = {key: value for key, value in values.items() if value is not None}
-    merged = (old or {}) | named
-    if merged.get("masked") and not _SECRET.fullmatch(merged.get("value", "")):
-        raise ApiError(400, {"message": {"value": ["is invalid"]}})
-    return named
-
-
-@router.post("/projects/{id}/repository/commits", status_code=201)
-def create_commit(sandbox: Box, project: Project, user: User, given: Given) -> Row:
-    """Commits files on a branch: actions `create`, `update`, `delete`. Starts a pipeline, as a push does."""
-    branch = given.string("branch", required=True) or ""
-    message = given.string("commit_message", required=True) or ""
-    actions = given.values.get("actions")
-    given.check()
-    if not isinstance(actions, list) or not all(isinstance(action, dict) for action in actions):
-        raise ApiError(400, {"error": "actions is invalid"})
-    files: dict[str, bytes | None] = {}
-    for action in actions:
-        kind, content = action.get("action"), str(action.get("content", ""))
-        if kind not in ("create", "update", "delete"):
-            raise bad_request(f"action {kind} is not supported by the sandbox GitLab (create, update, delete are)")
-        try:
-            plain = base64.b64decode(content) if action.get("encoding") == "base64" else content.encode()
-        except binascii.Error:
-            raise bad_request(f"content of {action.get('file_path')} is not base64") from None
-        files[str(action.get("file_path"))] = None if kind == "delete" else plain
-    repository = Repository(sandbox.repository(project["id"]))
-    before = repository.branches().get(branch)
-    try:
-        sha = repository.commit_files(branch, files, message, user)
-    except GitError as error:
-        raise bad_request(str(error)) from None
-    if sha is None:
-        raise bad_request("A commit needs a change")
-    pipelines.create_for_push(sandbox, project, user, branch, before or NULL_SHA)
-    return repository.commit(sha) or {}

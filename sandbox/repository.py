@@ -42,6 +42,10 @@ class Repository:
             made._git("config", "http.receivepack", "true")
             made._git("config", "uploadpack.allowAnySHA1InWant", "true")  # a runner fetches a pipeline's commit
 
+    def set_default(self, branch: str) -> None:
+        """Makes HEAD name another branch, which clones then check out."""
+        self._git("symbolic-ref", "HEAD", f"refs/heads/{branch}")
+
     def sha(self, revision: str) -> str | None:
         """The commit of a branch, a tag or an abbreviated hash; None where there is none."""
         for name in (f"refs/heads/{revision}", f"refs/tags/{revision}", revision):
@@ -69,6 +73,65 @@ class Repository:
         except GitError:
             return None
 
+    def files(self, revision: str) -> list[str]:
+        """The paths of all files at a revision."""
+        return _texts(self._git("ls-tree", "-r", "-z", "--name-only", "--full-tree", revision))
+
+    def changed_files(self, base: str, revision: str) -> list[str]:
+        """The paths that differ between two revisions, of a renamed file both. Raises GitError for unknown ones."""
+        return _texts(self._git("diff", "--name-only", "--no-renames", "-z", base, revision, "--"))
+
+    def changes(self, base: str, revision: str) -> list[Row]:
+        """What differs between two revisions, file by file, as GitLab's API shows it."""
+        raw = _texts(self._git("diff", "--raw", "--no-renames", "--no-abbrev", "-z", base, revision, "--"))
+        result = []
+        for entry, path in zip(raw[::2], raw[1::2], strict=True):
+            old_mode, new_mode, _, _, kind = entry.removeprefix(":").split()
+            text = self._git("diff", "--no-renames", "--no-color", base, revision, "--", path)
+            hunks = text.find("\n@@")
+            shown: Row = {"old_path": path, "new_path": path, "a_mode": old_mode, "b_mode": new_mode}
+            shown |= {"diff": text[hunks + 1 :] if hunks >= 0 else "", "renamed_file": False}
+            result.append(shown | {"new_file": kind == "A", "deleted_file": kind == "D"})
+        return result
+
+    def log(self, revision: str, *, base: str | None = None, path: str | None = None) -> list[Row]:
+        """The commits that lead to a revision, newest first; `base`: without those that led to that one."""
+        names = self._git("rev-list", revision, *([f"^{base}"] if base else []), "--", *([path] if path else []))
+        return [commit for name in names.split() if (commit := self.commit(name))]
+
+    def merge_base(self, one: str, other: str) -> str | None:
+        """The commit where two revisions parted; None where they have nothing in common."""
+        try:
+            return self._git("merge-base", one, other).strip()
+        except GitError:
+            return None
+
+    def fetch(self, other: Repository, sha: str, ref: str) -> None:
+        """Takes over a commit of another repository (or of this one) under a reference."""
+        if other.path != self.path:
+            self._git("fetch", "--quiet", "--no-tags", str(other.path), f"+{sha}:{ref}")
+        self.set_ref(ref, sha)
+
+    def copy(self, other: Repository) -> None:
+        """Takes over all branches and tags of another repository."""
+        self._git("fetch", "--quiet", str(other.path), "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+
+    def merge(self, branch: str, sha: str, message: str, author: Row) -> str:
+        """Merges a commit into a branch; returns the new commit. Raises GitError where they are in conflict."""
+        target = self.branches()[branch]
+        tree = self._git("merge-tree", "--write-tree", target, sha).split()[0]
+        merged = self._commit(tree, [target, sha], message, author)
+        self.set_ref(f"refs/heads/{branch}", merged, old=target)
+        return merged
+
+    def conflicts(self, branch: str, sha: str) -> bool:
+        """Whether a commit cannot be merged into a branch."""
+        try:
+            self._git("merge-tree", "--write-tree", f"refs/heads/{branch}", sha)
+        except GitError:
+            return True
+        return False
+
     def set_ref(self, ref: str, sha: str | None, *, old: str | None = None) -> None:
         """Creates, moves or (sha None) deletes a reference. Raises GitError where it is no longer at `old`."""
         expected = [] if old is None else [old]
@@ -88,7 +151,8 @@ class Repository:
                 self._git("read-tree", parent, env=index)
             for file, content in files.items():
                 if content is None:
-                    self._git("update-index", "--force-remove", "--", file, env=index)
+                    gone = f"0 {NULL_SHA}\t{file}\0".encode()
+                    self._run(["update-index", "-z", "--index-info"], stdin=gone, env=index)
                 else:
                     blob = self._run(["hash-object", "-w", "--stdin"], stdin=content).decode().strip()
                     self._git("update-index", "--add", "--cacheinfo", f"100644,{blob},{file}", env=index)
@@ -99,12 +163,15 @@ class Repository:
         parent = self.branches().get(branch)
         if parent and self._git("rev-parse", f"{parent}^{{tree}}").strip() == tree:
             return None
-        identity = {"NAME": author["name"], "EMAIL": f"{author['username']}@sandbox.invalid"}
-        people = {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in identity.items()}
-        parents = ["-p", parent] if parent else []
-        sha = self._git("commit-tree", tree, *parents, "-m", message, env=people).strip()
+        sha = self._commit(tree, [parent] if parent else [], message, author)
         self.set_ref(f"refs/heads/{branch}", sha, old=parent or NULL_SHA)
         return sha
+
+    def _commit(self, tree: str, parents: Sequence[str], message: str, author: Row) -> str:
+        identity = {"NAME": author["name"], "EMAIL": f"{author['username']}@sandbox.invalid"}
+        people = {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in identity.items()}
+        options = [word for parent in parents for word in ("-p", parent)]
+        return self._git("commit-tree", tree, *options, "-m", message, env=people).strip()
 
     @contextlib.contextmanager
     def _index(self) -> Iterator[dict[str, str]]:
@@ -142,6 +209,11 @@ def _known_commit(repository: Repository, sha: str) -> Row | None:
         return _commit(repository._git("log", "-z", f"--format={_FORMAT}", "--max-count=1", sha, "--").split("\0")[:9])
     except GitError:
         return None
+
+
+def _texts(output: str) -> list[str]:
+    """What git printed with -z."""
+    return output.split("\0")[:-1]
 
 
 def plain_environment() -> dict[str, str]:

@@ -17,7 +17,7 @@ from starlette.datastructures import UploadFile
 
 from sandbox import pipelines, variables
 from sandbox.auth import Box
-from sandbox.ci_yaml import duration
+from sandbox.ci_reader import duration
 from sandbox.core import ApiError, Sandbox, digest, forbidden, new_token
 from sandbox.params import Given, Id, Params
 from sandbox.store import Row, now
@@ -152,6 +152,9 @@ def _start(sandbox: Sandbox, runner: Row, job: Row) -> Row:
     user = sandbox.store.get("users", pipeline["user_id"])
     found = variables.of_job(sandbox, project, pipeline, job | changes, runner, user, timeout, token)
     known = [(variable["key"], variable["value"]) for variable in found]
+    if job["environment"]:
+        environment = job["environment"] | {"url": dict(known).get("CI_ENVIRONMENT_URL")}
+        sandbox.store.update("jobs", job["id"], environment=environment)
     steps = [_step("script", [*spec["before_script"], *spec["script"]], timeout, "on_success")]
     if spec["after_script"]:
         steps.append(_step("after_script", spec["after_script"], timeout, "always"))
@@ -159,6 +162,8 @@ def _start(sandbox: Sandbox, runner: Row, job: Row) -> Row:
     kind = "tags" if pipeline["tag"] else "heads"
     remote = f"refs/tags/{ref}" if pipeline["tag"] else f"refs/remotes/origin/{ref}"
     pipeline_ref = f"refs/pipelines/{pipeline['id']}"
+    # A merge request's own reference is fetched as the pipeline's.
+    of_ref = [] if ref.startswith("refs/merge-requests/") else [f"+refs/{kind}/{ref}:{remote}"]
     return {
         "id": job["id"],
         "token": token,
@@ -179,7 +184,7 @@ def _start(sandbox: Sandbox, runner: Row, job: Row) -> Row:
             "sha": pipeline["sha"],
             "before_sha": pipeline["before_sha"],
             "ref_type": "tag" if pipeline["tag"] else "branch",
-            "refspecs": [f"+{pipeline_ref}:{pipeline_ref}", f"+refs/{kind}/{ref}:{remote}"],
+            "refspecs": [f"+{pipeline_ref}:{pipeline_ref}", *of_ref],
             "depth": GIT_DEPTH,
             "protected": variables.is_protected(project, pipeline),
         },

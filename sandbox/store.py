@@ -12,64 +12,24 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from sandbox import schema
 from toolchain.shared import ToolchainError
 
 Row = dict[str, Any]
 """One row: JSON and boolean columns are decoded, times are ISO 8601 in UTC, as GitLab's API shows them."""
 
-_JSON = {"scopes", "tags", "spec", "variables", "info"}
+_JSON = {
+    *("scopes", "tags", "spec", "variables", "info", "labels"),
+    *("merge_request", "environment", "deploy_access_levels"),
+}
 _BOOLEAN = {
-    *("admin", "revoked", "masked", "protected", "raw", "paused", "locked"),
-    *("run_untagged", "tag", "allow_failure", "retried"),
+    *("admin", "revoked", "masked", "hidden", "protected", "raw", "paused", "locked"),
+    *("run_untagged", "tag", "allow_failure", "retried", "active"),
+    "force_remove_source_branch",
 }
 
 _LOCK_SECONDS = 20.0
 """How long to wait for another process that writes."""
-_SCHEMA_VERSION = 1
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS users (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, username TEXT NOT NULL UNIQUE, name TEXT NOT NULL, admin INTEGER NOT NULL,
-    created_at TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS tokens (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, user_id INTEGER NOT NULL REFERENCES users ON DELETE CASCADE,
-    name TEXT NOT NULL, scopes TEXT NOT NULL, digest TEXT NOT NULL UNIQUE, revoked INTEGER NOT NULL DEFAULT 0,
-    expires_at TEXT, created_at TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS groups (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, path TEXT NOT NULL, full_path TEXT NOT NULL UNIQUE,
-    parent_id INTEGER REFERENCES groups ON DELETE CASCADE, creator_id INTEGER NOT NULL, created_at TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS projects (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, path TEXT NOT NULL, full_path TEXT NOT NULL UNIQUE,
-    group_id INTEGER NOT NULL REFERENCES groups ON DELETE CASCADE, description TEXT, default_branch TEXT NOT NULL,
-    build_timeout INTEGER NOT NULL, creator_id INTEGER NOT NULL, created_at TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS variables (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, project_id INTEGER NOT NULL REFERENCES projects ON DELETE CASCADE,
-    key TEXT NOT NULL, value TEXT NOT NULL, variable_type TEXT NOT NULL, masked INTEGER NOT NULL,
-    protected INTEGER NOT NULL, raw INTEGER NOT NULL, UNIQUE (project_id, key));
-CREATE TABLE IF NOT EXISTS runners (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, digest TEXT NOT NULL UNIQUE, runner_type TEXT NOT NULL,
-    group_id INTEGER REFERENCES groups ON DELETE CASCADE, description TEXT, paused INTEGER NOT NULL,
-    locked INTEGER NOT NULL, run_untagged INTEGER NOT NULL, tags TEXT NOT NULL, access_level TEXT NOT NULL,
-    maximum_timeout INTEGER, maintenance_note TEXT, creator_id INTEGER NOT NULL, created_at TEXT NOT NULL,
-    contacted_at TEXT, ip_address TEXT, info TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS runner_projects (
-    runner_id INTEGER NOT NULL REFERENCES runners ON DELETE CASCADE,
-    project_id INTEGER NOT NULL REFERENCES projects ON DELETE CASCADE, PRIMARY KEY (runner_id, project_id));
-CREATE TABLE IF NOT EXISTS pipelines (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, iid INTEGER NOT NULL,
-    project_id INTEGER NOT NULL REFERENCES projects ON DELETE CASCADE, ref TEXT NOT NULL, tag INTEGER NOT NULL,
-    sha TEXT NOT NULL, before_sha TEXT NOT NULL, source TEXT NOT NULL, status TEXT NOT NULL, variables TEXT NOT NULL,
-    user_id INTEGER NOT NULL, created_at TEXT NOT NULL, updated_at TEXT NOT NULL, started_at TEXT, finished_at TEXT);
-CREATE TABLE IF NOT EXISTS jobs (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, pipeline_id INTEGER NOT NULL REFERENCES pipelines ON DELETE CASCADE,
-    project_id INTEGER NOT NULL, name TEXT NOT NULL, stage TEXT NOT NULL, stage_index INTEGER NOT NULL,
-    status TEXT NOT NULL, spec TEXT NOT NULL, tags TEXT NOT NULL, allow_failure INTEGER NOT NULL,
-    attempt INTEGER NOT NULL DEFAULT 0, retried INTEGER NOT NULL DEFAULT 0, token_digest TEXT UNIQUE,
-    runner_id INTEGER REFERENCES runners ON DELETE SET NULL, timeout INTEGER, failure_reason TEXT, exit_code INTEGER,
-    artifacts_name TEXT, artifacts_size INTEGER, artifacts_expire_at TEXT, created_at TEXT NOT NULL, queued_at TEXT,
-    started_at TEXT, finished_at TEXT);
-CREATE INDEX IF NOT EXISTS jobs_by_status ON jobs (status);
-CREATE INDEX IF NOT EXISTS jobs_by_pipeline ON jobs (pipeline_id);
-"""
 
 
 def now(*, after: float = 0.0) -> str:
@@ -104,9 +64,13 @@ class Store:
             for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
                 self._connection.execute(f"PRAGMA {pragma}")
             version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, _SCHEMA_VERSION):
-                raise sqlite3.DatabaseError(f"its tables are of version {version}, not {_SCHEMA_VERSION}")
-            self._connection.executescript(f"{_SCHEMA}; PRAGMA user_version = {_SCHEMA_VERSION}")
+            if version not in (0, *schema.STEPS, schema.VERSION):
+                raise sqlite3.DatabaseError(f"its tables are of version {version}, not {schema.VERSION}")
+            step = schema.STEPS.get(version, "")
+            # In one transaction: two processes may open a new or an old file at once.
+            self._connection.executescript(
+                f"BEGIN IMMEDIATE; {step} {schema.TABLES} PRAGMA user_version = {schema.VERSION}; COMMIT"
+            )
         except (sqlite3.OperationalError, OSError) as error:
             raise ToolchainError(
                 f"{path} cannot be used ({error}): look for another process that holds it (`fuser {path}`), a full "
@@ -156,6 +120,11 @@ class Store:
         if row is None:
             raise KeyError(f"{table} {row_id}")
         return row
+
+    def next_iid(self, project_id: int, kind: str) -> int:
+        """The next number within a project; that of something deleted is not given again."""
+        sql = "INSERT INTO iids VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET last = last + 1 RETURNING last"
+        return int(self.all(sql, project_id, kind)[0]["last"])
 
     def execute(self, sql: str, *values: Any) -> int:
         """Runs a statement; returns how many rows it changed."""

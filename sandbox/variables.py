@@ -32,6 +32,8 @@ def of_pipeline(sandbox: Sandbox, project: Row, pipeline: Row) -> dict[str, str]
     commit = Repository(sandbox.repository(project["id"])).commit(pipeline["sha"]) or {}
     namespace = project["full_path"].rpartition("/")[0]
     message = commit.get("message", "")
+    merge_request = pipeline["merge_request"]
+    ref = merge_request["source_branch"] if merge_request else pipeline["ref"]
     result = {
         "CI": "true",
         "GITLAB_CI": "true",
@@ -64,20 +66,35 @@ def of_pipeline(sandbox: Sandbox, project: Row, pipeline: Row) -> dict[str, str]
         "CI_COMMIT_SHA": pipeline["sha"],
         "CI_COMMIT_SHORT_SHA": pipeline["sha"][:8],
         "CI_COMMIT_BEFORE_SHA": pipeline["before_sha"],
-        "CI_COMMIT_REF_NAME": pipeline["ref"],
-        "CI_COMMIT_REF_SLUG": slug(pipeline["ref"]),
+        "CI_COMMIT_REF_NAME": ref,
+        "CI_COMMIT_REF_SLUG": slug(ref),
         "CI_COMMIT_REF_PROTECTED": str(is_protected(project, pipeline)).lower(),
         "CI_COMMIT_MESSAGE": message,
         "CI_COMMIT_TITLE": message.partition("\n")[0],
         "CI_COMMIT_DESCRIPTION": message.partition("\n")[2].strip(),
         "CI_COMMIT_AUTHOR": f"{commit.get('author_name')} <{commit.get('author_email')}>",
         "CI_COMMIT_TIMESTAMP": commit.get("committed_date", ""),
-        "CI_COMMIT_TAG" if pipeline["tag"] else "CI_COMMIT_BRANCH": pipeline["ref"],
     }
+    if merge_request:
+        result |= merge_request["variables"]
+    else:
+        result["CI_COMMIT_TAG" if pipeline["tag"] else "CI_COMMIT_BRANCH"] = pipeline["ref"]
+    if opened := _open_merge_requests(sandbox, project, ref):
+        result["CI_OPEN_MERGE_REQUESTS"] = opened
     if sandbox.registry:
         result["CI_REGISTRY"] = sandbox.registry
         result["CI_REGISTRY_IMAGE"] = f"{sandbox.registry}/{project['full_path'].lower()}"
     return result
+
+
+def _open_merge_requests(sandbox: Sandbox, project: Row, branch: str) -> str:
+    """At most four, as GitLab has it."""
+    sql = (
+        "SELECT full_path, iid FROM merge_requests JOIN projects ON projects.id = project_id "
+        "WHERE state = 'opened' AND source_project_id = ? AND source_branch = ? ORDER BY merge_requests.id DESC LIMIT 4"
+    )
+    rows = sandbox.store.all(sql, project["id"], branch)
+    return ",".join(f"{row['full_path']}!{row['iid']}" for row in rows)
 
 
 def for_rules(sandbox: Sandbox, project: Row, pipeline: Row, file_variables: Mapping[str, str]) -> dict[str, str]:
@@ -87,11 +104,26 @@ def for_rules(sandbox: Sandbox, project: Row, pipeline: Row, file_variables: Map
     return of_pipeline(sandbox, project, pipeline) | dict(file_variables) | own | given
 
 
-def of_project(sandbox: Sandbox, project: Row, pipeline: Row) -> list[Row]:
-    """The project's CI/CD variables; the protected ones only for a protected reference."""
-    rows = sandbox.store.all("SELECT * FROM variables WHERE project_id = ?", project["id"])
+def of_project(sandbox: Sandbox, project: Row, pipeline: Row, environment: str | None = None) -> list[Row]:
+    """The project's CI/CD variables for a job of an environment, or of none; of one name the most exact.
+
+    Protected ones only for a protected reference. `rules` see those for all environments only, as in GitLab.
+    """
     protected = is_protected(project, pipeline)
-    return [row for row in rows if protected or not row["protected"]]
+    rows = [
+        row
+        for row in sandbox.store.all("SELECT * FROM variables WHERE project_id = ? ORDER BY id", project["id"])
+        if (protected or not row["protected"]) and in_scope(row["environment_scope"], environment)
+    ]
+    rows.sort(key=lambda row: (row["environment_scope"] == environment, len(row["environment_scope"])))
+    return list({row["key"]: row for row in rows}.values())
+
+
+def in_scope(scope: str, environment: str | None) -> bool:
+    """Whether an environment's name fits a scope, in which `*` stands for anything; None fits only `*`."""
+    if environment is None:
+        return scope == "*"
+    return re.fullmatch(".*".join(map(re.escape, scope.split("*"))), environment) is not None
 
 
 def of_job(
@@ -118,6 +150,14 @@ def of_job(
         "GITLAB_USER_NAME": user["name"],
         "GITLAB_USER_EMAIL": f"{user['username']}@sandbox.invalid",
     }
+    environment = job["environment"] or {}
+    if environment:
+        plain |= {
+            "CI_ENVIRONMENT_NAME": environment["name"],
+            "CI_ENVIRONMENT_SLUG": environment["slug"],
+            "CI_ENVIRONMENT_TIER": environment["tier"],
+            "CI_ENVIRONMENT_ACTION": environment["action"],
+        }
     if spec["image"]:
         plain["CI_JOB_IMAGE"] = spec["image"]["name"]
     secret = {
@@ -134,13 +174,16 @@ def of_job(
         *(
             _variable(row["key"], row["value"], public=False, masked=row["masked"], raw=row["raw"])
             | {"file": row["variable_type"] == "file"}
-            for row in of_project(sandbox, project, pipeline)
+            for row in of_project(sandbox, project, pipeline, environment.get("name"))
         ),
         *(
             _variable(row["key"], row["value"], public=False) | {"file": row["variable_type"] == "file"}
             for row in pipeline["variables"]
         ),
     ]
+    if environment.get("url"):
+        known = [(variable["key"], variable["value"]) for variable in found]
+        found.append(_variable("CI_ENVIRONMENT_URL", expand(environment["url"], known)))
     # One of a name: a later one replaces an earlier one, and stands where it stood.
     return list({variable["key"]: variable for variable in found}.values())
 

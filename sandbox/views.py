@@ -73,6 +73,7 @@ def as_project(sandbox: Sandbox, project: Row) -> Row:
     """A project as GitLab shows it."""
     group = sandbox.store.get("groups", project["group_id"])
     url = f"{sandbox.url}/{project['full_path']}"
+    fork = sandbox.store.one("SELECT * FROM projects WHERE id = ?", project["forked_from_id"])
     keys = ("id", "name", "path", "description", "default_branch", "created_at", "build_timeout", "creator_id")
     return {key: project[key] for key in keys} | {
         "name_with_namespace": f"{group['name']} / {project['name']}",
@@ -80,7 +81,9 @@ def as_project(sandbox: Sandbox, project: Row) -> Row:
         "namespace": {key: group[key] for key in ("id", "name", "path", "full_path", "parent_id")} | {"kind": "group"},
         "http_url_to_repo": f"{url}.git",
         "web_url": url,
-        "visibility": "private",
+        "visibility": project["visibility"],
+        "merge_method": project["merge_method"],
+        "forked_from_project": fork and {key: fork[key] for key in ("id", "name", "path", "default_branch")},
         "archived": False,
         "empty_repo": not Repository(sandbox.repository(project["id"])).branches(),
     }
@@ -88,8 +91,8 @@ def as_project(sandbox: Sandbox, project: Row) -> Row:
 
 def as_variable(row: Row) -> Row:
     """A CI/CD variable as GitLab shows it."""
-    keys = ("key", "value", "variable_type", "masked", "protected", "raw")
-    return {key: row[key] for key in keys} | {"environment_scope": "*", "hidden": False, "description": None}
+    keys = ("key", "value", "variable_type", "masked", "hidden", "protected", "raw", "environment_scope", "description")
+    return {key: row[key] for key in keys} | ({"value": None} if row["hidden"] else {})
 
 
 def as_pipeline(sandbox: Sandbox, pipeline: Row) -> Row:

@@ -9,12 +9,13 @@ import subprocess
 import threading
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gitlab
+import pytest
 import requests
 import uvicorn
 from gitlab.v4.objects import Project
@@ -113,6 +114,19 @@ class Runner:
         part = {"file": ("artifacts.zip", archive.getvalue(), "application/octet-stream")}
         headers = {"JOB-TOKEN": job["token"]}
         return self.live.call("POST", f"jobs/{job['id']}/artifacts", headers=headers, params=query, files=part)
+
+
+def values_of(job: Mapping[str, Any]) -> dict[str, str]:
+    """The variables of a job that a runner has got."""
+    return {variable["key"]: variable["value"] for variable in job["variables"]}
+
+
+def refused(status: int, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """What GitLab says where it refuses a call of python-gitlab's."""
+    with pytest.raises(gitlab.GitlabError) as caught:
+        call(*arguments, **options)
+    assert caught.value.response_code == status
+    return caught.value.error_message
 
 
 @contextlib.contextmanager

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from sandbox.ci_rules import RuleError, holds, matching_rule
-from sandbox.ci_yaml import CiYamlError, duration, parse
+from sandbox.ci_environments import slug, tier
+from sandbox.ci_reader import CiYamlError, duration
+from sandbox.ci_yaml import parse
 
 SAMPLE = Path(__file__).resolve().parents[2] / "examples" / "fastapi-app" / ".gitlab-ci.yml"
 
@@ -82,28 +83,48 @@ def test_what_is_no_duration_is_refused(value: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (
-            "include: x.yml\na: {script: s}",
-            "include is not supported by the sandbox GitLab: put the jobs into .gitlab-ci.yml itself",
-        ),
         ("a: {script: s, parallel: 3}", "jobs:a:parallel is not supported by the sandbox GitLab: leave it out"),
-        (
-            "a: {script: s, environment: prod}",
-            "jobs:a:environment is not supported by the sandbox GitLab: leave it out",
-        ),
+        ("a: {script: s, trigger: x}", "jobs:a:trigger is not supported by the sandbox GitLab: leave it out"),
         ("a: {script: s, scrpt: t}", "jobs:a:scrpt is not supported by the sandbox GitLab: leave it out"),
         ("a: {script: s, only: [main]}", "jobs:a:only is not supported by the sandbox GitLab: leave it out"),
         (
-            "a: {script: s, retry: {max: 1, when: always}}",
-            "jobs:a:retry:when is not supported by the sandbox GitLab: leave it out",
+            "a: {script: s, retry: {max: 1, exit_codes: 3}}",
+            "jobs:a:retry:exit_codes is not supported by the sandbox GitLab: leave it out",
         ),
         (
-            "workflow: {rules: []}\na: {script: s}",
-            "workflow is not supported by the sandbox GitLab: leave it out",
+            "a: {script: s, retry: {max: 1, when: [bad_weather]}}",
+            "jobs:a:retry:when is not one of the failures that can be retried: bad_weather",
         ),
         (
-            "a: {script: s, rules: [{if: '$A =~ /(/'}]}",
-            "jobs:a:rules:rule[0] if =~ is not supported by the sandbox GitLab, only ==, !=, && and ||",
+            "workflow: {name: x}\na: {script: s}",
+            "workflow:name is not supported by the sandbox GitLab: leave it out",
+        ),
+        (
+            "workflow: {rules: [{when: manual}]}\na: {script: s}",
+            "workflow:rules:rule[0]:when should be one of: always, never",
+        ),
+        (
+            "workflow: {rules: [{when: never, allow_failure: true}]}\na: {script: s}",
+            "workflow:rules:rule[0]:allow_failure is not supported by the sandbox GitLab: leave it out",
+        ),
+        (
+            "spec: {inputs: {}}\na: {script: s}",
+            "spec is not supported by the sandbox GitLab: put it into a header of its own, above a line with `---`",
+        ),
+        ("pages: {script: s}\na: {script: s}", "pages is not supported by the sandbox GitLab: leave it out"),
+        ("a: {script: s, rules: [{if: '$A =~ /(/'}]}", "jobs:a:rules:rule[0] if invalid expression syntax"),
+        ("a: {script: s, rules: [{changes: 3}]}", "jobs:a:rules:rule[0]:changes config should be an array of strings"),
+        (
+            "a: {script: s, rules: [{changes: {paths: [x], regex: y}}]}",
+            "jobs:a:rules:rule[0]:changes:regex is not supported by the sandbox GitLab: leave it out",
+        ),
+        (
+            "a: {script: s, rules: [{exists: {paths: [x], project: y}}]}",
+            "jobs:a:rules:rule[0]:exists:project is not supported by the sandbox GitLab: leave it out",
+        ),
+        (
+            "a: {script: s, rules: [{if: '$A', needs: [b]}]}",
+            "jobs:a:rules:rule[0]:needs is not supported by the sandbox GitLab: leave it out",
         ),
         (
             "a: {script: s, rules: [{if: '$A', allow_failure: [1]}]}",
@@ -134,23 +155,65 @@ def test_what_is_no_duration_is_refused(value: Any) -> None:
             "a job: needs b is not defined in current or prior stages",
         ),
         (
-            "a: {script: s, when: manual}",
-            "jobs:a:when should be one of: on_success, on_failure, always, never "
+            "a: {script: s, when: delayed}",
+            "jobs:a:when should be one of: on_success, on_failure, always, never, manual "
             "(the sandbox GitLab does not support it)",
         ),
         ("a: {script: s, retry: 5}", "jobs:a:retry should be an integer from 0 to 2"),
         ("a: {script: s, timeout: soon}", "jobs:a:timeout should be a duration"),
         ("a: {script: s, rules: [{if: '$A =='}]}", "jobs:a:rules:rule[0] if invalid expression syntax"),
-        (
-            "a: {script: s, rules: [{changes: [x]}]}",
-            "jobs:a:rules:rule[0]:changes is not supported by the sandbox GitLab: leave it out",
-        ),
         ("a: {script: s, extends: .b}", "a unknown keys in `extends` (.b)"),
         ("a: {script: s, extends: a}", "a circular dependency detected in `extends`"),
         (
-            "a: {script: s, cache: {key: {files: [x]}, paths: [y]}}",
-            "jobs:a:cache:key should be a string: the sandbox GitLab does not support keys made from files",
+            "a: {script: s, cache: {key: {files: [x, y, z]}, paths: [y]}}",
+            "jobs:a:cache:key:files config has too many items (maximum is 2)",
         ),
+        ("a: {script: s, cache: {key: {prefix: x}}}", "jobs:a:cache:key:files config requires at least 1 item"),
+        ("a: {script: s, cache: {key: [x]}}", "jobs:a:cache:key should be a hash, a string or a symbol"),
+        (
+            "a: {script: s, cache: {key: {files: [x], files_commits: [y]}}}",
+            "jobs:a:cache:key:files_commits is not supported by the sandbox GitLab: leave it out",
+        ),
+        (
+            "a: {script: s, artifacts: {expose_as: Preview}}",
+            "jobs:a:artifacts can't be blank: expose_as needs paths",
+        ),
+        (
+            "a: {script: s, environment: {name: prod, kubernetes: {}}}",
+            "jobs:a:environment:kubernetes is not supported by the sandbox GitLab: leave it out",
+        ),
+        (
+            "a: {script: s, environment: /prod}",
+            "jobs:a:environment:name can contain only letters, digits, '-', '_', '/', '$', '{', '}', '.', and spaces, "
+            "but it cannot start or end with '/'",
+        ),
+        (
+            "a: {script: s, environment: {name: prod, action: go}}",
+            "jobs:a:environment:action should be start, prepare, stop, verify, or access",
+        ),
+        (
+            "a: {script: s, environment: {name: prod, deployment_tier: live}}",
+            "jobs:a:environment:deployment_tier must be one of production, staging, testing, development, or other",
+        ),
+        (
+            "a: {script: s, environment: {name: prod, auto_stop_in: soon}}",
+            "jobs:a:environment:auto_stop_in should be a duration",
+        ),
+        ("a: {script: s, environment: {name: p, on_stop: b}}", "a job: on_stop job b is not defined"),
+        (
+            "a: {script: s, environment: {name: p, on_stop: b}}\nb: {script: s}",
+            "a job: on_stop job b does not have environment defined",
+        ),
+        (
+            "a: {script: s, environment: {name: p, on_stop: b}}\nb: {script: s, environment: q}",
+            "a job: on_stop job b have different environment name",
+        ),
+        (
+            "a: {script: s, environment: {name: p, on_stop: b}}\nb: {script: s, environment: p}",
+            "a job: on_stop job b needs to have action stop defined",
+        ),
+        ("a: {script: s, resource_group: [x]}", "jobs:a:resource_group should be a string"),
+        ("a: {script: s, interruptible: maybe}", "jobs:a:interruptible should be a boolean value"),
         (
             "a: {script: s, artifacts: {paths: x, exprie_in: 1d}}",
             "jobs:a:artifacts:exprie_in is not supported by the sandbox GitLab: leave it out",
@@ -163,13 +226,8 @@ def test_what_cannot_be_run_is_refused_by_name(text: str, message: str) -> None:
     assert errors_of(text) == [message]
 
 
-def test_a_reference_tag_is_named_in_the_message() -> None:
-    (message,) = errors_of("a: {script: !reference [.b, script]}")
-    assert message.startswith("Invalid configuration format: `!reference` is not supported by the sandbox GitLab: ")
-
-
 def test_every_error_of_a_file_is_told_at_once() -> None:
-    assert len(errors_of("include: x\na: {parallel: 2}\nb: {script: s, retry: 9}")) == 4
+    assert len(errors_of("workflow: {name: x}\na: {parallel: 2}\nb: {script: s, retry: 9}")) == 4
 
 
 def test_reports_are_ignored_with_a_warning() -> None:
@@ -177,34 +235,68 @@ def test_reports_are_ignored_with_a_warning() -> None:
     assert config.warnings == ["jobs:a:artifacts:reports is ignored by the sandbox GitLab"]
 
 
+def test_an_environment_may_be_a_name_or_a_mapping() -> None:
+    text = """
+a: {script: s, environment: prod}
+b:
+  script: s
+  environment: {name: review/$X, url: "https://$X.example", on_stop: c, auto_stop_in: 2 days, deployment_tier: other}
+c: {script: s, environment: {name: review/$X, action: stop}}
+"""
+    plain = {"url": None, "on_stop": None, "auto_stop_in": None, "tier": None}
+    assert job_of(text)["environment"] == {**plain, "name": "prod", "action": "start"}
+    assert job_of(text, "b")["environment"] == {
+        "name": "review/$X",
+        "url": "https://$X.example",
+        "action": "start",
+        "on_stop": "c",
+        "auto_stop_in": "2 days",
+        "tier": "other",
+    }
+    assert job_of(text, "c")["environment"] == {**plain, "name": "review/$X", "action": "stop"}
+
+
 @pytest.mark.parametrize(
-    ("expression", "expected"),
+    ("name", "expected"),
     [
-        ('$CI_COMMIT_BRANCH == "main"', True),
-        ("$CI_COMMIT_BRANCH != 'main'", False),
-        ("$EMPTY", False),
-        ("$MISSING == null", True),
-        ('$MISSING == ""', False),
-        ('$CI_COMMIT_BRANCH == "main" && $CI_PIPELINE_SOURCE == "api"', True),
-        ('$CI_COMMIT_BRANCH == "main" && $CI_PIPELINE_SOURCE == "push" || $MISSING', False),
-        ('$MISSING && $CI_COMMIT_BRANCH || "text"', True),
+        ("prod", "prod"),
+        ("review/12", "review-12-"),
+        ("Staging", "staging-"),
+        ("12", "env-12-"),
+        ("a" * 30, "a" * 17 + "-"),
     ],
 )
-def test_if_expressions_hold_as_in_gitlab(expression: str, expected: bool) -> None:
-    variables = {"CI_COMMIT_BRANCH": "main", "CI_PIPELINE_SOURCE": "api", "EMPTY": ""}
-    assert holds(expression, variables) is expected
+def test_an_environments_slug_starts_with_a_letter_and_tells_names_apart(name: str, expected: str) -> None:
+    found = slug(name)
+    assert found == expected if found == name else found.startswith(expected)
+    assert len(found) <= 24
 
 
-@pytest.mark.parametrize("expression", ["", "$A ==", "== $A", "($A", "$A $B", "a == b", "$A || $B ==", "$A =~ /x/"])
-def test_what_is_no_expression_is_refused(expression: str) -> None:
-    with pytest.raises(RuleError):
-        holds(expression, {})
+def test_environments_whose_names_differ_in_one_sign_have_different_slugs() -> None:
+    assert len({slug(name) for name in ("review/a", "review-a", "review.a", "review a", "Review-a")}) == 5
 
 
-def test_the_first_rule_that_holds_decides() -> None:
-    rules = [{"if": '$X == "1"', "when": "never"}, {"if": "$X", "when": "always"}, {"when": "on_failure"}]
-    assert matching_rule(rules, {"X": "1"}) is None
-    assert matching_rule(rules, {"X": "2"}) == {"if": "$X", "when": "always"}
-    assert matching_rule(rules, {}) == {"when": "on_failure"}
-    assert matching_rule([{"if": "$X"}], {}) is None
-    assert matching_rule(None, {}) == {}
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("production", "production"),
+        ("live/eu", "production"),
+        ("staging", "staging"),
+        ("review/7", "development"),
+        ("qa", "testing"),
+        ("somewhere", "other"),
+    ],
+)
+def test_the_tier_of_an_environment_is_guessed_from_its_name(name: str, expected: str) -> None:
+    assert tier(name) == expected
+
+
+def test_retry_says_how_often_and_after_what() -> None:
+    assert job_of("a: {script: s, retry: 2}")["retry"] == {"max": 2, "when": ["always"]}
+    text = "a: {script: s, retry: {max: 1, when: runner_system_failure}}"
+    assert job_of(text)["retry"] == {"max": 1, "when": ["runner_system_failure"]}
+
+
+def test_expose_as_is_taken() -> None:
+    artifacts = job_of("a: {script: s, artifacts: {paths: [x], expose_as: Preview}}")["artifacts"]
+    assert artifacts["paths"] == ["x"]

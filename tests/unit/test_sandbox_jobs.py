@@ -13,6 +13,7 @@ from typing import Any
 
 import gitlab
 import pytest
+import yaml
 from gitlab.v4.objects import Project, ProjectPipeline
 
 from sandbox import app, pipelines
@@ -522,12 +523,24 @@ def test_artifacts_of_a_job_that_ended_are_refused(live: Live) -> None:
 def test_the_linter_tells_errors_and_warnings(live: Live) -> None:
     project = live.project(ONE)
     answer = live.call(
-        "POST", f"projects/{project.id}/ci/lint", json={"content": "include: x\njob: {script: y}"}
+        "POST", f"projects/{project.id}/ci/lint", json={"content": "include: x.yml\njob: {script: y}"}
     ).json()
-    words = "include is not supported by the sandbox GitLab: put the jobs into .gitlab-ci.yml itself"
-    assert (answer["valid"], answer["errors"]) == (False, [words])
+    assert (answer["valid"], answer["errors"]) == (False, ["Local file `x.yml` does not exist!"])
     good = project.ci_lint.create({"content": "job: {script: y, artifacts: {reports: {junit: x}}}"})
     assert good.warnings == ["jobs:job:artifacts:reports is ignored by the sandbox GitLab"]
+
+
+def test_the_linter_shows_what_a_file_and_its_includes_come_to(live: Live) -> None:
+    included = ".base: &base {tags: [a], script: [x]}\nb: *base"
+    project = live.project(
+        "include: more.yml\nc: {extends: .base, script: !reference [b, script]}", {"more.yml": included}
+    )
+    found = project.ci_lint.get()
+    base = {"tags": ["a"], "script": ["x"]}
+    assert (found.valid, yaml.safe_load(found.merged_yaml)) == (True, {".base": base, "b": base, "c": base})
+    assert "&" not in found.merged_yaml
+    answer = live.call("GET", f"projects/{project.id}/ci/lint", params={"content_ref": "gone"}).json()
+    assert (answer["valid"], answer["errors"]) == (False, ["Please provide content of .gitlab-ci.yml"])
 
 
 def test_project_variables_are_created_read_changed_and_deleted(live: Live) -> None:
