@@ -4,17 +4,20 @@ PYTHON ?= python3
 ARGS ?=
 # For example --port 9929 --registry-port 9005, where another sandbox has the usual ones; export it to keep it.
 SANDBOX_ARGS ?=
+# Levels of the policies for `make preview`, for example policy/strict.json.
+POLICY_CONFIG ?=
 
+# Above them in Pulumi.yaml are those that stacks share.
 SETTINGS = Pulumi.$(STACK).yaml
 TOOLCHAIN = $(PYTHON) -m toolchain
 IN_ENV = . .toolchain/env &&
 PULUMI = $(IN_ENV) pulumi --non-interactive
 # For stacks that name the sandbox as their GitLab; to start it for nothing does no harm.
-USES_SANDBOX = grep -Eqs "url['\"]?: *['\"]?sandbox(['\" ,}]|$$)" $(SETTINGS)
+USES_SANDBOX = grep -Eqs "url['\"]?: *['\"]?sandbox(['\" ,}]|$$)" Pulumi.yaml $(SETTINGS)
 START_SANDBOX = if $(USES_SANDBOX); then echo "== sandbox GitLab"; python -m sandbox up $(SANDBOX_ARGS); fi
-IS_ON_CLUSTER = grep -Eqs "^[^\#]*target['\"]?: *['\"]?gke" $(SETTINGS)
+IS_ON_CLUSTER = cat Pulumi.yaml $(SETTINGS) 2>/dev/null | grep -E "^[^\#]*target['\"]?:" | tail -n 1 | grep -q gke
 # Another machine's engine needs none here, and no images from here, unless the sandbox is the GitLab.
-HAS_REMOTE_ENGINE = { echo "docker_host: $$DOCKER_HOST"; cat $(SETTINGS) 2>/dev/null; } | \
+HAS_REMOTE_ENGINE = { echo "docker_host: $$DOCKER_HOST"; cat Pulumi.yaml $(SETTINGS) 2>/dev/null; } | \
 	grep -E "^[^\#]*docker_host['\"]?:" | tail -n 1 | grep -Eq "(ssh|tcp)://"
 IS_ELSEWHERE = { $(IS_ON_CLUSTER) || { $(HAS_REMOTE_ENGINE); }; } && ! $(USES_SANDBOX)
 # What an update that was killed left would be in the way of the next one.
@@ -35,9 +38,9 @@ up: stack ## set up everything that is missing, then bring the stack up; safe to
 	@$(IN_ENV) $(RECOVER)
 	@$(PULUMI) up --yes $(PARALLEL) --stack $(STACK)
 
-preview: stack ## show what `make up` would change
+preview: stack ## show what `make up` would change, and what of it violates a policy (docs/policy.md)
 	$(SAY) "pulumi preview of stack $(STACK)"
-	@$(PULUMI) preview --diff --stack $(STACK)
+	@$(PULUMI) preview --diff --policy-pack "$$DINDRUNNER_POLICY_PACK" $(POLICY_CONFIG:%=--policy-pack-config %) --stack $(STACK)
 
 refresh: stack ## compare the stack's state with what is really there, and take that over
 	$(SAY) "pulumi refresh of stack $(STACK)"

@@ -34,6 +34,7 @@ from stacks.values import (
     TomlTable,
     Variables,
     Volume,
+    VolumeName,
     is_address,
     listen_address,
     one_or_many,
@@ -46,6 +47,9 @@ DIND_IMAGE = "docker:28.5.2-dind"
 
 JOB_IMAGE = "docker:28.5.2-cli"
 """Docker Official Image with the client, buildx and compose: what a Docker build needs, nothing more to trust."""
+
+TOKEN_PLACEHOLDER = "glrt-REPLACE-ME"
+"""Stands for the token of a runner in settings that are still to be completed; see docs/adoption.md."""
 
 RUNNER_IMAGE = "gitlab/gitlab-runner:v18.5.0"
 """GitLab's own image; its version should not be newer than the GitLab it talks to."""
@@ -152,6 +156,8 @@ class Daemon(Model):
     keep_cache: whether the layer cache survives `pulumi destroy`. Default no: nothing is left behind unasked.
     data_path: directory on the engine's machine that holds the layer cache, for example on another disk; it has to be
         there, and stays with all that is in it. Default: where the engine keeps its volumes.
+    existing_volume: a Docker volume of another daemon to use in place of an own one; it is never changed and never
+        deleted.
     ready_timeout_seconds: how long `up` waits for the daemon. Default 120: a small board takes 10 s for certificates.
     """
 
@@ -169,6 +175,7 @@ class Daemon(Model):
     subnet: Subnet = ipaddress.IPv4Network("10.199.0.0/16")
     keep_cache: Flag = False
     data_path: Directory | None = None
+    existing_volume: VolumeName | None = None
     ready_timeout_seconds: Annotated[int, Field(strict=True, ge=5, le=3600)] = 120
 
     @model_validator(mode="after")
@@ -182,6 +189,8 @@ class Daemon(Model):
                 f"has no use with transport {self.transport}: remove it",
             )
         self._check_names()
+        if self.existing_volume is not None:
+            self._check_existing_volume()
         if self.subnet.prefixlen > 20:
             fail("subnet", str(self.subnet), "is too small for a network a job: use /20 or larger")
         for mirror in self.registry_mirrors:
@@ -190,6 +199,12 @@ class Daemon(Model):
                 shown = "(hidden)" if "@" in mirror else mirror
                 fail("registry_mirrors", shown, "is no URL of a mirror: write it as https://host[:port]")
         return self
+
+    def _check_existing_volume(self) -> None:
+        if self.data_path is not None:
+            fail("data_path", self.data_path, "does not go with existing_volume, which stays where it is: remove one")
+        if self.keep_cache:
+            fail("keep_cache", True, "has no use with existing_volume, which is never deleted: remove it")
 
     def _check_names(self) -> None:
         if self.transport is Transport.TLS and self.alias not in self.names:

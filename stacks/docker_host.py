@@ -7,21 +7,20 @@ from typing import Any
 import pulumi
 
 from components.docker import RunnerContainer, RunnerNetwork
-from components.engine import DockerEngine
 from stacks import docker_parts as parts
-from stacks.ci_snippet import ci_snippet
 from stacks.load import Stack
-from stacks.registrations import register, runner_outputs
+from stacks.outputs import common_outputs
+from stacks.registrations import register
 from stacks.settings import DockerHostSettings
 from stacks.warnings import warnings_about
 
 
 def build(stack: Stack[DockerHostSettings]) -> dict[str, Any]:
-    """Make the stack's resources; outputs: target, network, daemon, runners, ci_snippet."""
+    """Make the stack's resources; outputs: network, daemon, and those of `common_outputs`."""
     settings = stack.settings
     for warning in warnings_about(settings):
         pulumi.log.warn(warning)
-    engine = DockerEngine(host=settings.docker_host)
+    engine = settings.engine
     on_engine = pulumi.ResourceOptions(provider=parts.provider(engine))
     network = RunnerNetwork("network", parts.network_args(stack, stack.prefix), on_engine)
     daemon = (
@@ -32,9 +31,7 @@ def build(stack: Stack[DockerHostSettings]) -> dict[str, Any]:
         "runner", parts.runner_args(stack, network.name, settings.runner_image, daemon, registrations), on_engine
     )
     return {
-        "target": settings.target,
+        **common_outputs(stack, registrations),
         "network": network.name,
         "daemon": parts.daemon_output(stack, daemon),
-        "runners": runner_outputs(stack, registrations),
-        "ci_snippet": ci_snippet(settings.runners),
     }

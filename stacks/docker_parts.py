@@ -66,6 +66,7 @@ def daemon(
         memory_mib=wanted.memory_mib,
         keep_cache=wanted.keep_cache,
         data_path=wanted.data_path,
+        existing_volume=wanted.existing_volume,
         engine=engine,
     )
     return DindDaemon("dind", args, opts)

@@ -1,4 +1,4 @@
-"""Asks a board's Docker engine what it is and has, before anything is touched."""
+"""Asks a Docker engine what it is and has, before anything is touched."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stacks.board import Board, Node, images
 from stacks.mistakes import SettingsError, shown
 from stacks.no_answer import NoAnswer, explained
 from stacks.platforms import fits, manifest_platforms, published
-from stacks.settings import Orchestrator, RaspberryPiSettings
+from stacks.settings import DockerHostSettings, Orchestrator, RaspberryPiSettings
 
 ANSWER_SECONDS = 30
 """How long an engine may take for one answer; a small board under load takes several seconds."""
@@ -69,6 +69,28 @@ def check_paths(settings: RaspberryPiSettings) -> None:
             f"settings.host_socket: {shown(settings.host_socket)} is no socket {place}: give the path at which its "
             "engine listens (`docker context inspect` there shows it)"
         )
+
+
+def check_volume(settings: DockerHostSettings | RaspberryPiSettings, prefix: str) -> None:
+    """Raise SettingsError where `daemon.existing_volume` is not there, or is not free for this stack's daemon."""
+    name, engine = settings.daemon.existing_volume, settings.engine
+    if name is None:
+        return
+    where = f"settings.daemon.existing_volume: {shown(name)}"
+    daemon = f"{prefix}-dind"
+    if name.startswith(f"{daemon}-"):
+        raise SettingsError(f"{where} is this stack's own: remove existing_volume, which is for that of another daemon")
+    if name not in _answer(engine, "volume", "ls", "--quiet").split():
+        raise SettingsError(
+            f"{where} is no volume of the engine at {settings.docker_host}: correct the name (docker volume ls)"
+        )
+    users = _answer(engine, "ps", "--all", "--filter", f"volume={name}", "--format", "{{.Names}}").split()
+    for user in users:
+        if user != daemon:
+            raise SettingsError(
+                f"{where} is used by container {user}, and two daemons on one volume destroy it: stop that one, and "
+                f"remove it without its volumes (docker rm {user})"
+            )
 
 
 def _is(engine: DockerEngine, kind: str, path: str) -> bool:

@@ -25,12 +25,12 @@ from components.kubernetes import (
 )
 from components.kubernetes.names import CLIENT_LABEL, STAYS, daemon_name, host_names, job_account_name, labels
 from components.transport import Transport
-from stacks.ci_snippet import ci_snippet
 from stacks.cluster import Facts, warnings_about_cluster
 from stacks.daemon_file import daemon_file
 from stacks.gke_settings import GkeDaemon, GkeSettings, Toleration
 from stacks.load import Stack
-from stacks.registrations import config_toml, register, runner_outputs
+from stacks.outputs import common_outputs
+from stacks.registrations import config_toml, register
 from stacks.values import is_address
 from stacks.warnings import warnings_about
 
@@ -38,8 +38,8 @@ from stacks.warnings import warnings_about
 def build(stack: Stack[GkeSettings]) -> dict[str, Any]:
     """Make the stack's resources.
 
-    Outputs: target, namespace, network (the NetworkPolicy), service, claim, daemon, runners, ci_snippet; None for what
-    the settings leave out.
+    Outputs: namespace, network (the NetworkPolicy), service, claim, daemon (None for what the settings leave out), and
+    those of `common_outputs`.
     """
     settings, facts = stack.settings, _facts(stack)
     for warning in [*warnings_about(settings), *warnings_about_cluster(settings, facts)]:
@@ -57,14 +57,12 @@ def build(stack: Stack[GkeSettings]) -> dict[str, Any]:
     config = config_toml(settings, registrations, pods=_job_pods(stack, certificates))
     RunnerContainer("runner", _runner_args(stack, network, daemon, config), on_cluster)
     return {
-        "target": settings.target,
+        **common_outputs(stack, registrations),
         "namespace": network.namespace,
         "network": network.policy,
         "service": network.service,
         "claim": daemon.claim if daemon else None,
         "daemon": _daemon_output(settings, daemon),
-        "runners": runner_outputs(stack, registrations),
-        "ci_snippet": ci_snippet(settings.runners),
     }
 
 

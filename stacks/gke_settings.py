@@ -166,6 +166,7 @@ class GkeDaemon(Daemon):
             fail("transport", self.transport, "does not go with target gke, as pods share no socket: use tls")
         _refuse(self, ["endpoint"], "the Service has its name from the stack")
         _refuse(self, ["data_path"], "the layer cache is on a claim: use claim.storage_class")
+        _refuse(self, ["existing_volume"], "the layer cache is on a claim: use existing_claim")
         _refuse(self, ["keep_cache"], "the claim says so itself: use claim.protect")
         if self.existing_claim is not None and "claim" in self.model_fields_set:
             fail("claim", {}, "has no use with existing_claim, which is taken as it is: remove one of them")

@@ -12,12 +12,13 @@ import pulumi
 from stacks import cluster, sandbox
 from stacks.board import Board, check_board, check_images, check_names, fitted
 from stacks.cluster import Facts
-from stacks.common import Common
-from stacks.engine import ask_board, check_paths, offered_platforms
+from stacks.common import TOKEN_PLACEHOLDER, Common
+from stacks.engine import ask_board, check_paths, check_volume, offered_platforms
 from stacks.gke_settings import GkeSettings
 from stacks.mistakes import SettingsError
 from stacks.preflight import check_gitlab
 from stacks.settings import RaspberryPiSettings, Settings, parse
+from stacks.shared import IN_PROJECT, merged
 
 S = TypeVar("S", bound=Common)
 
@@ -67,6 +68,7 @@ def _load() -> Stack[Any]:
     else:
         settings = parse(raw)
         _refuse_known_passphrase()
+    _refuse_placeholders(settings)
     registers = any(runner.token is None for runner in settings.runners)
     if registers and not token:
         raise SettingsError(
@@ -96,14 +98,17 @@ def _fit(settings: Settings) -> tuple[Settings, Board | Facts | None]:
         return _fit_board(settings)
     if isinstance(settings, GkeSettings):
         return _fit_cluster(settings)
+    check_volume(settings, _prefix(settings, pulumi.get_project(), pulumi.get_stack()))
     return settings, None
 
 
 def _fit_board(settings: RaspberryPiSettings) -> tuple[RaspberryPiSettings, Board]:
-    check_names(settings, _prefix(settings, pulumi.get_project(), pulumi.get_stack()))
+    prefix = _prefix(settings, pulumi.get_project(), pulumi.get_stack())
+    check_names(settings, prefix)
     board = ask_board(settings)
     check_board(settings, board)
     check_paths(settings)
+    check_volume(settings, prefix)
     settings = fitted(settings, board)
     check_images(settings, offered_platforms(settings))
     return settings, board
@@ -122,19 +127,34 @@ def _fit_cluster(settings: GkeSettings) -> tuple[GkeSettings, Facts]:
 
 
 def _raw() -> object:
-    """The plain object under the key `settings`, with what the environment says where it is silent."""
-    try:
-        raw: object = pulumi.Config().get_object("settings")
-    except pulumi.ConfigTypeError:
-        raise SettingsError("settings: is no table: write target, gitlab and runners below it") from None
-    if raw is None:
+    """The stack's settings on top of the shared ones, with what the environment says where both are silent."""
+    own = _table("settings", "write target, gitlab and runners below it")
+    if own is None:
         raise SettingsError(
             f"settings: is missing in Pulumi.{pulumi.get_stack()}.yaml: copy those of Pulumi.dev.yaml and change them"
         )
+    raw = merged(_table("shared", IN_PROJECT), own)
     engine = os.environ.get("DOCKER_HOST")
     if engine and isinstance(raw, dict) and raw.get("target") in ("docker-host", "raspberry-pi"):
         return {"docker_host": engine, **raw}
     return raw
+
+
+def _table(key: str, remedy: str) -> object:
+    try:
+        return pulumi.Config().get_object(key)
+    except pulumi.ConfigTypeError:
+        raise SettingsError(f"{key}: is no table: {remedy}") from None
+
+
+def _refuse_placeholders(settings: Settings) -> None:
+    for index, runner in enumerate(settings.runners):
+        if runner.token is not None and runner.token.get_secret_value() == TOKEN_PLACEHOLDER:
+            path = f"settings.runners[{index}].token"
+            raise SettingsError(
+                f"{path}: (hidden) is a placeholder: run: pulumi config set --secret --path "
+                f"'{pulumi.get_project()}:{path}' (it asks for the token)"
+            )
 
 
 def _refuse_known_passphrase() -> None:

@@ -12,9 +12,9 @@ from components.docker import DindDaemon, RunnerContainer, RunnerNetwork
 from components.registration import RunnerRegistration
 from stacks import docker_parts as parts
 from stacks.board import Board, node_constraint, warnings_about_board
-from stacks.ci_snippet import ci_snippet
 from stacks.load import Stack
-from stacks.registrations import register, runner_outputs
+from stacks.outputs import common_outputs
+from stacks.registrations import register
 from stacks.settings import Orchestrator, RaspberryPiSettings
 from stacks.warnings import warnings_about
 
@@ -22,7 +22,7 @@ from stacks.warnings import warnings_about
 def build(stack: Stack[RaspberryPiSettings]) -> dict[str, Any]:
     """Make the stack's resources.
 
-    Outputs: target, platform, orchestrator, network, service (None without a swarm), daemon, runners, ci_snippet.
+    Outputs: platform, orchestrator, network, service (None without a swarm), daemon, and those of `common_outputs`.
     """
     settings, board = stack.settings, _board(stack)
     for warning in [*warnings_about(settings), *warnings_about_board(board)]:
@@ -36,14 +36,12 @@ def build(stack: Stack[RaspberryPiSettings]) -> dict[str, Any]:
     registrations = register(stack)
     service = _runner(stack, network, daemon, registrations, on_engine)
     return {
-        "target": settings.target,
+        **common_outputs(stack, registrations),
         "platform": settings.platform.value,
         "orchestrator": settings.orchestrator.value,
         "network": network.name,
         "service": service,
         "daemon": parts.daemon_output(stack, daemon),
-        "runners": runner_outputs(stack, registrations),
-        "ci_snippet": ci_snippet(settings.runners),
     }
 
 

@@ -1,4 +1,4 @@
-"""What every target does for its runners: registers them in GitLab, renders config.toml, describes them."""
+"""What every target does for its runners: registers them in GitLab, renders config.toml."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from components.config_toml import render
 from components.job_pods import JobPods
 from components.paths import DOCKER_SOCKET
 from components.registration import RunnerRegistration, RunnerRegistrationArgs
-from stacks.common import Common, Executor, Runner
+from stacks.common import Common, Runner
 from stacks.load import Stack
 
 
@@ -37,7 +37,7 @@ def register(stack: Stack[Any]) -> dict[str, RunnerRegistration]:
                 scope=settings.gitlab.scope,
                 group=settings.gitlab.group,
                 project=settings.gitlab.project,
-                description=_description(stack, runner),
+                description=description(stack, runner),
                 tags=runner.tags,
                 run_untagged=runner.run_untagged,
                 locked=runner.locked,
@@ -70,20 +70,6 @@ def config_toml(
     return both.apply(lambda known: render(settings, known[0], host_socket, known[1]))
 
 
-def runner_outputs(stack: Stack[Any], registrations: Mapping[str, RunnerRegistration]) -> dict[str, Any]:
-    """The stack's output `runners`, by the runner's name."""
-    return {
-        runner.name: {
-            "id": registrations[runner.name].runner_id if runner.name in registrations else None,
-            "kind": runner.kind.value,
-            "tags": list(runner.tags),
-            "image": runner.image if runner.executor is not Executor.SHELL else None,
-            "helper_image": runner.helper_image,
-            "description": _description(stack, runner),
-        }
-        for runner in stack.settings.runners
-    }
-
-
-def _description(stack: Stack[Any], runner: Runner) -> str:
+def description(stack: Stack[Any], runner: Runner) -> str:
+    """What GitLab's pages show of a runner."""
     return runner.description or f"{stack.name} {runner.name}"

@@ -48,6 +48,11 @@ class DockerHostSettings(Common):
     docker_host: Engine = f"unix://{DOCKER_SOCKET}"
     host_socket: SocketPath = DOCKER_SOCKET
 
+    @property
+    def engine(self) -> DockerEngine:
+        """The engine, and how to get to it."""
+        return DockerEngine(host=self.docker_host)
+
 
 class Orchestrator(StrEnum):
     """What keeps the runner running: the engine itself, or the swarm that it manages."""

@@ -186,6 +186,12 @@ Directory = Annotated[
         r"/[^:,\s]+", "is no absolute path of a directory: write it as /mnt/disk/docker, without spaces, : and ,"
     ),
 ]
+VolumeName = Annotated[
+    str,
+    _matching(
+        r"[A-Za-z0-9][A-Za-z0-9_.-]+", "is no name of a Docker volume: write it as `docker volume ls` shows it, no path"
+    ),
+]
 NodeLabel = Annotated[
     str,
     _matching(

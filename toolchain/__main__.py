@@ -1,4 +1,4 @@
-"""Command line: `python3 -m toolchain install | engine up/down/status | images | doctor | up | recover/kept STACK`."""
+"""Command line: `python3 -m toolchain install | engine up/down/status | images | doctor | up | recover STACK | ...`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 import time
 from collections.abc import Sequence
 
-from toolchain import doctor, engine, images, pulumi
-from toolchain.debian import ensure_git
+from toolchain import ci_local, doctor, engine, images, pulumi
+from toolchain.debian import ensure_program
 from toolchain.envfile import ensure_env_file
 from toolchain.recover import recover
 from toolchain.shared import Say, elapsed, make_say, run_command
@@ -25,11 +25,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def install(say: Say) -> None:
     """Has everything but the Docker engine and the images: git, packages, CLI, plugins, `.toolchain/env`."""
     began = time.monotonic()
-    ensure_git(say)
+    # It keeps the sandbox's repositories, and takes the sample project there.
+    ensure_program("git", say)
     ensure_project_venv(say=say)
     for tool in pulumi.tools():
         if pulumi.ensure(tool, say=say).source == pulumi.STAND_IN:
             say("note: the GitLab plugin is a stand-in: it serves UserRunner, and only against the sandbox GitLab")
+    pulumi.ensure_policy_pack()
     ensure_env_file()
     say(f"toolchain: ready in {elapsed(time.monotonic() - began)}; `. .toolchain/env` to use it")
 
@@ -48,6 +50,8 @@ def _run(chosen: argparse.Namespace, say: Say) -> int:
             return 1 if any(row.missing for row in rows) else 0
         case "engine":
             return _engine(chosen.action, say)
+        case "gitlab-ci-local":
+            ci_local.ensure(say)
         case "images":
             images.ensure(say)
         case "install":
@@ -88,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     install_command = commands.add_parser("install", help="Python packages, Pulumi CLI, plugins and .toolchain/env")
     install_command.add_argument("--cluster", action="store_true", help="and the plugins for stacks on a cluster")
+    commands.add_parser("gitlab-ci-local", help="put gitlab-ci-local, from npm, on the PATH of .toolchain/env")
     commands.add_parser("images", help="make the images where no container registry answers")
     commands.add_parser("doctor", help="show what is there, where it came from, and what is missing")
     commands.add_parser("is-up", help="exit code 0 if any stack is up, and not only keeps what is protected")

@@ -59,16 +59,16 @@ def install_packages(packages: Iterable[str], as_root: list[str]) -> None:
         run(install, limit=900, what=what, log=log)
 
 
-def ensure_git(say: Say) -> None:
-    """Has git, which keeps the sandbox's repositories and takes the sample project there."""
-    if shutil.which("git"):
+def ensure_program(name: str, say: Say) -> None:
+    """Has a program whose Debian package has its name. Raises ToolchainError where it cannot be installed."""
+    if shutil.which(name):
         return
-    remedy = "git is missing: install it (on Debian and Ubuntu: sudo apt-get install git) and try again"
+    remedy = f"{name} is missing: install it (on Debian and Ubuntu: sudo apt-get install {name}) and try again"
     if not shutil.which("apt-get"):
         raise ToolchainError(remedy)
     try:
-        as_root = root_prefix("git has to be installed")
+        as_root = root_prefix(f"{name} has to be installed")
     except ToolchainError:
         raise ToolchainError(remedy) from None
-    with progress(say, "installing git"):
-        install_packages(["git"], as_root)
+    with progress(say, f"installing {name}"):
+        install_packages([name], as_root)

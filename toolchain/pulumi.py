@@ -1,4 +1,4 @@
-"""The Pulumi CLI with its Python language host, and the provider plugins, each from the first source that has it."""
+"""The Pulumi CLI with its Python language host, and the plugins, each from the first source that has it."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ OLDEST_CLI = (3, 230)
 OFFICIAL_CLI = "3.272.0"
 BIN_DIR = TOOLCHAIN_DIR / "bin"
 PULUMI_HOME = TOOLCHAIN_DIR / "pulumi-home"
+POLICY_PACK = TOOLCHAIN_DIR / "policy"
 STAND_IN = "stand-in"
 OFFICIAL = "official release"
 BUILT = "built from Go modules"
@@ -78,6 +79,9 @@ _DOCKER = GoBinary(
 _DOCKER_SCHEMA = GoBinary(
     name="pulumi-docker-schema", package="./schema", version="5.2.0", module="docker-plugin", tags="no_compose"
 )
+
+_LAUNCHED_RUNTIME = "toolchain-python"
+"""The policy pack's runtime where the language host cannot start it: the engine looks for a plugin of that name."""
 
 _GITLAB_VERSION = "10.4.0"
 KUBERNETES_VERSION = "4.34.2"
@@ -386,6 +390,46 @@ def _stand_in_launcher() -> str:
         f"PYTHONPATH={shlex.quote(str(ROOT))} export PYTHONPATH\n"
         f'exec {shlex.quote(str(VENV_DIR / "bin" / "python"))} -P -m sandbox.gitlab_plugin "$@"\n'
     )
+
+
+# The policy pack
+
+
+def ensure_policy_pack() -> None:
+    """Has in `.toolchain/policy` a policy pack that the CLI which is installed can start; its program is `policy/`'s.
+
+    The language host that is built here is older than the CLI beside it, and does not hear from it where a pack is. The
+    engine then starts a plugin that is named after the pack's runtime, as it did before language hosts ran packs.
+    """
+    cli = installed(tools()[0])
+    runtime: object = {"name": "python", "options": {"toolchain": "pip", "virtualenv": str(VENV_DIR)}}
+    if cli and cli.source == BUILT:
+        runtime = _LAUNCHED_RUNTIME
+        name = f"policy-{_LAUNCHED_RUNTIME}"
+        launcher = PULUMI_HOME / "plugins" / f"analyzer-{name}-v1.0.0" / f"pulumi-analyzer-{name}"
+        _write_if_other(launcher, _policy_launcher(), mode=0o755)
+    described = (ROOT / "policy" / "PulumiPolicy.yaml").read_text().partition("runtime:")[0]
+    # JSON is YAML, and needs no package, which the toolchain has none of.
+    _write_if_other(POLICY_PACK / "PulumiPolicy.yaml", f"{described}runtime: {json.dumps(runtime)}\n")
+    program = POLICY_PACK / "__main__.py"
+    if not program.exists():
+        program.unlink(missing_ok=True)
+        program.symlink_to(Path("..", "..", "policy", program.name))
+
+
+def _policy_launcher() -> str:
+    # -P: it starts in the pack's directory, whose modules must not shadow others.
+    return (
+        "#!/bin/sh\n"
+        "# Starts a policy pack in Python, as the language host would.\n"
+        f'exec {shlex.quote(str(VENV_DIR / "bin" / "python"))} -P -u -m pulumi.policy "$1" "$2"\n'
+    )
+
+
+def _write_if_other(path: Path, text: str, *, mode: int = 0o644) -> None:
+    if not path.exists() or path.read_text() != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, text, mode=mode)
 
 
 @functools.cache

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from toolchain.shared import (
@@ -15,6 +15,7 @@ from toolchain.shared import (
     VENV_DIR,
     Say,
     ToolchainError,
+    cache_dir,
     digest_of,
     file_lock,
     progress,
@@ -69,6 +70,24 @@ def ensure_project_venv(*, say: Say) -> bool:
             )
         write_atomic(MARKER, wanted + "\n")
     return True
+
+
+def install_pinned(name: str, version: str, sha256: Sequence[str], folder: Path, *, say: Say) -> None:
+    """Unpacks a package without dependencies from PyPI, one of whose wheels has one of these digests, into `folder`.
+
+    Raises ToolchainError where it cannot be had or has another digest.
+    """
+    venv = cache_dir() / f"{name}-{version}-pip"
+    python = make_venv(venv, say=say)
+    hashes = " ".join(f"--hash=sha256:{digest}" for digest in sha256)
+    wanted = venv / "wanted.txt"
+    write_atomic(wanted, f"{name}=={version} {hashes}\n")
+    options = ["--no-deps", "--no-compile", "--only-binary=:all:", "--require-hashes"]
+    run(
+        [python, "-m", "pip", "install", "--quiet", *options, "--target", folder, "-r", wanted],
+        what=f"installing {name} {version} from PyPI",
+        limit=900,
+    )
 
 
 def requirements_digest(root: Path) -> str:

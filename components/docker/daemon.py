@@ -41,6 +41,7 @@ class DindDaemonArgs:
     cpus, memory_mib: limits of the container; None is none. The limit of memory is one of RAM, swap is not limited.
     keep_cache: whether the data volume outlives the stack.
     data_path: directory on the engine's machine that holds the data volume; None is where the engine keeps its volumes.
+    existing_volume: a volume to use as the data volume, which is then only read; None is one of its own.
     engine: where the log of a failing daemon is read; None is the Docker client's own choice.
     """
 
@@ -57,6 +58,7 @@ class DindDaemonArgs:
     memory_mib: int | None = None
     keep_cache: bool = False
     data_path: str | None = None
+    existing_volume: str | None = None
     engine: DockerEngine | None = None
 
 
@@ -80,14 +82,7 @@ class DindDaemon(pulumi.ComponentResource):
     def __init__(self, name: str, args: DindDaemonArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("dindrunner:docker:DindDaemon", name, None, opts)
         self.endpoint = args.transport.endpoint(args.alias)
-        self.data = docker.Volume(
-            f"{name}-data",
-            name=_data_name(args),
-            driver_opts={"type": "none", "o": "bind", "device": args.data_path} if args.data_path else None,
-            labels=volume_labels(args.stack, "data"),
-            # The layer cache is the point of a long-lived daemon: it goes only when asked to.
-            opts=pulumi.ResourceOptions(parent=self, retain_on_delete=args.keep_cache),
-        )
+        self.data = self._data_volume(name, args)
         shared = self._shared_volumes(name, args)
         self.client_volumes = {
             path: volume for path, volume in shared.items() if path in (CLIENT_CERTS_DIR, SOCKET_DIR)
@@ -131,7 +126,30 @@ class DindDaemon(pulumi.ComponentResource):
                 ),
             ),
         )
-        self.register_outputs({"endpoint": self.endpoint, "container": self.container.name, "volume": self.data.name})
+        self.register_outputs(
+            {
+                "endpoint": self.endpoint,
+                "container": self.container.name,
+                "volume": self.data.name,
+                # For policies, which do not get to see an option of a resource.
+                "keep_cache": args.keep_cache or args.existing_volume is not None,
+            }
+        )
+
+    def _data_volume(self, name: str, args: DindDaemonArgs) -> docker.Volume:
+        if args.existing_volume:
+            # A name of its own in the state: under that of the stack's volume it would take that volume's place there.
+            return docker.Volume.get(
+                f"{name}-existing-data", args.existing_volume, opts=pulumi.ResourceOptions(parent=self)
+            )
+        return docker.Volume(
+            f"{name}-data",
+            name=_data_name(args),
+            driver_opts={"type": "none", "o": "bind", "device": args.data_path} if args.data_path else None,
+            labels=volume_labels(args.stack, "data"),
+            # The layer cache is the point of a long-lived daemon: it goes only when asked to.
+            opts=pulumi.ResourceOptions(parent=self, retain_on_delete=args.keep_cache),
+        )
 
     def _shared_volumes(self, name: str, args: DindDaemonArgs) -> dict[str, pulumi.Output[str]]:
         """Volumes by which certificates or socket get to the clients, by path; the CA's key has one of its own."""

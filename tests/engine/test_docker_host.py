@@ -71,7 +71,13 @@ def test_the_outputs_describe_the_stack_without_a_secret(stack: Stack) -> None:
     assert runner == {
         "id": runner["id"],
         "kind": "dind",
+        "executor": "docker",
         "tags": [stack.name],
+        "run_untagged": False,
+        "access_level": "ref_protected",
+        "maximum_timeout": 3600,
+        "limit": 1,
+        "paused": False,
         "image": runner["image"],
         "helper_image": runner["helper_image"],
         "description": f"{stack.name} docker",

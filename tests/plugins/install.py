@@ -18,12 +18,12 @@ STAND_IN = "stand-in"
 def install_into(pulumi_home: Path) -> dict[str, str]:
     """Makes `pulumi_home` one in which the engine finds every plugin of this project.
 
-    The toolchain's own plugins (docker, gitlab) are linked from its home. Returns where `kubernetes` and `tls` come
-    from, by plugin: OFFICIAL or STAND_IN.
+    The toolchain's own plugins (docker, gitlab, what starts policies) are linked from its home. Returns where
+    `kubernetes` and `tls` come from, by plugin: OFFICIAL or STAND_IN.
     """
     plugins = pulumi_home / "plugins"
     plugins.mkdir(parents=True, exist_ok=True)
-    for directory in sorted((pulumi.PULUMI_HOME / "plugins").glob("resource-*")):
+    for directory in sorted((pulumi.PULUMI_HOME / "plugins").iterdir()):
         if directory.is_dir() and _plugin_of(directory) not in VERSIONS:
             _link(directory, plugins / directory.name)
     return {name: _install(name, version, plugins) for name, version in VERSIONS.items()}

@@ -64,9 +64,10 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Recording:
-    """All that a program did."""
+    """All that a program did. read: type, name and ID of what it only looked at."""
 
     resources: list[Recorded] = field(default_factory=list)
+    read: list[tuple[str, str, str]] = field(default_factory=list)
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
@@ -141,6 +142,8 @@ class _Engine(mocks.Mocks):
         self.recording, self.calls = recording, calls
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
+        if args.resource_id:
+            return args.resource_id, {"name": args.resource_id}
         return f"{args.name}-0123456789abcdef", args.inputs | _outputs(args)
 
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:
@@ -180,6 +183,10 @@ class _Monitor(mocks.MockMonitor):
         if request.type != "pulumi:pulumi:Stack":
             self.recording.resources.append(_recorded(request))
         return response
+
+    def ReadResource(self, request: Any) -> Any:
+        self.recording.read.append((request.type, request.name, request.id))
+        return super().ReadResource(request)  # type: ignore[no-untyped-call]
 
 
 def _recorded(request: Any) -> Recorded:

@@ -12,7 +12,7 @@ import pytest
 
 from stacks import engine as asking
 from stacks.board import Board, Node
-from stacks.engine import ask_board, check_paths, offered_platforms
+from stacks.engine import ask_board, check_paths, check_volume, offered_platforms
 from stacks.mistakes import SettingsError
 from stacks.settings import RaspberryPiSettings
 from tests.unit.samples import pi_settings, runner
@@ -351,6 +351,64 @@ def test_a_file_is_no_directory_for_a_cache(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match=r"is no directory on the machine of unix:"):
         check_paths(pi_settings(**LOCAL, daemon={"data_path": f"{tmp_path}/file"}))
+
+
+# a volume of another daemon
+
+VOLUME = {"daemon": {"existing_volume": "old-dind"}}
+USERS = "docker ps --all --filter volume=old-dind"
+
+
+def volume_refusal(**settings: Any) -> str:
+    with pytest.raises(SettingsError) as caught:
+        check_volume(pi_settings(**settings), "ci")
+    return str(caught.value)
+
+
+def test_no_volume_is_asked_for_where_the_stack_has_its_own(clients: Clients) -> None:
+    check_volume(pi_settings(), "ci")
+    assert clients.asked() == []
+
+
+def test_a_volume_that_nobody_or_this_stacks_daemon_uses_is_accepted(clients: Clients) -> None:
+    clients.answer("docker volume ls --quiet", "other\nold-dind\n")
+    clients.answer(USERS, "")
+    check_volume(pi_settings(**VOLUME), "ci")
+    clients.answer(USERS, "ci-dind\n")
+    check_volume(pi_settings(**VOLUME), "ci")
+    assert clients.asked()[0] == f"{SSH} -l pi -- raspberry docker volume ls --quiet"
+
+
+def test_a_volume_that_is_not_there_is_refused(clients: Clients) -> None:
+    clients.answer("docker volume ls --quiet", "old-dind-2\n")
+    assert volume_refusal(**VOLUME) == (
+        "settings.daemon.existing_volume: 'old-dind' is no volume of the engine at ssh://pi@raspberry: correct the "
+        "name (docker volume ls)"
+    )
+
+
+def test_a_volume_that_another_container_has_is_refused(clients: Clients) -> None:
+    clients.answer("docker volume ls --quiet", "old-dind\n")
+    clients.answer(USERS, "ci-dind\ndind\n")
+    assert volume_refusal(**VOLUME) == (
+        "settings.daemon.existing_volume: 'old-dind' is used by container dind, and two daemons on one volume destroy "
+        "it: stop that one, and remove it without its volumes (docker rm dind)"
+    )
+
+
+def test_the_stacks_own_volume_is_no_other_daemons(clients: Clients) -> None:
+    assert volume_refusal(daemon={"existing_volume": "ci-dind-data"}) == (
+        "settings.daemon.existing_volume: 'ci-dind-data' is this stack's own: remove existing_volume, which is for "
+        "that of another daemon"
+    )
+    assert clients.asked() == []
+
+
+def test_an_engine_that_cannot_be_asked_for_a_volume_is_explained(clients: Clients) -> None:
+    clients.answer("volume ls", error="Cannot connect to the Docker daemon at unix:///x.sock", status=1)
+    assert volume_refusal(**LOCAL, **VOLUME).startswith(
+        "settings.docker_host: 'unix:///var/run/docker.sock' has no Docker engine that answers: start it here with: "
+    )
 
 
 HOST_DOCKER = {"runners": [runner(kind="host-docker")], "host_socket": "/run/user/1000/docker.sock"}

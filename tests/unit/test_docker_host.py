@@ -289,6 +289,15 @@ def test_another_directory_is_another_volume_because_a_volume_cannot_move(dev: R
         assert inputs(recording, "dind-container")["volumes"][0]["volumeName"] == name
 
 
+def test_a_volume_that_exists_is_only_read_and_holds_the_data() -> None:
+    recording = record(daemon={"existing_volume": "old-dind"})
+    assert recording.read == [(VOLUME, "dind-existing-data", "old-dind")]
+    # Under that name the state holds the stack's own, which would go.
+    assert "dind-data" not in [each.name for each in recording.resources]
+    assert inputs(recording, "dind-container")["volumes"][0]["volumeName"] == "old-dind"
+    assert recording.outputs["daemon"]["volume"] == "old-dind"
+
+
 @pytest.mark.parametrize(("keep", "retained"), [(False, []), (True, ["dind-data"])])
 def test_only_the_cache_outlives_the_stack_and_only_when_asked_to(keep: bool, retained: list[str]) -> None:
     recording = record(daemon={"keep_cache": keep})
@@ -593,7 +602,11 @@ def test_the_outputs_are_exactly_as_documented(dev: Recording) -> None:
     outputs = dict(dev.outputs)
     assert list(yaml.safe_load(outputs.pop("ci_snippet"))) == ["docker-job"]
     assert outputs == {
+        "version": 1,
         "target": "docker-host",
+        "prefix": "gitlab-dind-runners-dev",
+        "gitlab": {"url": "https://gitlab.example.com", "scope": "project", "group": None, "project": "demo/app"},
+        "concurrent": 4,
         "network": "gitlab-dind-runners-dev",
         "daemon": {
             "endpoint": "tcp://docker:2376",
@@ -605,7 +618,13 @@ def test_the_outputs_are_exactly_as_documented(dev: Recording) -> None:
             "docker": {
                 "id": "docker-runner-0123456789abcdef",
                 "kind": "dind",
+                "executor": "docker",
                 "tags": ["docker"],
+                "run_untagged": False,
+                "access_level": "ref_protected",
+                "maximum_timeout": 3600,
+                "limit": 0,
+                "paused": False,
                 "image": "docker:28.5.2-cli",
                 "helper_image": None,
                 "description": "dev docker",

@@ -993,7 +993,11 @@ def test_a_runner_with_a_token_of_its_own_is_not_registered() -> None:
 def outputs(**different: Any) -> dict[str, Any]:
     """Those of the smallest stack, with `different` laid over them."""
     return {
+        "version": 1,
         "target": "gke",
+        "prefix": "gitlab-dind-runners-dev",
+        "gitlab": {"url": "https://gitlab.example.com", "scope": "project", "group": None, "project": "demo/app"},
+        "concurrent": 4,
         "namespace": PREFIX,
         "network": DIND,
         "service": DIND,
@@ -1008,7 +1012,13 @@ def outputs(**different: Any) -> dict[str, Any]:
             "docker": {
                 "id": "docker-runner-0123456789abcdef",
                 "kind": "dind",
+                "executor": "kubernetes",
                 "tags": ["docker"],
+                "run_untagged": False,
+                "access_level": "ref_protected",
+                "maximum_timeout": 3600,
+                "limit": 0,
+                "paused": False,
                 "image": "docker:28.5.2-cli",
                 "helper_image": None,
                 "description": "dev docker",

@@ -193,6 +193,51 @@ def test_a_gitlab_is_asked_with_the_ca_of_the_settings(asked: list[Asked]) -> No
     assert asked == [Asked("https://gitlab.example.com", "glpat-x", direct=False, ca_file="ca.pem")]
 
 
+def test_a_token_that_is_still_a_placeholder_is_refused() -> None:
+    waiting = runner(name="b", token="glrt-REPLACE-ME", tags=[])
+    assert refusal(plain(runners=[runner(token="glrt-x"), waiting])) == (
+        f"{WRONG}settings.runners[1].token: (hidden) is a placeholder: run: pulumi config set --secret --path "
+        f"'{PROJECT}:settings.runners[1].token' (it asks for the token)"
+    )
+
+
+def shared(settings: object) -> dict[str, str]:
+    return {f"{PROJECT}_shared": settings if isinstance(settings, str) else json.dumps(settings)}
+
+
+def test_shared_settings_hold_where_the_stacks_own_are_silent() -> None:
+    own = plain(daemon={"cache_budget_gib": 40})
+    common = {"log_level": "warn", "daemon": {"cache_budget_gib": 30, "dns": ["9.9.9.9"]}, "runners": []}
+    stack, _ = loaded(own, gitlab_token="glpat-x", **shared(common))
+    assert stack.settings == parse(
+        plain(log_level="warn", daemon={"cache_budget_gib": 40, "dns": ["9.9.9.9"]}),
+    )
+
+
+@pytest.mark.parametrize("text", ["[]", '"warn"', "5", "warn"])
+def test_shared_settings_that_are_no_table_are_refused(text: str) -> None:
+    assert refusal(plain(), gitlab_token="glpat-x", **shared(text)) == (
+        f"{WRONG}shared: is no table: write what all stacks have in common below its `value` in Pulumi.yaml"
+    )
+
+
+def test_a_mistake_in_shared_settings_is_refused_as_one_of_the_stack() -> None:
+    assert refusal(plain(), gitlab_token="glpat-x", **shared({"log_level": "loud"})) == (
+        f"{WRONG}settings.log_level: 'loud' is not accepted: should be 'debug', 'info', 'warn', 'error', 'fatal' or "
+        "'panic'"
+    )
+
+
+@pytest.mark.parametrize("target", ["docker-host", "raspberry-pi"])
+def test_a_volume_of_another_daemon_is_looked_at_before_anything_is_touched(
+    target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(loading, "check_volume", lambda _, prefix: asked.append(prefix))
+    loaded(plain() if target == "docker-host" else pi(), gitlab_token="glpat-x")
+    assert asked == [f"{PROJECT}-dev"]
+
+
 @pytest.mark.parametrize(
     ("environment", "settings", "engine"),
     [

@@ -578,7 +578,11 @@ def test_the_outputs_are_exactly_as_documented(orchestrator: str, network: str) 
     outputs = dict(record(orchestrator=orchestrator).outputs)
     assert list(yaml.safe_load(outputs.pop("ci_snippet"))) == ["docker-job"]
     assert outputs == {
+        "version": 1,
         "target": "raspberry-pi",
+        "prefix": PREFIX,
+        "gitlab": {"url": "https://gitlab.example.com", "scope": "project", "group": None, "project": "demo/app"},
+        "concurrent": 2,
         "platform": "linux/arm64",
         "orchestrator": orchestrator,
         "network": network,
@@ -593,7 +597,13 @@ def test_the_outputs_are_exactly_as_documented(orchestrator: str, network: str) 
             "docker": {
                 "id": "docker-runner-0123456789abcdef",
                 "kind": "dind",
+                "executor": "docker",
                 "tags": ["docker"],
+                "run_untagged": False,
+                "access_level": "ref_protected",
+                "maximum_timeout": 3600,
+                "limit": 0,
+                "paused": False,
                 "image": "docker:28.5.2-cli",
                 "helper_image": "registry.gitlab.com/gitlab-org/gitlab-runner/gitlab-runner-helper:arm64-v18.5.0",
                 "description": "dev docker",

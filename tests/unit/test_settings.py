@@ -204,6 +204,15 @@ WRONG: list[tuple[str, Any, str]] = [
      "than or equal to 5"),
     ("daemon.ready_timeout_seconds", 3601, "settings.daemon.ready_timeout_seconds: 3601 is not accepted: should be "
      "less than or equal to 3600"),
+    *(
+        ("daemon.existing_volume", value, f"settings.daemon.existing_volume: {value!r} is no name of a Docker volume: "
+         "write it as `docker volume ls` shows it, no path")
+        for value in ["", "/var/lib/docker", "my volume", "-v", "v"]
+    ),
+    ("daemon", {"existing_volume": "cache", "data_path": "/mnt/ssd"}, "settings.daemon.data_path: '/mnt/ssd' does not "
+     "go with existing_volume, which stays where it is: remove one"),
+    ("daemon", {"existing_volume": "cache", "keep_cache": True}, "settings.daemon.keep_cache: true has no use with "
+     "existing_volume, which is never deleted: remove it"),
     # images, on every path that takes one
     *(
         (path, value, f"settings.{shown}: {value!r} is not pinned: name a version tag or a digest, for example "

@@ -88,7 +88,7 @@ def test_a_missing_git_that_may_not_be_installed_is_named(
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ToolchainError) as error:
-        debian.ensure_git(print)
+        debian.ensure_program("git", print)
     assert str(error.value) == (
         "git is missing: install it (on Debian and Ubuntu: sudo apt-get install git) and try again"
     )
@@ -100,5 +100,5 @@ def test_a_missing_git_is_installed_by_root(
     program(tmp_path, "apt-get")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setenv("PATH", str(tmp_path))
-    debian.ensure_git(lambda _: None)
+    debian.ensure_program("git", lambda _: None)
     assert commands[-1] == "apt-get install --yes --no-install-recommends --no-remove git"

@@ -1,0 +1,35 @@
+"""Settings that all stacks of a project share, below what a stack's own file says. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from stacks.mistakes import SettingsError
+
+IN_PROJECT = "write what all stacks have in common below its `value` in Pulumi.yaml"
+
+
+def merged(shared: object, own: object) -> object:
+    """A stack's settings on top of the shared ones.
+
+    Tables are merged key by key; anything else, lists included, is the stack's own where it has one. A null of the
+    stack's takes the shared value away. What is no table is left for `parse` to refuse. Raises SettingsError where the
+    shared settings are none.
+    """
+    if shared is None:
+        return own
+    if not isinstance(shared, Mapping):
+        raise SettingsError(f"shared: is no table: {IN_PROJECT}")
+    return _merged(shared, own) if isinstance(own, Mapping) else own
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in over.items():
+        below = base.get(key)
+        if value is None and below is not None:
+            del result[key]
+        else:
+            result[key] = _merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return result
