@@ -1,10 +1,12 @@
-"""A few hundred milliseconds' worth of GitLab for the tests of the GitLab plugin: runners, one project, one group.
+"""As much of GitLab as the tests of the GitLab plugin need: runners, one project with variables and files, one group.
 
 It records every request and can be told to fail: see `FakeGitLab.fail`.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import itertools
 import json
 import threading
@@ -14,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
 TOKEN = "glpat-the-secret-of-the-tests"
 PROJECT = {"id": 7, "path_with_namespace": "demo/app", "name": "app", "path": "app", "default_branch": "main"}
@@ -55,6 +58,8 @@ class FakeGitLab:
     sandbox: bool = True
     token: str = TOKEN
     runners: dict[int, dict[str, Any]] = field(default_factory=dict)
+    variables: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    files: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     ids: Iterator[int] = field(default_factory=lambda: itertools.count(41))
@@ -90,7 +95,9 @@ class FakeGitLab:
             return (200, {"sandbox": True}) if self.sandbox else (404, "<html>not found</html>")
         if request.authorization != f"Bearer {self.token}":
             return 401, {"message": "401 Unauthorized"}
-        parts = request.path.removeprefix("/api/v4/").split("?")[0].split("/")
+        address = urlsplit(request.path)
+        parts = address.path.removeprefix("/api/v4/").split("/")
+        query = {key: values[0] for key, values in parse_qs(address.query).items()}
         match request.method, parts:
             case "GET", ["user"]:
                 return 200, {"id": 1, "username": "root"}
@@ -102,6 +109,13 @@ class FakeGitLab:
                 return self._create(request.body)
             case "GET", [("projects" | "groups"), _, "runners"] | ["runners", "all"]:
                 return 200, list(self.runners.values())
+            case "POST", ["projects", "demo%2Fapp" | "7", "variables"]:
+                return self._create_variable(request.body)
+            case method, ["projects", "demo%2Fapp" | "7", "variables", key]:
+                return self._variable(method, (key, query["filter[environment_scope]"]), request.body)
+            case method, ["projects", "demo%2Fapp" | "7", "repository", "files", path]:
+                branch = query.get("ref") or query.get("branch") or request.body["branch"]
+                return self._file(method, (branch, unquote(path)), request.body)
             case method, ["runners", text] if int(text) in self.runners:
                 return self._one(method, int(text), request.body)
         return 404, {"message": "404 Not found"}
@@ -127,6 +141,62 @@ class FakeGitLab:
             "projects": [{"id": body["project_id"]}] if "project_id" in body else [],
         } | {key: value for key, value in body.items() if key not in {"group_id", "project_id"}}
         return 201, {"id": number, "token": f"glrt-secret-{number}", "token_expires_at": None}
+
+    def _create_variable(self, body: dict[str, Any]) -> tuple[int, Any]:
+        key = body["key"], body.get("environment_scope", "*")
+        if key in self.variables:
+            return 400, {"message": {"key": [f"({key[0]}) has already been taken"]}}
+        hidden = body.get("masked_and_hidden", False)
+        defaults = {"description": None, "variable_type": "env_var", "protected": False, "raw": False, "masked": hidden}
+        self.variables[key] = {**defaults, "environment_scope": "*", "hidden": hidden, **body}
+        self.variables[key].pop("masked_and_hidden", None)
+        return 201, self._shown(key)
+
+    def _variable(self, method: str, key: tuple[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+        if key not in self.variables:
+            return 404, {"message": "404 Variable Not Found"}
+        if method == "DELETE":
+            del self.variables[key]
+            return 204, None
+        if self.variables[key]["hidden"] and "masked" in body:
+            return 400, {"message": "The visibility setting cannot be changed for masked and hidden variables."}
+        self.variables[key] |= body
+        return 200, self._shown(key)
+
+    def _shown(self, key: tuple[str, str]) -> dict[str, Any]:
+        variable = self.variables[key]
+        return {**variable, "value": None if variable["hidden"] else variable["value"]}
+
+    def _file(self, method: str, key: tuple[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+        exists = key in self.files
+        match method:
+            case "GET":
+                return (200, self.files[key]) if exists else (404, {"message": "404 File Not Found"})
+            case "POST" if exists:
+                return 400, {"message": "A file with this name already exists"}
+            case "PUT" | "DELETE" if not exists:
+                return 400, {"message": "A file with this name doesn't exist"}
+            case "DELETE":
+                del self.files[key]
+                return 204, None
+        if exists and body.get("last_commit_id", self.files[key]["commit_id"]) != self.files[key]["commit_id"]:
+            return 400, {"message": "You are attempting to update a file that has changed"}
+        content = base64.b64decode(body["content"]) if body["encoding"] == "base64" else body["content"].encode()
+        commit = f"commit-{next(self.ids)}"
+        self.files[key] = {
+            "file_name": key[1].rpartition("/")[2],
+            "file_path": key[1],
+            "size": len(content),
+            "encoding": "base64",
+            "content": base64.b64encode(content).decode(),
+            "content_sha256": hashlib.sha256(content).hexdigest(),
+            "ref": key[0],
+            "blob_id": f"blob-{commit}",
+            "commit_id": commit,
+            "last_commit_id": commit,
+            "execute_filemode": body.get("execute_filemode", False),
+        }
+        return 200 if exists else 201, {"file_path": key[1], "branch": key[0]}
 
     def _one(self, method: str, number: int, body: dict[str, Any]) -> tuple[int, Any]:
         if method == "DELETE":

@@ -1,7 +1,8 @@
 """A stand-in for the official Pulumi GitLab plugin, which no package registry holds.
 
-It serves the official `pulumi_gitlab` SDK with what this project uses: the resource UserRunner and the functions
-getProject and getGroup. It works with the sandbox GitLab and refuses every other one, before any token is sent.
+It serves the official `pulumi_gitlab` SDK with what this project and its examples use: the resources UserRunner,
+ProjectVariable and RepositoryFile, and the functions getProject and getGroup. It works with the sandbox GitLab and
+refuses every other one, before any token is sent.
 
 `python -m sandbox.gitlab_plugin` is the plugin process. The engine starts it by the launcher
 `plugins/resource-gitlab-v10.4.0/pulumi-resource-gitlab` in its home, which has to `exec` it: the process ends when its

@@ -213,6 +213,11 @@ def _remedy(verb: str, path: str, status: int, if_missing: str) -> str:
             return "A redirect is not followed: set base_url to the address that it leads to"
         case 401:
             return "The token is wrong, expired or revoked: set a valid one (GITLAB_TOKEN, or the provider's token)"
+        case 403 if path.startswith("/projects/") and verb != "get":
+            return (
+                "Give the token the scope api, and its owner the role Maintainer of the project, or for a file the "
+                "right to push to its branch"
+            )
         case 403 if verb == "post":
             return (
                 "Give the token the scope create_runner (or api), and its owner the role Owner of the group, or "

@@ -80,7 +80,7 @@ def check(lookup: Lookup, arguments: Mapping[str, Any]) -> list[Failure]:
 def look_up(gitlab: GitLab, lookup: Lookup, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The project or group as the SDK knows it. Raises GitLabError, also where there is none."""
     value = arguments.get(lookup.by_id) or arguments[lookup.by_path]
-    key = f"{value:g}" if isinstance(value, float) else str(value)
+    key = str(int(value) if isinstance(value, float) and value.is_integer() else value)
     found = gitlab.get(
         f"{lookup.path}/{quote(key, safe='')}",
         doing=f"look up the {lookup.noun} {key!r}",

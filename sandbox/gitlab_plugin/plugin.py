@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
 from typing import Any, NoReturn, TypeVar
@@ -20,9 +20,23 @@ from google.protobuf import empty_pb2, json_format, struct_pb2  # type: ignore[i
 from pulumi.runtime._grpc_settings import _GRPC_CHANNEL_OPTIONS
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc, status_pb2
 
-from sandbox.gitlab_plugin import INSTALL_OFFICIAL, VERSION, config, lookups, runners, user_runner
+from sandbox.gitlab_plugin import (
+    INSTALL_OFFICIAL,
+    VERSION,
+    config,
+    lookups,
+    project_variable,
+    repository_file,
+    runners,
+)
 from sandbox.gitlab_plugin.gitlab_api import GitLab, GitLabError
+from sandbox.gitlab_plugin.properties import Property, Values
+from sandbox.gitlab_plugin.resource import CreatedIncompletely, Resource
 from sandbox.gitlab_plugin.values import Failure, present, revealed
+
+_SERVED: tuple[Resource, ...] = (runners, project_variable, repository_file)
+RESOURCES: Mapping[str, Resource] = {each.TYPE: each for each in _SERVED}
+"""What is served, by type."""
 
 _THREADS = 16
 _PARENT_CHECK_SECONDS = 1.0
@@ -114,66 +128,67 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
 
     @_explains_errors
     def Check(self, request: provider_pb2.CheckRequest, context: grpc.ServicerContext) -> provider_pb2.CheckResponse:
-        _require_user_runner(request.urn)
-        return _checked(request, user_runner.check(_values(request.news)))
+        return _checked(request, _resource(request.urn).check(_values(request.news)))
 
+    @_explains_errors
     def Diff(self, request: provider_pb2.DiffRequest, context: grpc.ServicerContext) -> provider_pb2.DiffResponse:
+        resource = _resource(request.urn)
         state, inputs = _values(request.olds), _values(request.news)
-        changed = user_runner.changed(state, inputs, request.ignoreChanges)
+        changed = resource.changed(state, inputs, request.ignoreChanges)
         return provider_pb2.DiffResponse(
             changes=provider_pb2.DiffResponse.DIFF_SOME if changed else provider_pb2.DiffResponse.DIFF_NONE,
             diffs=[each.name for each in changed],
             replaces=[each.name for each in changed if each.replaces],
-            deleteBeforeReplace=False,
+            deleteBeforeReplace=resource.DELETED_FIRST,
             hasDetailedDiff=True,
             detailedDiff={each.name: _property_diff(each, state, inputs) for each in changed},
         )
 
     @_explains_errors
     def Create(self, request: provider_pb2.CreateRequest, context: grpc.ServicerContext) -> provider_pb2.CreateResponse:
-        inputs = _values(request.properties)
+        resource, inputs = _resource(request.urn), _values(request.properties)
         if request.preview:
-            return provider_pb2.CreateResponse(properties=_struct(user_runner.preview_of_create(inputs)))
+            return provider_pb2.CreateResponse(properties=_struct(resource.preview_of_create(inputs)))
         try:
-            runner_id, state = runners.create(self._configured(), inputs)
-        except runners.CreatedIncompletely as error:
-            self._delete_unless_awaited(error.runner_id, context)
+            resource_id, state = resource.create(self._configured(), inputs)
+        except CreatedIncompletely as error:
+            self._undo_unless_awaited(resource, error.resource_id, context)
             _abort_with_state(context, error)
-        self._delete_unless_awaited(runner_id, context)
-        return provider_pb2.CreateResponse(id=runner_id, properties=_struct(state))
+        self._undo_unless_awaited(resource, resource_id, context)
+        return provider_pb2.CreateResponse(id=resource_id, properties=_struct(state))
 
     @_explains_errors
     def Read(self, request: provider_pb2.ReadRequest, context: grpc.ServicerContext) -> provider_pb2.ReadResponse:
-        _require_user_runner(request.urn)
-        inputs = _values(request.inputs)
-        state = runners.read(self._configured(), request.id, {**inputs, **_values(request.properties)})
+        resource, inputs = _resource(request.urn), _values(request.inputs)
+        state = resource.read(self._configured(), request.id, {**inputs, **_values(request.properties)})
         if state is None:
             return provider_pb2.ReadResponse()
         return provider_pb2.ReadResponse(
-            id=request.id, properties=_struct(state), inputs=_struct(user_runner.inputs_of(state, inputs))
+            id=request.id, properties=_struct(state), inputs=_struct(resource.inputs_of(state, inputs))
         )
 
     @_explains_errors
     def Update(self, request: provider_pb2.UpdateRequest, context: grpc.ServicerContext) -> provider_pb2.UpdateResponse:
+        resource = _resource(request.urn)
         before, inputs = _values(request.olds), _values(request.news)
         if request.preview:
-            return provider_pb2.UpdateResponse(properties=_struct(user_runner.preview_of_update(before, inputs)))
-        state = runners.update(self._configured(), request.id, before, inputs, request.ignoreChanges)
+            return provider_pb2.UpdateResponse(properties=_struct(resource.preview_of_update(before, inputs)))
+        state = resource.update(self._configured(), request.id, before, inputs, request.ignoreChanges)
         return provider_pb2.UpdateResponse(properties=_struct(state))
 
     @_explains_errors
     def Delete(self, request: provider_pb2.DeleteRequest, context: grpc.ServicerContext) -> empty_pb2.Empty:
-        runners.delete(self._configured(), request.id)
+        _resource(request.urn).delete(self._configured(), request.id, _values(request.properties))
         return empty_pb2.Empty()
 
     def Cancel(self, request: empty_pb2.Empty, context: grpc.ServicerContext) -> empty_pb2.Empty:
         """Every request has its limit: what has begun is let end, so that nothing half-made is forgotten."""
         return empty_pb2.Empty()
 
-    def _delete_unless_awaited(self, runner_id: str, context: grpc.ServicerContext) -> None:
-        """An engine that was killed meanwhile remembers no runner, and would make another one next time."""
+    def _undo_unless_awaited(self, resource: Resource, resource_id: str, context: grpc.ServicerContext) -> None:
+        """An engine that was killed meanwhile remembers nothing, and would make another one next time."""
         if not context.is_active():
-            runners.delete(self._configured(), runner_id)
+            resource.undo_create(self._configured(), resource_id)
 
     def _configured(self) -> GitLab:
         if self._gitlab is None:
@@ -199,17 +214,16 @@ def _checked(request: provider_pb2.CheckRequest, failures: list[Failure]) -> pro
     return provider_pb2.CheckResponse(inputs=request.news, failures=_failures(failures))
 
 
-def _property_diff(
-    each: user_runner.Property, state: user_runner.Values, inputs: user_runner.Values
-) -> provider_pb2.PropertyDiff:
+def _property_diff(each: Property, state: Values, inputs: Values) -> provider_pb2.PropertyDiff:
     kind = "ADD" if each.name not in state else "UPDATE" if each.name in inputs else "DELETE"
     return provider_pb2.PropertyDiff(kind=provider_pb2.PropertyDiff.Kind.Value(kind + "_REPLACE" * each.replaces))
 
 
-def _require_user_runner(urn: str) -> None:
+def _resource(urn: str) -> Resource:
     resource_type = urn.split("::")[2].split("$")[-1]
-    if resource_type != user_runner.TYPE:
-        raise _not_served("resource", resource_type, [user_runner.TYPE])
+    if resource_type not in RESOURCES:
+        raise _not_served("resource", resource_type, RESOURCES)
+    return RESOURCES[resource_type]
 
 
 def _not_served(what: str, token: str, served: Iterable[str]) -> GitLabError:
@@ -219,10 +233,10 @@ def _not_served(what: str, token: str, served: Iterable[str]) -> GitLabError:
     )
 
 
-def _abort_with_state(context: grpc.ServicerContext, error: runners.CreatedIncompletely) -> NoReturn:
-    """Fails the creation, but hands the engine the id and the state, so that the runner is not made twice."""
+def _abort_with_state(context: grpc.ServicerContext, error: CreatedIncompletely) -> NoReturn:
+    """Fails the creation, but hands the engine the id and the state, so that it is not made twice."""
     details = provider_pb2.ErrorResourceInitFailed(
-        id=error.runner_id, properties=_struct(dict(error.state)), reasons=[str(error)]
+        id=error.resource_id, properties=_struct(dict(error.state)), reasons=[str(error)]
     )
     status = status_pb2.Status(code=grpc.StatusCode.UNKNOWN.value[0], message=str(error))
     status.details.add().Pack(details)

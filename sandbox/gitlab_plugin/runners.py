@@ -1,4 +1,4 @@
-"""Makes, reads, changes and deletes runners in GitLab."""
+"""The resource UserRunner: makes, reads, changes and deletes runners in GitLab."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ from typing import Any
 
 from sandbox.gitlab_plugin import user_runner
 from sandbox.gitlab_plugin.gitlab_api import GitLab, GitLabError, OutcomeUnknown
-from sandbox.gitlab_plugin.user_runner import Values
+from sandbox.gitlab_plugin.properties import Values
+from sandbox.gitlab_plugin.resource import CreatedIncompletely
+from sandbox.gitlab_plugin.user_runner import (
+    TYPE,
+    changed,
+    check,
+    inputs_of,
+    preview_of_create,
+    preview_of_update,
+)
 
+__all__ = [
+    "DELETED_FIRST", "TYPE", "changed", "check", "create", "delete", "inputs_of", "preview_of_create",
+    "preview_of_update", "read", "undo_create", "update",
+]  # fmt: skip
 
-class CreatedIncompletely(Exception):
-    """The runner is there, but its description could not be read.
-
-    It has to get into the state all the same, or the next `up` would make a second one.
-    """
-
-    def __init__(self, runner_id: str, state: Mapping[str, Any], reason: str) -> None:
-        super().__init__(reason)
-        self.runner_id = runner_id
-        self.state = state
+DELETED_FIRST = False
 
 
 def create(gitlab: GitLab, inputs: Values) -> tuple[str, dict[str, Any]]:
@@ -49,14 +53,14 @@ def create(gitlab: GitLab, inputs: Values) -> tuple[str, dict[str, Any]]:
         raise CreatedIncompletely(runner_id, user_runner.outputs_after_create(inputs, token), text) from None
 
 
-def read(gitlab: GitLab, runner_id: str, before: Values) -> dict[str, Any] | None:
+def read(gitlab: GitLab, resource_id: str, before: Values) -> dict[str, Any] | None:
     """The outputs of a runner as it is now; None where GitLab does not have it any more."""
-    if not runner_id.isdecimal():
+    if not resource_id.isdecimal():
         raise GitLabError(
-            f"{runner_id!r} is not the id of a runner: it is the number after # in GitLab's list of runners"
+            f"{resource_id!r} is not the id of a runner: it is the number after # in GitLab's list of runners"
         )
     try:
-        return user_runner.to_state(_get(gitlab, runner_id), before)
+        return user_runner.to_state(_get(gitlab, resource_id), before)
     except GitLabError as error:
         if error.status == 404:
             return None
@@ -64,18 +68,23 @@ def read(gitlab: GitLab, runner_id: str, before: Values) -> dict[str, Any] | Non
 
 
 def update(
-    gitlab: GitLab, runner_id: str, before: Values, inputs: Values, ignored: Collection[str] = ()
+    gitlab: GitLab, resource_id: str, before: Values, inputs: Values, ignored: Collection[str] = ()
 ) -> dict[str, Any]:
     """Changes a runner in place; its outputs."""
     body = user_runner.updates_of(inputs, ignored)
     # GitLab refuses an update of nothing.
-    runner = _put(gitlab, runner_id, body) if body else _get(gitlab, runner_id)
+    runner = _put(gitlab, resource_id, body) if body else _get(gitlab, resource_id)
     return user_runner.to_state(runner, {**before, **inputs})
 
 
-def delete(gitlab: GitLab, runner_id: str) -> None:
+def delete(gitlab: GitLab, resource_id: str, state: Values) -> None:  # noqa: ARG001  as every resource's
     """Deletes a runner, whether or not it is still there."""
-    gitlab.delete(f"/runners/{runner_id}", doing=f"delete runner {runner_id}")
+    gitlab.delete(f"/runners/{resource_id}", doing=f"delete runner {resource_id}")
+
+
+def undo_create(gitlab: GitLab, resource_id: str) -> None:
+    """Deletes a runner that nobody remembers: the next `up` would make another one."""
+    delete(gitlab, resource_id, {})
 
 
 def _get(gitlab: GitLab, runner_id: str) -> Any:
@@ -104,8 +113,8 @@ def _how_to_find(gitlab: GitLab, inputs: Values) -> str:
 def _candidates(gitlab: GitLab, inputs: Values) -> str:
     runner_type = inputs["runnerType"]
     collection = {
-        "group_type": f"/groups/{inputs.get('groupId', 0):g}/runners",
-        "project_type": f"/projects/{inputs.get('projectId', 0):g}/runners",
+        "group_type": f"/groups/{int(inputs.get('groupId', 0))}/runners",
+        "project_type": f"/projects/{int(inputs.get('projectId', 0))}/runners",
     }.get(runner_type, "/runners/all")
     try:
         runners = gitlab.get(f"{collection}?type={runner_type}&per_page=100", doing="list the runners")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from gitlab.v4.objects import Project as GitLabProject
 
 from tests.cluster.stacks import SMALL, GkeStack
+from tests.engine.consumers import PIPELINE, running_consumer, variables_of
 from tests.engine.world import Sandbox, unique, wait_for
 
 BUILD = "docker build --progress=plain --tag $CI_PROJECT_PATH_SLUG:$CI_PIPELINE_ID ."
@@ -42,12 +44,16 @@ def run_job(sandbox: Sandbox, stack: GkeStack, *script: str) -> str:
     return sandbox.finish(project, sandbox.run_pipeline(project), "job")
 
 
-def test_a_stack_is_up_and_neither_preview_nor_refresh_finds_anything_to_do(stack: GkeStack) -> None:
+def test_a_stack_is_up_and_neither_preview_nor_refresh_finds_anything_to_do(stack: GkeStack, sandbox: Sandbox) -> None:
     outputs = stack.outputs()
     service, claim = f"{stack.prefix}-dind", f"{stack.prefix}-dind-data"
     runner = outputs["runners"].pop("docker")
     assert outputs == {
+        "version": 1,
         "target": "gke",
+        "prefix": stack.prefix,
+        "gitlab": {"url": sandbox.described["url"], "scope": "group", "group": "demo", "project": None},
+        "concurrent": 4,
         "namespace": stack.prefix,
         "network": service,
         "service": service,
@@ -80,6 +86,25 @@ def test_a_job_just_builds_without_a_daemon_of_its_own_and_the_next_finds_the_ca
     assert "CACHED" not in first
     assert "CACHED" in second
     stack.pod("daemon")
+
+
+def test_the_example_consumer_reads_the_stack_and_its_projects_jobs_find_the_runner(
+    stack: GkeStack, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    project = sandbox.project({".gitlab-ci.yml": PIPELINE})
+    with running_consumer(tmp_path / "consumer", stack, sandbox) as consumer:
+        consumer.configure(project)
+        consumer.up()
+        assert variables_of(project) == {
+            "DIND_RUNNER_TAG": stack.name,
+            "DIND_RUNNER_TAGS": json.dumps([stack.name]),
+            "DIND_RUNNER_IMAGE": stack.outputs()["runners"]["docker"]["image"],
+        }
+        consumer.pulumi("preview", "--expect-no-changes")
+        pipeline = sandbox.run_pipeline(project)
+        for job in ("build", "by variables"):
+            assert "alive" in sandbox.finish(project, pipeline, job)
+    assert variables_of(project) == {}
 
 
 def test_builds_at_once_share_the_daemon_without_a_clash_of_names(stack: GkeStack, sandbox: Sandbox) -> None:

@@ -133,6 +133,25 @@ class FakeWorld(World):
     gitlab: FakeGitLab
 
 
+@dataclass(kw_only=True)
+class ProjectWorld(FakeWorld):
+    """One whose program makes a variable of a project and a file in it. arguments: more of the variable's."""
+
+    arguments: dict[str, Any] = field(default_factory=dict)
+    value: str = "first-value"
+    content: str = "one\n"
+
+    def program(self) -> None:
+        provider = pulumi_gitlab.Provider("gitlab", base_url=self.base_url, token=self.token)
+        opts = pulumi.ResourceOptions(provider=provider)
+        value = pulumi.Output.secret(self.value)
+        pulumi_gitlab.ProjectVariable(
+            "variable", project="demo/app", key="KEY", value=value, **self.arguments, opts=opts
+        )
+        file: dict[str, Any] = {"branch": "main", "file_path": "a/b.yml", "encoding": "text", "commit_message": "Made"}
+        pulumi_gitlab.RepositoryFile("file", project="demo/app", content=self.content, **file, opts=opts)
+
+
 def changes(found: Any) -> dict[str, int]:
     return {str(getattr(kind, "value", kind)): count for kind, count in (found or {}).items() if kind != "same"}
 
@@ -284,6 +303,30 @@ def test_a_runner_is_imported_from_the_command_line_with_all_its_inputs(world: F
         "tagLists": ["arm", "docker"],
         "untagged": True,
     }
+
+
+def test_a_variable_and_a_file_are_made_left_alone_changed_and_destroyed(tmp_path: Path) -> None:
+    with running() as gitlab:
+        world = ProjectWorld(directory=tmp_path, base_url=f"{gitlab.url}/api/v4/", gitlab=gitlab)
+        assert world.up() == {"create": 4}
+        assert (gitlab.variables["KEY", "*"]["value"], gitlab.files["main", "a/b.yml"]["size"]) == ("first-value", 4)
+        assert world.up() == changes(world.stack.refresh(color="never").summary.resource_changes) == {}
+
+        world.value, world.content = "second-value", "one and two\n"
+        assert world.up() == {"update": 2}
+        assert (gitlab.variables["KEY", "*"]["value"], gitlab.files["main", "a/b.yml"]["size"]) == ("second-value", 12)
+
+        # GitLab hides a variable at its creation only, and would not have two of one name.
+        world.arguments["hidden"] = True
+        assert world.up() == {"replace": 1}
+        assert gitlab.variables["KEY", "*"]["hidden"] is True
+        assert world.up() == changes(world.stack.refresh(color="never").summary.resource_changes) == {}
+        for value in ("first-value", "second-value"):
+            assert value not in world.state
+
+        world.stack.destroy(color="never")
+        assert gitlab.variables == gitlab.files == {}
+    gc.collect()
 
 
 def test_the_token_is_secret_in_the_preview_and_in_the_state(world: FakeWorld) -> None:

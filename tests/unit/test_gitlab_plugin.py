@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
-import grpc  # type: ignore[import-untyped]
 import pytest
 import urllib3
-from google.protobuf import json_format, struct_pb2  # type: ignore[import-untyped]
-from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc, status_pb2
+from pulumi.runtime.proto import provider_pb2
 
 from sandbox.gitlab_plugin import gitlab_api
-from sandbox.gitlab_plugin.plugin import Plugin
 from sandbox.gitlab_plugin.values import UNKNOWN, secret
 from tests.fake_gitlab import TOKEN, FakeGitLab, running
+from tests.unit.plugin_engine import Engine, Failed, failures, plain, serving, struct, wait_for
 
 URN = "urn:pulumi:dev::app::dindrunner:index:RunnerRegistration$gitlab:index/userRunner:UserRunner::runner"
 PROJECT_RUNNER = {
@@ -33,105 +28,9 @@ OFFICIAL = (
 )
 
 
-class Failed(Exception):
-    """The plugin answered with an error; the text is what the engine shows. incomplete: the state that came with it."""
-
-    def __init__(self, error: grpc.RpcError) -> None:
-        super().__init__(error.details())
-        self.incomplete: provider_pb2.ErrorResourceInitFailed | None = None
-        for key, value in error.trailing_metadata() or ():
-            if key == "grpc-status-details-bin":
-                self.incomplete = provider_pb2.ErrorResourceInitFailed()
-                status_pb2.Status.FromString(value).details[0].Unpack(self.incomplete)
-
-
-@dataclass
-class Engine:
-    """Calls the plugin with plain values."""
-
-    stub: Any
-
-    def call(self, method: str, request: Any) -> Any:
-        try:
-            return getattr(self.stub, method)(request, timeout=20)
-        except grpc.RpcError as error:
-            raise Failed(error) from None
-
-    def check_config(self, **config: Any) -> dict[str, str]:
-        return failures(self.call("CheckConfig", provider_pb2.CheckRequest(news=struct(config))))
-
-    def configure(self, gitlab: FakeGitLab, **config: Any) -> None:
-        arguments = {"baseUrl": f"{gitlab.url}/api/v4/", "token": TOKEN} | config
-        self.call("Configure", provider_pb2.ConfigureRequest(args=struct(arguments), acceptSecrets=True))
-
-    def check(self, inputs: dict[str, Any], urn: str = URN) -> dict[str, str]:
-        return failures(self.call("Check", provider_pb2.CheckRequest(urn=urn, news=struct(inputs))))
-
-    def diff(self, state: dict[str, Any], inputs: dict[str, Any], ignore: tuple[str, ...] = ()) -> Any:
-        request = provider_pb2.DiffRequest(
-            urn=URN, id="41", olds=struct(state), news=struct(inputs), ignoreChanges=ignore
-        )
-        return self.call("Diff", request)
-
-    def create(self, inputs: dict[str, Any], preview: bool = False) -> tuple[str, dict[str, Any]]:
-        request = provider_pb2.CreateRequest(urn=URN, properties=struct(inputs), preview=preview)
-        response = self.call("Create", request)
-        return response.id, plain(response.properties)
-
-    def read(
-        self, number: str, state: dict[str, Any] | None = None, inputs: dict[str, Any] | None = None
-    ) -> tuple[str, dict[str, Any], dict[str, Any]]:
-        request = provider_pb2.ReadRequest(
-            urn=URN, id=number, properties=struct(state or {}), inputs=struct(inputs or {})
-        )
-        response = self.call("Read", request)
-        return response.id, plain(response.properties), plain(response.inputs)
-
-    def update(
-        self,
-        number: str,
-        state: dict[str, Any],
-        inputs: dict[str, Any],
-        preview: bool = False,
-        ignore: tuple[str, ...] = (),
-    ) -> dict[str, Any]:
-        request = provider_pb2.UpdateRequest(
-            urn=URN, id=number, olds=struct(state), news=struct(inputs), preview=preview, ignoreChanges=ignore
-        )
-        return plain(self.call("Update", request).properties)
-
-    def delete(self, number: str) -> None:
-        self.call("Delete", provider_pb2.DeleteRequest(urn=URN, id=number))
-
-    def invoke(self, token: str, **arguments: Any) -> Any:
-        return self.call("Invoke", provider_pb2.InvokeRequest(tok=token, args=struct(arguments)))
-
-
-def struct(values: dict[str, Any]) -> struct_pb2.Struct:
-    result = struct_pb2.Struct()
-    result.update(values)
-    return result
-
-
-def plain(values: struct_pb2.Struct) -> dict[str, Any]:
-    result: dict[str, Any] = json_format.MessageToDict(values)
-    return result
-
-
-def failures(response: Any) -> dict[str, str]:
-    return {each.property: each.reason for each in response.failures}
-
-
 def known(state: dict[str, Any]) -> dict[str, Any]:
     """The outputs as the engine hands them back: without the marks of secrets."""
     return {name: value["value"] if name == "token" else value for name, value in state.items()}
-
-
-def wait_for(what: str, condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < end, f"waited 5 s for {what}"
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -146,13 +45,8 @@ def unconfigured(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(gitlab_api, "ANSWER_SECONDS", 0.3)
     monkeypatch.setattr(gitlab_api._Repetition, "sleep", lambda *_: None)
-    server = grpc.server(ThreadPoolExecutor(4))
-    provider_pb2_grpc.add_ResourceProviderServicer_to_server(Plugin(), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield Engine(provider_pb2_grpc.ResourceProviderStub(channel))
-    server.stop(0).wait()
+    with serving(URN) as engine:
+        yield engine
 
 
 @pytest.fixture
@@ -375,10 +269,11 @@ def test_wrong_inputs_are_named_with_their_remedy(
 
 def test_other_resources_of_the_official_plugin_are_refused_by_name(unconfigured: Engine) -> None:
     with pytest.raises(Failed) as failed:
-        unconfigured.check({}, urn="urn:pulumi:dev::app::gitlab:index/project:Project::x")
+        unconfigured.of("gitlab:index/project:Project").check({})
     assert str(failed.value) == (
         "the sandbox's GitLab plugin does not serve the resource gitlab:index/project:Project, only "
-        "gitlab:index/userRunner:UserRunner. The official plugin serves them all: "
+        "gitlab:index/userRunner:UserRunner, gitlab:index/projectVariable:ProjectVariable, "
+        "gitlab:index/repositoryFile:RepositoryFile. The official plugin serves them all: "
         "pulumi plugin install resource gitlab 10.4.0 --reinstall"
     )
 
@@ -427,6 +322,19 @@ def test_a_preview_of_a_creation_asks_nothing_and_leaves_open_what_gitlab_decide
         "untagged": UNKNOWN,
     }
     assert gitlab.sent("POST") == []
+
+
+def test_the_ids_of_a_large_gitlab_are_written_out(engine: Engine, gitlab: FakeGitLab) -> None:
+    gitlab.fail("POST", "/api/v4/user/runners", 502)
+    with pytest.raises(Failed, match="create the runner 'build' of project 12345678: ") as failed:
+        engine.create(PROJECT_RUNNER | {"projectId": 12345678})
+    assert "look for the runner 'build' of project 12345678 with" in str(failed.value)
+    assert [each.path for each in gitlab.sent("GET", "/projects")] == [
+        "/api/v4/projects/12345678/runners?type=project_type&per_page=100"
+    ]
+    with pytest.raises(Failed, match="could not look up the group '1234567': "):
+        engine.invoke("gitlab:index/getGroup:getGroup", groupId=1234567)
+    assert gitlab.sent("GET", "/groups")[0].path == "/api/v4/groups/1234567"
 
 
 def test_what_gitlab_refuses_is_shown_in_its_own_words(engine: Engine, gitlab: FakeGitLab) -> None:
