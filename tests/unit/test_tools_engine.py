@@ -1,0 +1,91 @@
+"""How Pulumi is run: its limit, its progress, and what is known before it has said anything."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tools import engine
+from tools.__main__ import main
+from tools.engine import Stack
+from tools.failures import Kind
+
+SETTINGS = "config:\n  gitlab-dind-runners:settings: {target: docker-host}\n"
+
+
+@pytest.fixture
+def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
+    """A stack with its state in a directory, in the current one."""
+    (tmp_path / "Pulumi.yaml").write_text("name: gitlab-dind-runners\n")
+    (tmp_path / "Pulumi.dev.yaml").write_text(SETTINGS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path}/state")
+    return Stack("dev")
+
+
+def pulumi_does(directory: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Have a program of that name on PATH."""
+    (directory / "bin").mkdir()
+    program = directory / "bin/pulumi"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+
+
+def test_a_preview_that_does_not_end_is_ended(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pulumi_does(tmp_path, monkeypatch, 'case "$*" in *config*) exit 1;; esac; echo asking >&2; exec sleep 60')
+    monkeypatch.setattr(engine, "PREVIEW_SECONDS", 0.5)
+    monkeypatch.setattr(engine, "PROGRESS_SECONDS", 0.2)
+    began = time.monotonic()
+    failure = stack.preview().failure
+    assert time.monotonic() - began < 5
+    assert failure is not None
+    assert failure.kind is Kind.TIME
+    assert failure.output == "asking"
+    assert "... 0 s, 0 resources looked at" in capsys.readouterr().out
+
+
+def test_without_pulumi_it_is_said_how_to_get_it(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    failure = stack.preview().failure
+    assert failure is not None
+    assert failure.lines == ("pulumi is not on PATH: run: . .toolchain/env",)
+
+
+def test_what_an_update_prints_reaches_the_log_without_secrets(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pulumi_does(tmp_path, monkeypatch, "echo token glpat-abcdefghij0123456789; echo bad >&2; exit 3")
+    assert stack.run_loud(["up"]).status == 3
+    assert set(capsys.readouterr().out.splitlines()) == {"token [secret]", "bad"}
+
+
+def test_a_lock_in_local_files_is_known_with_its_holder(stack: Stack, tmp_path: Path) -> None:
+    assert stack.lock() == ""
+    locks = tmp_path / "state/.pulumi/locks/organization/gitlab-dind-runners/dev"
+    locks.mkdir(parents=True)
+    (locks / "0.json").write_text('{"pid": 42, "username": "anna", "hostname": "ci-7", "timestamp": "2026-11-21"}')
+    assert stack.lock() == "anna@ci-7 (pid 42) since 2026-11-21"
+
+
+@pytest.mark.usefixtures("stack")
+def test_a_stack_without_a_file_is_told_before_pulumi_is_asked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CI_MERGE_REQUEST_IID", raising=False)
+    assert main(["preview", "--stack", "other"]) == 1
+    assert capsys.readouterr().out == (
+        "Preview of stack other: failed: Pulumi.other.yaml: is missing: copy Pulumi.dev.yaml and change its settings\n"
+    )
+
+
+@pytest.mark.parametrize("words", [[], ["preview"], ["nonsense"], ["up", "--stack", "dev", "--out", "x"]])
+def test_wrong_usage_ends_with_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert "usage: python -m tools" in capsys.readouterr().err

@@ -1,0 +1,197 @@
+"""What is said of each way in which Pulumi fails, from what it really wrote."""
+
+from __future__ import annotations
+
+import pytest
+
+from tools.failures import Kind, explain, explain_timeout
+
+SET_PASSPHRASE = (
+    "set PULUMI_CONFIG_PASSPHRASE, or PULUMI_CONFIG_PASSPHRASE_FILE, to the passphrase that the secrets of "
+    "Pulumi.dev.yaml are encrypted with (in CI/CD: a masked variable; a protected one reaches only protected branches)"
+)
+CHECK_URL = "check DINDRUNNER_BACKEND_URL, and that this machine reaches it and may read it (docs/teams.md)"
+CREDENTIALS = (
+    "set those of its cloud (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_CREDENTIALS, or "
+    "AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY), or give the job an identity (docs/teams.md)"
+)
+SECRETS = "error: getting stack configuration: get stack secrets manager:"
+
+CASES = {
+    "a directory that is not there": (
+        'error: unable to open state directory "file:///no": stat /no: no such file or directory',
+        Kind.BACKEND,
+        "the state's directory s3://b is not there: stat /no: no such file or directory",
+        "check DINDRUNNER_BACKEND_URL; a new directory is made with mkdir",
+    ),
+    "S3 that does not answer": (
+        'error: read ".pulumi/meta.yaml": blob (key ".pulumi/meta.yaml") (code=Unknown): operation error S3: '
+        "GetObject, exceeded maximum number of attempts, 3, https response error StatusCode: 0, RequestID: , HostID: , "
+        'request send failed, Get "http://127.0.0.1:1/b": dial tcp 127.0.0.1:1: connect: connection refused',
+        Kind.BACKEND,
+        "the state's backend s3://b does not answer: connection refused",
+        CHECK_URL,
+    ),
+    "S3 without credentials": (
+        'error: read ".pulumi/meta.yaml": blob (key ".pulumi/meta.yaml") (code=Unknown): operation error S3: '
+        "GetObject, get identity: get credentials: failed to refresh cached credentials, no EC2 IMDS role found, "
+        "operation error",
+        Kind.BACKEND,
+        "the state's backend s3://b does not take the credentials, or there are none: no EC2 IMDS role found, "
+        "operation error",
+        CREDENTIALS,
+    ),
+    "Google without credentials": (
+        "error: missing google credentials: unable to find gcp credentials: google: could not find default "
+        "credentials.",
+        Kind.BACKEND,
+        "the state's backend s3://b does not take the credentials, or there are none: missing google credentials: "
+        "unable to find gcp credentials: google: could not find default credentials.",
+        CREDENTIALS,
+    ),
+    "Azure without an account": (
+        'error: unable to open bucket "azblob://b": azureblob: Options.AccountName is required',
+        Kind.BACKEND,
+        "the state's backend s3://b does not take the credentials, or there are none: Options.AccountName is required",
+        CREDENTIALS,
+    ),
+    "Pulumi Cloud without a login": (
+        "error: PULUMI_ACCESS_TOKEN must be set for login during non-interactive CLI sessions",
+        Kind.BACKEND,
+        "s3://b is Pulumi Cloud, or a service like it, and nobody is logged in",
+        "set PULUMI_ACCESS_TOKEN, or choose another backend with DINDRUNNER_BACKEND_URL (docs/teams.md)",
+    ),
+    "no passphrase": (
+        f"{SECRETS} passphrase must be set with PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE environment "
+        "variables",
+        Kind.PASSPHRASE,
+        "the passphrase of stack dev is missing",
+        SET_PASSPHRASE,
+    ),
+    "another passphrase": (
+        f"{SECRETS} incorrect passphrase",
+        Kind.PASSPHRASE,
+        "the passphrase is not the one of stack dev",
+        SET_PASSPHRASE,
+    ),
+    "a passphrase's file that is not there": (
+        f"{SECRETS} unable to read PULUMI_CONFIG_PASSPHRASE_FILE: open /no: no such file or directory",
+        Kind.PASSPHRASE,
+        "the file that PULUMI_CONFIG_PASSPHRASE_FILE names cannot be read: open /no: no such file or directory",
+        SET_PASSPHRASE,
+    ),
+    "a key that may not be used": (
+        f"{SECRETS} secrets (code=PermissionDenied): operation error KMS: Decrypt, AccessDeniedException",
+        Kind.KMS,
+        "the key that encrypts the secrets of stack dev cannot be used: secrets (code=PermissionDenied): operation "
+        "error KMS: Decrypt, AccessDeniedException",
+        "check `secretsprovider` in Pulumi.dev.yaml, and that the credentials of this machine or job may decrypt with "
+        "that key",
+    ),
+    "a stack that is not there": (
+        "error: no stack named 'dev' found",
+        Kind.UNKNOWN_STACK,
+        "s3://b has no stack dev",
+        "check the name and DINDRUNNER_BACKEND_URL; a new stack is made by: pulumi stack init dev",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_failure_is_named_with_its_value_and_its_remedy(case: str) -> None:
+    output, kind, what, remedy = CASES[case]
+    failure = explain(f"{output}\n", stack="dev", backend="s3://b")
+    assert failure.kind is kind
+    assert failure.lines == (what, remedy)
+    assert failure.output == output
+
+
+def test_a_lock_is_told_with_its_holder() -> None:
+    output = (
+        "error: the stack is currently locked by 1 lock(s). Either wait for the other process(es) to end or delete the "
+        "lock file with `pulumi cancel`.\n  file:///s/.pulumi/locks/organization/p/dev/a.json?no_tmp_dir=true: created "
+        "by anna@ci-7 (pid 4242) at 2026-11-21T21:00:00Z\n"
+    )
+    failure = explain(output, stack="dev", backend="file:///s")
+    assert failure.kind is Kind.LOCKED
+    assert failure.lines == (
+        "stack dev is locked: another update runs, or one was killed",
+        "by anna@ci-7 (pid 4242) since 2026-11-21T21:00:00Z",
+        "wait for it to end; where none runs any more: pulumi cancel --stack dev",
+    )
+
+
+def test_wrong_settings_are_told_in_the_programs_own_words() -> None:
+    errors = [
+        "the settings of stack dev are wrong:\nsettings.concurrent: 'many' is not accepted: should be a valid integer",
+        "an unhandled error occurred: program exited with non-zero exit code: 1",
+    ]
+    failure = explain("", stack="dev", backend="file:///s", errors=errors)
+    assert failure.kind is Kind.SETTINGS
+    assert failure.lines == (
+        "the settings of stack dev are wrong",
+        "settings.concurrent: 'many' is not accepted: should be a valid integer",
+    )
+
+
+UPDATE_LOG = """Updating (dev):
+
+@ updating....
+    pulumi:pulumi:Stack runners-dev running error: the settings of stack dev are wrong:
+    pulumi:pulumi:Stack runners-dev **failed** 2 errors
+Diagnostics:
+  pulumi:pulumi:Stack (runners-dev):
+    error: the settings of stack dev are wrong:
+    settings.concurrent: 'many' is not accepted: should be a valid integer
+    error: an unhandled error occurred: program exited with non-zero exit code: 1
+
+Outputs:
+    network: "x"
+"""
+
+
+def test_wrong_settings_are_found_in_the_log_of_an_update() -> None:
+    failure = explain(UPDATE_LOG, stack="dev", backend="file:///s")
+    assert failure.lines == (
+        "the settings of stack dev are wrong",
+        "settings.concurrent: 'many' is not accepted: should be a valid integer",
+    )
+
+
+def test_a_provider_that_reaches_nothing_during_an_update_is_not_taken_for_the_backend() -> None:
+    log = (
+        "Updating (dev):\nDiagnostics:\n  docker:index:Container (dind-container):\n"
+        "    error: Cannot connect to the Docker daemon: connection refused\n    Is it running?\n\n"
+        "Resources:\n    1 created\n"
+    )
+    failure = explain(log, stack="dev", backend="file:///s")
+    assert failure.kind is Kind.OTHER
+    assert failure.lines == ("Cannot connect to the Docker daemon: connection refused",)
+    assert failure.output == "Cannot connect to the Docker daemon: connection refused\nIs it running?"
+
+
+def test_what_is_protected_is_told_with_how_to_lift_that() -> None:
+    errors = ["resource urn:x cannot be deleted\nbecause it is protected. To unprotect the resource", "preview failed"]
+    failure = explain("", stack="dev", backend="file:///s", errors=errors)
+    assert failure.kind is Kind.PROTECTED
+    assert failure.lines == (
+        "stack dev would delete what it protects",
+        "undo that change, or lift the protection first, in an update of its own (daemon.claim.protect: false)",
+    )
+
+
+def test_an_unknown_failure_is_told_by_the_engines_first_error() -> None:
+    failure = explain("warning: a\nerror: something new\nmore\n", stack="dev", backend="file:///s")
+    assert failure.lines == ("something new",)
+    assert failure.output == "warning: a\nerror: something new\nmore"
+
+
+def test_an_engine_that_says_nothing_is_no_riddle() -> None:
+    assert explain("", stack="dev", backend="file:///s").lines == ("Pulumi said nothing",)
+
+
+def test_a_limit_that_was_reached_is_told_with_what_may_not_answer() -> None:
+    assert explain_timeout("pulumi preview", 900, "").lines == (
+        "pulumi preview did not end within 900 s",
+        "something does not answer: an engine, a cluster, GitLab or the state's backend",
+    )

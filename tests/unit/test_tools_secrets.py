@@ -1,0 +1,148 @@
+"""What is hidden from notes, logs and artifacts, and what is not."""
+
+from __future__ import annotations
+
+import base64
+import json
+from urllib.parse import quote
+
+import pytest
+
+from tools.secrets import Masker, from_environment, from_settings, is_secret_name
+
+SECRET = 'corr&ct "horse"/battery'
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        SECRET,
+        json.dumps(SECRET),
+        "corr&amp;ct &quot;horse&quot;/battery",
+        quote(SECRET, safe=""),
+        base64.b64encode(SECRET.encode()).decode(),
+    ],
+)
+def test_a_known_secret_is_hidden_however_it_is_written(shown: str) -> None:
+    assert Masker([SECRET]).text(f"before {shown} after").replace('"', "") == "before [secret] after"
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "glpat-abcdefghij0123456789",
+        "glrt-t3_abcdefghij01234.01.xy",
+        "glcbt-64_abcdefghij",
+        "GR1348941abcdefghijklmnop",
+        "AKIAIOSFODNN7EXAMPLE",
+        "pul-" + "0" * 40,
+        "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----",
+    ],
+)
+def test_what_looks_like_a_token_or_key_is_hidden_though_nobody_named_it(token: str) -> None:
+    assert Masker().text(f"({token})") == "([secret])"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://anna:pass@host/x", "https://anna:[secret]@host/x"),
+        ("https://pass@host/x", "https://[secret]@host/x"),
+        ("s3://key:pass@bucket", "s3://key:[secret]@bucket"),
+        ("ssh://pi@raspberrypi.local", "ssh://pi@raspberrypi.local"),
+        ("https://host/a@b:c", "https://host/a@b:c"),
+    ],
+)
+def test_a_url_keeps_its_host_and_loses_its_password(url: str, shown: str) -> None:
+    assert Masker().text(url) == shown
+
+
+def test_a_short_secret_is_hidden_as_a_word_only() -> None:
+    assert Masker(["dev"]).text("dev, device, /dev/null") == "[secret], device, /[secret]/null"
+
+
+@pytest.mark.parametrize("value", ["", " ", "1", "on", "true", "False"])
+def test_a_value_that_can_be_no_secret_is_not_hidden_everywhere(value: str) -> None:
+    assert Masker([value]).text("1 of 2 is on, true, False") == "1 of 2 is on, true, False"
+
+
+def test_of_a_secret_that_contains_another_nothing_is_left() -> None:
+    assert Masker(["abcdefgh", "abcdefgh-ijklmnop"]).text("abcdefgh-ijklmnop") == "[secret]"
+
+
+def test_each_line_of_a_secret_of_several_is_hidden() -> None:
+    assert Masker(["first line\nsecond line"]).text("+second line") == "+[secret]"
+
+
+def test_values_under_secret_names_are_hidden_wherever_they_stand() -> None:
+    given = {
+        "password": "a",
+        "envs": ["DB_PASSWORD=b", "MODE=c"],
+        "env": [{"name": "API_TOKEN", "value": "d"}, {"name": "MODE", "value": "e"}],
+        "nested": {"privateKey": "f"},
+        "automountServiceAccountToken": "no secret",
+    }
+    assert Masker().value(given) == {
+        "password": "[secret]",
+        "envs": ["DB_PASSWORD=[secret]", "MODE=c"],
+        "env": [{"name": "API_TOKEN", "value": "[secret]"}, {"name": "MODE", "value": "e"}],
+        "nested": {"privateKey": "[secret]"},
+        "automountServiceAccountToken": "no secret",
+    }
+
+
+@pytest.mark.parametrize("name", ["GITLAB_TOKEN", "PULUMI_CONFIG_PASSPHRASE", "AWS_SECRET_ACCESS_KEY", "DB_PASSWORD_2"])
+def test_variables_with_secrets_are_known_by_their_names(name: str) -> None:
+    assert is_secret_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["PATH", "PULUMI_CONFIG_PASSPHRASE_FILE", "CI_COMMIT_SHA", "KEYBOARD", "TOKENIZER", ""]
+)
+def test_other_variables_are_not_taken_for_secrets(name: str) -> None:
+    assert not is_secret_name(name)
+
+
+def test_the_sandboxs_passphrase_is_no_secret_and_a_backends_password_is_one() -> None:
+    environment = {"PULUMI_CONFIG_PASSPHRASE": "sandbox", "PULUMI_BACKEND_URL": "https://u:hush@host", "HOME": "/root"}
+    assert list(from_environment(environment)) == ["hush"]
+
+
+SETTINGS = {
+    "docker_host": "ssh://pi@board",
+    "daemon": {"registry_mirrors": [{"secure": "v1:abc"}]},
+    "runners": [
+        {
+            "image": "registry.example/tools:1",
+            "token": "glrt-x",
+            "environment": {
+                "MODE": "ci",
+                "REGISTRY": "registry.example",
+                "URL": "plain-but-long",
+                "PASS": {"secure": "v1:d"},
+            },
+            "extra": {"docker": {"hostname": "builder-of-ours"}},
+        }
+    ],
+}
+DECRYPTED = {
+    "docker_host": "ssh://pi@board",
+    "daemon": {"registry_mirrors": ["https://m:hidden@mirror"]},
+    "runners": [
+        {
+            "image": "registry.example/tools:1",
+            "token": "glrt-x",
+            "environment": {"MODE": "ci", "REGISTRY": "registry.example", "URL": "plain-but-long", "PASS": "decrypted"},
+            "extra": {"docker": {"hostname": "builder-of-ours"}},
+        }
+    ],
+}
+
+
+def test_secrets_of_settings_are_what_is_encrypted_and_what_jobs_get() -> None:
+    found = set(from_settings(SETTINGS, DECRYPTED))
+    assert found == {"https://m:hidden@mirror", "hidden", "decrypted", "glrt-x", "plain-but-long", "builder-of-ours"}
+
+
+def test_what_cannot_be_decrypted_leaves_the_rest_known() -> None:
+    assert set(from_settings(SETTINGS)) == {"glrt-x", "plain-but-long", "builder-of-ours"}

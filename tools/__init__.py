@@ -1,0 +1,1 @@
+"""Commands around the stacks, for people and pipelines; the program itself uses none of this."""

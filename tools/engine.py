@@ -1,0 +1,356 @@
+"""Runs Pulumi: with a limit on time, with progress in the log, and with no secret in what comes out of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import unquote
+
+import yaml
+
+from tools import secrets
+from tools.failures import SAYS_NOTHING, Failure, Kind, explain, explain_timeout
+from tools.secrets import Masker
+from tools.steps import Plan, read_plan
+
+PREVIEW_SECONDS = 900.0
+"""How long a preview may take; it pulls nothing and waits for no job."""
+
+SHORT_SECONDS = 60.0
+PROGRESS_SECONDS = 10.0
+NO_COMMAND = 127
+KILL_SECONDS = 15.0
+"""How long Pulumi may take to end once it is asked to."""
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = "gitlab-dind-runners"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended. status: None where its time was over."""
+
+    status: int | None
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True)
+class Previewed:
+    """What a preview led to. violations: of policies; mandatory: whether one of them refuses the update."""
+
+    plan: Plan | None
+    failure: Failure | None
+    violations: tuple[str, ...] = ()
+    mandatory: bool = False
+    is_new: bool = False
+
+
+def say(text: str) -> None:
+    """A line for the job's log, at once."""
+    print(text, flush=True)
+
+
+class Stack:
+    """A stack of the project in the current directory, in the backend of PULUMI_BACKEND_URL."""
+
+    def __init__(self, name: str, directory: Path | None = None) -> None:
+        self.name = name
+        self.directory = directory or Path.cwd()
+        self.project = str((_yaml(self.directory / "Pulumi.yaml") or {}).get("name", PROJECT))
+        self.masker = Masker(self._secrets(None))
+
+    @property
+    def settings_file(self) -> Path:
+        """`Pulumi.<stack>.yaml`."""
+        return self.directory / f"Pulumi.{self.name}.yaml"
+
+    @property
+    def secrets_provider(self) -> str:
+        """What encrypts its secrets, for example `awskms://...`; empty for a passphrase."""
+        found = str((_yaml(self.settings_file) or {}).get("secretsprovider") or "")
+        return "" if found in ("passphrase", "default") else found
+
+    @property
+    def backend(self) -> str:
+        """The backend's URL, without secrets."""
+        return self.masker.text(os.environ.get("PULUMI_BACKEND_URL") or "the backend that is logged in to")
+
+    def learn_secrets(self, environment: Mapping[str, str] | None = None) -> None:
+        """Hide from now on what the settings have encrypted, as far as it can be decrypted here."""
+        done = self._run(["config", "--show-secrets", "--json"], SHORT_SECONDS, environment)
+        if done.status == 0:
+            self.masker = Masker(self._secrets(json.loads(done.stdout)))
+
+    def preview(self, policies: Sequence[str] = ()) -> Previewed:
+        """What an update would change; a stack that the backend does not know is previewed without touching it.
+
+        policies: Pulumi's options for them.
+        """
+        if not self.settings_file.exists():
+            text = f"{self.settings_file.name}: is missing: copy Pulumi.dev.yaml and change its settings"
+            return Previewed(None, Failure(Kind.SETTINGS, (text,)))
+        found = self._preview(["preview", *policies])
+        if found.failure is None or found.failure.kind is not Kind.UNKNOWN_STACK:
+            return found
+        say(f"{self.backend} has no stack {self.name} yet: it is previewed as a new one, against a temporary state")
+        with self._as_new() as (new, environment):
+            found = new._preview(["preview", *policies], environment)
+            self.masker = new.masker
+            return Previewed(found.plan, found.failure, found.violations, found.mandatory, is_new=True)
+
+    def drift(self) -> Previewed:
+        """What differs between the stack's state and what is really there."""
+        return self._preview(["refresh", "--preview-only"])
+
+    def lock(self) -> str:
+        """Who holds the stack's lock and since when, where the state is in local files; else empty."""
+        backend = os.environ.get("PULUMI_BACKEND_URL", "")
+        if not backend.startswith("file://"):
+            return ""
+        state = Path(unquote(backend.removeprefix("file://").split("?")[0])).expanduser()
+        for file in sorted((state / ".pulumi/locks/organization" / self.project / self.name).glob("*.json")):
+            told = _digest(_text(file)) or {}
+            return "{username}@{hostname} (pid {pid}) since {timestamp}".format_map(defaultdict(str, told))
+        return ""
+
+    def run_loud(self, arguments: Sequence[str]) -> Ended:
+        """A command with its output in the log while it runs, and without a limit: jobs may take long to drain."""
+        return self._run(arguments, None, None, echo=lambda line: say(self.masker.text(line)))
+
+    def find(self) -> Failure | None:
+        """Why the stack cannot be had; None where it can."""
+        done = self._run(["stack", "--show-name"], SHORT_SECONDS)
+        return None if done.status == 0 else self.explain(done)
+
+    def create(self) -> Failure | None:
+        """Have the stack in the backend. The reason where it cannot be had."""
+        failure = self.find()
+        if failure is None or failure.kind is not Kind.UNKNOWN_STACK:
+            return failure
+        chosen = ["--secrets-provider", self.secrets_provider] if self.secrets_provider else []
+        done = self._run(["stack", "init", *chosen], SHORT_SECONDS)
+        return None if done.status == 0 else self.explain(done)
+
+    def toolchain(self, command: str) -> str | None:
+        """What a command of the toolchain on this stack printed; None where it failed, and said why."""
+        done = subprocess.run(
+            [sys.executable, "-m", "toolchain", command, self.name],
+            cwd=self.directory,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if done.returncode == 0 and command == "kept":
+            return done.stdout
+        print(self.masker.text(done.stdout), end="", flush=True)
+        return None if done.returncode else done.stdout
+
+    def explain(self, done: Ended, errors: Sequence[str] = ()) -> Failure:
+        """Why a command failed."""
+        output = self.masker.text(f"{done.stderr}\n{done.stdout}")
+        if done.status is None:
+            return explain_timeout(f"pulumi on stack {self.name}", SHORT_SECONDS, output)
+        return explain(output, stack=self.name, backend=self.backend, errors=errors)
+
+    def _preview(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> Previewed:
+        self.learn_secrets(environment)
+        with tempfile.TemporaryDirectory(prefix="dindrunner-") as directory:
+            # Policies are told in events only; the engine writes them where this flag, of its automation API, says.
+            events = Path(directory) / "events.json"
+            arguments = [*command, "--json", "--event-log", str(events)]
+            began = time.monotonic()
+
+            def progress() -> None:
+                say(f"... {time.monotonic() - began:.0f} s, {_count_steps(events)} resources looked at")
+
+            done = self._run(
+                arguments, PREVIEW_SECONDS, {**(environment or {}), "PULUMI_DEBUG_COMMANDS": "true"}, progress
+            )
+            violations, mandatory = self._violations(events)
+        digest = _digest(done.stdout)
+        plan = read_plan(digest, self.masker) if digest is not None else None
+        if done.status == 0 and plan is not None:
+            return Previewed(plan, None, violations, mandatory)
+        if done.status is None:
+            what = f"pulumi {' '.join(command)}"
+            return Previewed(None, explain_timeout(what, PREVIEW_SECONDS, self.masker.text(done.stderr)))
+        errors = plan.errors if plan else ()
+        if mandatory and plan and not set(errors) - SAYS_NOTHING:
+            # The preview itself is whole.
+            return Previewed(plan, None, violations, mandatory)
+        output = done if digest is None else Ended(done.status, "", done.stderr)
+        failure = self.explain(output, errors)
+        # What is protected and would go is in the plan; of another failed preview nobody knows what is missing.
+        return Previewed(plan if failure.kind is Kind.PROTECTED else None, failure, violations, mandatory)
+
+    def _violations(self, events: Path) -> tuple[tuple[str, ...], bool]:
+        """The policies' violations, and whether one of them is mandatory."""
+        found: dict[str, bool] = {}
+        for event in _events(events):
+            policy = event.get("policyEvent")
+            if not policy or policy.get("enforcementLevel") in ("none", "disabled"):
+                continue
+            is_mandatory = policy.get("enforcementLevel") == "mandatory"
+            text = " ".join(self.masker.text(policy.get("message") or "").split())
+            level = "mandatory" if is_mandatory else "advisory"
+            found[f"{policy.get('policyName')} ({level}): {text}"] = is_mandatory
+        return tuple(sorted(found, key=lambda text: (not found[text], text))), any(found.values())
+
+    def _secrets(self, config: Mapping[str, Any] | None) -> Iterator[str]:
+        """What this process knows; config: as `pulumi config --show-secrets --json` prints it."""
+        yield from secrets.from_environment(os.environ)
+        if passphrase := os.environ.get("PULUMI_CONFIG_PASSPHRASE_FILE"):
+            yield _text(Path(passphrase))
+        for file in (self.settings_file, self.directory / "Pulumi.yaml"):
+            given = (_yaml(file) or {}).get("config")
+            for key, value in given.items() if isinstance(given, Mapping) else ():
+                plain = value["value"] if isinstance(value, Mapping) and "value" in value else value
+                told = (config or {}).get(key if ":" in key else f"{self.project}:{key}") or {}
+                name = key.rpartition(":")[2]
+                yield from secrets.from_settings({name: plain}, {name: told.get("objectValue", told.get("value"))})
+
+    @contextmanager
+    def _as_new(self) -> Iterator[tuple[Stack, Mapping[str, str]]]:
+        """This stack, with nothing in it, in a directory and a state of its own."""
+        with tempfile.TemporaryDirectory(prefix="dindrunner-") as name:
+            directory, state = Path(name) / "program", Path(name) / "state"
+            directory.mkdir()
+            state.mkdir()
+            for entry in self.directory.iterdir():
+                if entry.name != ".git" and entry != self.settings_file:
+                    (directory / entry.name).symlink_to(entry.resolve())
+            new = Stack(self.name, directory)
+            environment = {"PULUMI_BACKEND_URL": state.as_uri()}
+            # Made before its settings are there, so that neither a salt nor a key is written into them.
+            done = new._run(["stack", "init"], SHORT_SECONDS, {"PULUMI_CONFIG_PASSPHRASE": "new", **environment})
+            if done.status == 0:
+                shutil.copy(self.settings_file, new.settings_file)
+            yield new, environment
+
+    def _run(
+        self,
+        arguments: Sequence[str],
+        limit: float | None,
+        environment: Mapping[str, str] | None = None,
+        progress: Callable[[], None] | None = None,
+        echo: Callable[[str], None] | None = None,
+    ) -> Ended:
+        command = ["pulumi", "--non-interactive", "--color=never", *arguments, "--stack", self.name]
+        if shutil.which("pulumi") is None:
+            return Ended(NO_COMMAND, "", "error: pulumi is not on PATH: run: . .toolchain/env")
+        process = subprocess.Popen(
+            command,
+            cwd=self.directory,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
+        readers = [_Reader(stream, echo) for stream in (process.stdout, process.stderr) if stream]
+        status = _wait(process, limit, progress)
+        stdout, stderr = (reader.text() for reader in readers)
+        return Ended(status, stdout, stderr)
+
+
+class _Reader(threading.Thread):
+    """Reads a stream to its end, so that the process never waits for that."""
+
+    def __init__(self, stream: IO[str], echo: Callable[[str], None] | None) -> None:
+        super().__init__(daemon=True)
+        self._stream, self._echo, self._lines = stream, echo, list[str]()
+        self.start()
+
+    def run(self) -> None:
+        for line in self._stream:
+            self._lines.append(line)
+            if self._echo:
+                self._echo(line.rstrip("\n"))
+
+    def text(self) -> str:
+        self.join(KILL_SECONDS)
+        return "".join(self._lines)
+
+
+def _wait(process: subprocess.Popen[str], limit: float | None, progress: Callable[[], None] | None) -> int | None:
+    """The exit status; None where the limit was reached, and the process was ended."""
+    end = None if limit is None else time.monotonic() + limit
+    try:
+        while True:
+            try:
+                return process.wait(PROGRESS_SECONDS if end is None else min(PROGRESS_SECONDS, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                if end is not None and time.monotonic() >= end:
+                    return None
+                if progress:
+                    progress()
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(KILL_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _digest(text: str) -> Mapping[str, Any] | None:
+    """The JSON object that a preview printed; None where it got as far as to print none."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, Mapping) else None
+
+
+def _events(path: Path) -> Iterator[Mapping[str, Any]]:
+    for line in _text(path).splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            # The last line of an engine that was killed.
+            return
+
+
+def _count_steps(path: Path) -> int:
+    return sum("resourcePreEvent" in event for event in _events(path))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _yaml(path: Path) -> dict[str, Any] | None:
+    try:
+        found = yaml.safe_load(_text(path))
+    except yaml.YAMLError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def complain(failure: Failure, masker: Masker, *, with_output: bool = True) -> None:
+    """Say on stderr what failed, and what the engine said of it."""
+    lines = [*failure.lines]
+    if with_output and failure.output:
+        lines += ["", "The engine said:", failure.output]
+    print(masker.text("\n".join(lines)), file=sys.stderr, flush=True)

@@ -1,0 +1,172 @@
+"""What can be said of a stack's settings from its files alone, without engine, secrets or GitLab."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stacks import sandbox
+from stacks.mistakes import SettingsError
+from stacks.settings import parse
+from stacks.shared import merged
+from tools.secrets import HIDDEN, is_secret_name
+
+GIT_SECONDS = 30.0
+ENCRYPTED = "glrt-encrypted-value"
+"""Stands for an encrypted value, in a form that every setting of text takes that may be encrypted."""
+
+_HIDDEN_TABLES = {"environment", "extra", "cache", "token"}
+
+
+@dataclass(frozen=True)
+class _Secure:
+    """An encrypted value, of which only the cipher text is known."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Checked:
+    """mistakes: lines, as the program would say them. encrypted: paths of values that could not be looked at."""
+
+    mistakes: tuple[str, ...]
+    encrypted: tuple[str, ...]
+
+
+def check(directory: Path, stack: str) -> Checked:
+    """Whether a stack's settings are right, as far as files tell."""
+    try:
+        raw = read_settings(_read(directory, f"Pulumi.{stack}.yaml"), _read(directory, "Pulumi.yaml"), stack)
+    except SettingsError as error:
+        return Checked((str(error),), ())
+    except yaml.YAMLError as error:
+        return Checked((f"Pulumi.{stack}.yaml: is no YAML: {' '.join(str(error).split())}",), ())
+    encrypted = tuple(path for path, value in _leaves(raw, "settings") if isinstance(value, _Secure))
+    plain = _without_secure(raw)
+    try:
+        if sandbox.uses_sandbox(plain):
+            plain = {**plain, "gitlab": {**plain["gitlab"], "url": "http://sandbox"}}
+        parse(plain)
+    except SettingsError as error:
+        mistakes = [line for line in str(error).splitlines() if not line.startswith(encrypted)]
+        return Checked(tuple(mistakes), encrypted)
+    return Checked((), encrypted)
+
+
+def read_settings(own: str | None, shared: str | None, stack: str) -> Any:
+    """The merged settings in the texts of Pulumi.<stack>.yaml and Pulumi.yaml. Raises SettingsError, yaml.YAMLError."""
+    if own is None:
+        raise SettingsError(f"Pulumi.{stack}.yaml: is missing: copy Pulumi.dev.yaml and change its settings")
+    settings = _config(own, "settings")
+    if settings is None:
+        raise SettingsError(
+            f"settings: is missing in Pulumi.{stack}.yaml: copy those of Pulumi.dev.yaml and change them"
+        )
+    return _marked(merged(_config(shared or "", "shared"), settings))
+
+
+def changed_settings(directory: Path, stack: str, base: str) -> list[str]:
+    """Lines of a diff of the settings since commit `base`, without what may be secret; empty where git has it not."""
+    if not base or _git(directory, "cat-file", "-e", f"{base}^{{commit}}") is None:
+        return []
+    texts = [_at(directory, base, file) for file in (f"Pulumi.{stack}.yaml", "Pulumi.yaml")]
+    try:
+        new = read_settings(_read(directory, f"Pulumi.{stack}.yaml"), _read(directory, "Pulumi.yaml"), stack)
+        old = read_settings(texts[0], texts[1], stack) if texts[0] is not None else {}
+    except (SettingsError, yaml.YAMLError):
+        return []
+    before, after = ([f"{path}: {_shown(path, value)}" for path, value in _leaves(one, "")] for one in (old, new))
+    lines = [line for line in difflib.ndiff(before, after) if line[0] in "+-"]
+    # What is hidden looks alike before and after.
+    old_leaves, new_leaves = dict(_leaves(old, "")), dict(_leaves(new, ""))
+    hidden = [
+        f"! {path}: changes, but is hidden"
+        for path, value in new_leaves.items()
+        if path in old_leaves and old_leaves[path] != value and _shown(path, value) == HIDDEN
+    ]
+    return [*lines, *hidden]
+
+
+def _config(text: str, key: str) -> Any:
+    found = yaml.safe_load(text)
+    config = found.get("config") if isinstance(found, dict) else None
+    project = (found or {}).get("name", "gitlab-dind-runners") if isinstance(found, dict) else ""
+    value = next(
+        (
+            given
+            for name, given in (config or {}).items()
+            if name in (key, f"gitlab-dind-runners:{key}", f"{project}:{key}")
+        ),
+        None,
+    )
+    return value["value"] if key == "shared" and isinstance(value, dict) and "value" in value else value
+
+
+def _marked(value: Any) -> Any:
+    match value:
+        case {"secure": str(text)}:
+            return _Secure(text)
+        case Mapping():
+            return {str(key): _marked(item) for key, item in value.items()}
+        case [*items]:
+            return [_marked(item) for item in items]
+    return value
+
+
+def _without_secure(value: Any) -> Any:
+    match value:
+        case _Secure():
+            return ENCRYPTED
+        case Mapping():
+            return {key: _without_secure(item) for key, item in value.items()}
+        case [*items]:
+            return [_without_secure(item) for item in items]
+    return value
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    match value:
+        case Mapping():
+            for key, item in value.items():
+                yield from _leaves(item, f"{path}.{key}" if path else str(key))
+        case [*items] if any(isinstance(item, (Mapping, list, _Secure)) for item in items):
+            for index, item in enumerate(items):
+                yield from _leaves(item, f"{path}[{index}]")
+        case _:
+            yield path, value
+
+
+def _shown(path: str, value: Any) -> str:
+    words = re.findall(r"[^.\[\]]+", path)
+    if isinstance(value, _Secure) or _HIDDEN_TABLES & set(words) or any(is_secret_name(word) for word in words):
+        return HIDDEN
+    return yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("\n...\n").strip()
+
+
+def _read(directory: Path, file: str) -> str | None:
+    try:
+        return (directory / file).read_text()
+    except OSError:
+        return None
+
+
+def _at(directory: Path, commit: str, file: str) -> str | None:
+    """A file's text in a commit; None where git does not have it."""
+    return _git(directory, "show", f"{commit}:./{file}")
+
+
+def _git(directory: Path, *words: str) -> str | None:
+    """What a git command printed; None where it failed."""
+    command = ["git", *words]
+    try:
+        done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=GIT_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
