@@ -26,6 +26,7 @@ DOCUMENTS = sorted(path.relative_to(ROOT) for path in [ROOT / "README.md", *(ROO
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SETTINGS = Path("docs/settings.md")
 SETTINGS_KEY = "gitlab-dind-runners:settings"
+SHARED_KEY = "gitlab-dind-runners:shared"
 SMALLEST: Mapping[str, Any] = {
     "target": "docker-host",
     "gitlab": {"scope": "project", "project": "group/project"},
@@ -89,11 +90,15 @@ def as_documented(field: FieldInfo) -> str:
 def examples(document: Path) -> Iterator[Mapping[str, Any]]:
     """The settings in a document's YAML blocks, completed where they are a part; a pipeline's first line says so."""
     for language, text in FENCE.findall(text_of(document)):
-        if language != "yaml" or text.startswith("# .gitlab-ci.yml\n"):
+        if language != "yaml" or text.startswith("# .gitlab-ci.yml"):
             continue
         content = yaml.safe_load(text)
-        parts = PARTS.get(content.get("target", ""), {})
-        yield content["config"][SETTINGS_KEY] if "config" in content else {**SMALLEST, **parts, **content}
+        config = content.get("config", {})
+        if SETTINGS_KEY in config:
+            yield config[SETTINGS_KEY]
+        else:
+            part = config[SHARED_KEY]["value"] if SHARED_KEY in config else content
+            yield {**SMALLEST, **PARTS.get(part.get("target", ""), {}), **part}
 
 
 def parse_example(raw: Mapping[str, Any]) -> Settings:
@@ -220,6 +225,7 @@ REFUSED: Mapping[str, tuple[object, ...]] = {
     "daemon.transport": ("socket",),
     "daemon.endpoint": ("tcp://docker:2376",),
     "daemon.data_path": ("/mnt/disk",),
+    "daemon.existing_volume": ("docker-cache",),
     "daemon.keep_cache": (True, False),
     "runners[].kind": ("host-docker", "job-dind"),
     "runners[].executor": ("docker", "shell"),
@@ -283,7 +289,7 @@ def test_relative_links_lead_somewhere(document: Path) -> None:
 
 
 def test_documents_that_sources_name_exist() -> None:
-    folders = ("components", "examples", "sandbox", "stacks", "tests", "toolchain")
+    folders = ("components", "examples", "policy", "sandbox", "stacks", "tests", "toolchain", "tools")
     sources = [
         *ROOT.glob("*.py"),
         *ROOT.glob("*.yaml"),
