@@ -13,7 +13,7 @@ from typing import Any
 from stacks.mistakes import SettingsError
 from stacks.settings import Settings, parse
 from tools.adopt_file import AdoptError, MisusedError, Path, written
-from tools.adopt_secrets import is_secret, shown
+from tools.adopt_secrets import asks_for_secret, is_secret, shown
 
 PLACEHOLDER = "REPLACE-ME"
 """Stands for what only the person who adopts knows."""
@@ -159,7 +159,10 @@ def _secrets(value: Any, path: Path = ()) -> Any:
             yield from _secrets(below, (*path, key))
     elif isinstance(value, list):
         for index, below in enumerate(value):
-            yield from _secrets(below, (*path, index))
+            if index and isinstance(below, str) and "extra" in path and asks_for_secret(value[index - 1]):
+                yield (*path, index)
+            else:
+                yield from _secrets(below, (*path, index))
     elif {"environment", "cache", "extra"} & set(path) and is_secret(path, value):
         yield path
 

@@ -21,14 +21,15 @@ _NO_SECRET = re.compile(
     re.IGNORECASE,
 )
 _IN_SCRIPT = re.compile(
-    r"(pass(word|wd|phrase)?|secret|token|api_?key|authorization)[\"']?\s*[=: ]\s*[\"']?[^\s$\"'{(]{3,}"
+    r"(pass(word|wd|phrase)?|(?:(?<![a-z])|-D)pwd?|secret|token|api_?key|authorization)"
+    r"[\"']?\s*[=: ]\s*[\"']?[^\s$\"'{(]{3,}"
     r"|\s(-p|-u|--user)[ =]?[\"']?[^\s$\"'-][^\s$\"']*",
     re.IGNORECASE,
 )
 _RANDOM = re.compile(r"(?<![\w@:/.-])(?=[\w+=-]*\d)(?=[\w+=-]*[A-Za-z])[A-Za-z0-9+=_-]{16,}(?![\w.-])")
 _MIXED_WORD = re.compile(r"(?=.*\d)(?=.*[A-Za-z])[^\s/:.]{6,}")
 """In a variable, such a word may well be a password."""
-_NO_PASSWORD = re.compile(r"(DOCKER|BUILDKIT|FF|LC|GIT)_|LANG|TZ")
+_NO_PASSWORD = re.compile(r"(DOCKER|BUILDKIT|FF|LC|GIT)_|LANG|TZ|\w*(REGION|ZONE|VERSION)$")
 _NUMBER_OR_FLAG = re.compile(r"|true|false|yes|no|on|off|[0-9.]{1,6}", re.IGNORECASE)
 _MASKER = Masker()
 
@@ -48,6 +49,11 @@ def is_secret(path: Path, value: object) -> bool:
     if re.fullmatch(r"[A-Za-z_]\w*", name) and assigned and is_secret(("environment", name), assigned):
         return True
     return _looks_like_one(value)
+
+
+def asks_for_secret(word: object) -> bool:
+    """Whether a word of a command is an option whose value, the next word, may be a secret."""
+    return isinstance(word, str) and bool(re.fullmatch(r"--?[\w-]+", word) and _NAME.search(word))
 
 
 def _looks_like_one(text: str) -> bool:

@@ -464,13 +464,25 @@ def test_own_hosts_of_the_jobs_come_beside_the_daemons() -> None:
 
 SECRETS: dict[str, Any] = {
     "token": KEPT,
-    "environment": ["DB_PASSWORD=hunter2secret", "PLAIN_LOOKING=s3cr3tvalue", "LC_ALL=C", "URL=https://u:pw9x@h/p"],
+    "environment": [
+        "DB_PASSWORD=hunter2secret",
+        "PLAIN_LOOKING=s3cr3tvalue",
+        "LC_ALL=C",
+        "URL=https://u:pw9x@h/p",
+        "MAVEN_OPTS=-Dpw=plantedmvn",
+        "AWS_REGION=eu-west-1",
+    ],
     "pre_build_script": "docker login -u me -p pl4ntedpw registry.example.com",
     "cache": {
         "Type": "s3",
         "s3": {"AccessKey": "AKIAPLANTEDPLANTED00", "SecretKey": "plantedsecretkey", "BucketName": "b"},
     },
-    "docker": {"services": [{"name": "postgres:16", "environment": ["POSTGRES_PASSWORD=plantedpg"]}]},
+    "docker": {
+        "services": [
+            {"name": "postgres:16", "environment": ["POSTGRES_PASSWORD=plantedpg"]},
+            {"name": "redis:7.2", "command": ["--port", "6380", "--requirepass", "plantedredis"]},
+        ]
+    },
     "ssh": {"password": "plantedssh"},
     "mystery": "plantedmystery",
 }
@@ -491,7 +503,9 @@ def test_no_secret_of_the_file_is_printed_and_each_is_asked_for_as_a_secret(
         "runners[0].environment.PLAIN_LOOKING",
         "runners[0].environment.URL",
         "runners[0].extra.pre_build_script",
+        "runners[0].environment.MAVEN_OPTS",
         "runners[0].extra.docker.services[0].environment[0]",
+        "runners[0].extra.docker.services[1].command[3]",
         "runners[0].cache.s3.AccessKey",
         "runners[0].cache.s3.SecretKey",
         "extra.sentry_dsn",
@@ -500,7 +514,10 @@ def test_no_secret_of_the_file_is_printed_and_each_is_asked_for_as_a_secret(
     settings = yaml.safe_load(out)["config"][SETTINGS_KEY]
     assert settings["runners"][0]["token"] == "glrt-REPLACE-ME"
     assert settings["runners"][0]["environment"]["LC_ALL"] == "C"
-    assert settings["runners"][0]["extra"]["docker"]["services"][0]["environment"] == ["POSTGRES_PASSWORD=REPLACE-ME"]
+    assert settings["runners"][0]["environment"]["AWS_REGION"] == "eu-west-1"
+    first, second = settings["runners"][0]["extra"]["docker"]["services"]
+    assert first["environment"] == ["POSTGRES_PASSWORD=REPLACE-ME"]
+    assert second["command"] == ["--port", "6380", "--requirepass", "REPLACE-ME"]
 
 
 def test_the_labels_that_an_affinity_names_are_no_secrets() -> None:
