@@ -48,8 +48,10 @@ DIND_IMAGE = "docker:28.5.2-dind"
 JOB_IMAGE = "docker:28.5.2-cli"
 """Docker Official Image with the client, buildx and compose: what a Docker build needs, nothing more to trust."""
 
-TOKEN_PLACEHOLDER = "glrt-REPLACE-ME"
-"""Stands for the token of a runner in settings that are still to be completed; see docs/adoption.md."""
+PLACEHOLDER = "REPLACE-ME"
+"""Stands for a secret in settings that are still to be completed; see docs/adoption.md."""
+
+TOKEN_PLACEHOLDER = f"glrt-{PLACEHOLDER}"
 
 RUNNER_IMAGE = "gitlab/gitlab-runner:v18.5.0"
 """GitLab's own image; its version should not be newer than the GitLab it talks to."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -12,7 +13,7 @@ import pulumi
 from stacks import cluster, sandbox
 from stacks.board import Board, check_board, check_images, check_names, fitted
 from stacks.cluster import Facts
-from stacks.common import TOKEN_PLACEHOLDER, Common
+from stacks.common import PLACEHOLDER, Common
 from stacks.engine import ask_board, check_paths, check_volume, offered_platforms
 from stacks.gke_settings import GkeSettings
 from stacks.mistakes import SettingsError
@@ -68,7 +69,7 @@ def _load() -> Stack[Any]:
     else:
         settings = parse(raw)
         _refuse_known_passphrase()
-    _refuse_placeholders(settings)
+    _refuse_placeholders(raw)
     registers = any(runner.token is None for runner in settings.runners)
     if registers and not token:
         raise SettingsError(
@@ -147,14 +148,24 @@ def _table(key: str, remedy: str) -> object:
         raise SettingsError(f"{key}: is no table: {remedy}") from None
 
 
-def _refuse_placeholders(settings: Settings) -> None:
-    for index, runner in enumerate(settings.runners):
-        if runner.token is not None and runner.token.get_secret_value() == TOKEN_PLACEHOLDER:
-            path = f"settings.runners[{index}].token"
-            raise SettingsError(
-                f"{path}: (hidden) is a placeholder: run: pulumi config set --secret --path "
-                f"'{pulumi.get_project()}:{path}' (it asks for the token)"
-            )
+def _refuse_placeholders(raw: object) -> None:
+    for path in _placeholders(raw, "settings"):
+        raise SettingsError(
+            f"{path}: holds {PLACEHOLDER}, which stands for a secret: run: pulumi config set --secret --path "
+            f"'{pulumi.get_project()}:{path}' (it asks for the value)"
+        )
+
+
+def _placeholders(value: object, path: str) -> Iterator[str]:
+    match value:
+        case str() if PLACEHOLDER in value:
+            yield path
+        case Mapping():
+            for key, below in value.items():
+                yield from _placeholders(below, f"{path}.{key}" if str(key).isidentifier() else f'{path}["{key}"]')
+        case [*items]:
+            for index, below in enumerate(items):
+                yield from _placeholders(below, f"{path}[{index}]")
 
 
 def _refuse_known_passphrase() -> None:

@@ -14,11 +14,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from stacks.common import TOKEN_PLACEHOLDER
+from stacks.common import PLACEHOLDER, TOKEN_PLACEHOLDER
 from stacks.gke_settings import GkeRunner
 from stacks.settings import TARGETS, parse
 from tools.adopt_check import Finding, findings
-from tools.adopt_draft import PLACEHOLDER, SETTINGS_KEY, Draft, Verdict, command
+from tools.adopt_draft import SETTINGS_KEY, Draft, Verdict, command
 from tools.adopt_file import AdoptError, MisusedError, Path, read, written
 from tools.adopt_rules import Wanted, draft_of
 from tools.adopt_yaml import comment, lines

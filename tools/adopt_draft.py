@@ -15,9 +15,6 @@ from stacks.settings import Settings, parse
 from tools.adopt_file import AdoptError, MisusedError, Path, written
 from tools.adopt_secrets import asks_for_secret, is_secret, shown
 
-PLACEHOLDER = "REPLACE-ME"
-"""Stands for what only the person who adopts knows."""
-
 SETTINGS_KEY = "gitlab-dind-runners:settings"
 
 _MISTAKE = re.compile(r"settings\.((?:[\w-]+|\[\d+\]|\.)+): (.*)", re.DOTALL)

@@ -193,11 +193,23 @@ def test_a_gitlab_is_asked_with_the_ca_of_the_settings(asked: list[Asked]) -> No
     assert asked == [Asked("https://gitlab.example.com", "glpat-x", direct=False, ca_file="ca.pem")]
 
 
-def test_a_token_that_is_still_a_placeholder_is_refused() -> None:
-    waiting = runner(name="b", token="glrt-REPLACE-ME", tags=[])
-    assert refusal(plain(runners=[runner(token="glrt-x"), waiting])) == (
-        f"{WRONG}settings.runners[1].token: (hidden) is a placeholder: run: pulumi config set --secret --path "
-        f"'{PROJECT}:settings.runners[1].token' (it asks for the token)"
+@pytest.mark.parametrize(
+    ("settings", "path"),
+    [
+        ({"token": "glrt-REPLACE-ME", "tags": []}, "token"),
+        ({"environment": {"KEY": "REPLACE-ME"}}, "environment.KEY"),
+        ({"cache": {"Type": "s3", "s3": {"SecretKey": "REPLACE-ME"}}}, "cache.s3.SecretKey"),
+        (
+            {"extra": {"docker": {"services": [{"command": ["--pass=REPLACE-ME"]}]}}},
+            "extra.docker.services[0].command[0]",
+        ),
+        ({"extra": {"docker": {"sysctls": {"a.b": "REPLACE-ME"}}}}, 'extra.docker.sysctls["a.b"]'),
+    ],
+)
+def test_a_secret_that_is_still_to_be_filled_in_is_refused(settings: dict[str, Any], path: str) -> None:
+    assert refusal(plain(runners=[runner(token="glrt-x", name="a"), runner(**settings)])) == (
+        f"{WRONG}settings.runners[1].{path}: holds REPLACE-ME, which stands for a secret: run: pulumi config set "
+        f"--secret --path '{PROJECT}:settings.runners[1].{path}' (it asks for the value)"
     )
 
 
