@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -38,4 +39,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    # So GitLab ends a job. It does what Ctrl-C does: Pulumi gives back the lock, and no temporary file is left.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

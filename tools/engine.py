@@ -33,7 +33,10 @@ SHORT_SECONDS = 60.0
 PROGRESS_SECONDS = 10.0
 NO_COMMAND = 127
 KILL_SECONDS = 15.0
-"""How long Pulumi may take to end once it is asked to."""
+"""How long a Pulumi that only looks may take to end once it is asked to."""
+HEARD_SECONDS = 2.0
+HEARD = "received; cancelling"
+"""What Pulumi says within that time of a signal that it got itself."""
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = "gitlab-dind-runners"
@@ -128,7 +131,10 @@ class Stack:
         return ""
 
     def run_loud(self, arguments: Sequence[str]) -> Ended:
-        """A command with its output in the log while it runs, and without a limit: jobs may take long to drain."""
+        """A command with its output in the log while it runs, and without a limit: jobs may take long to drain.
+
+        Raises KeyboardInterrupt once it has ended where this process is interrupted meanwhile.
+        """
         return self._run(arguments, None, None, echo=lambda line: say(self.masker.text(line)))
 
     def find(self) -> Failure | None:
@@ -263,10 +269,17 @@ class Stack:
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
+            # A signal to the whole group would reach it twice, with ours, and the second makes it drop everything.
+            start_new_session=True,
         )
         readers = [_Reader(stream, echo) for stream in (process.stdout, process.stderr) if stream]
-        status = _wait(process, limit, progress)
-        stdout, stderr = (reader.text() for reader in readers)
+        try:
+            status = _wait(process, limit, progress)
+        except BaseException:
+            _end(process, patiently=limit is None, has_heard=lambda: any(reader.has(HEARD) for reader in readers))
+            raise
+        finally:
+            stdout, stderr = (reader.text() for reader in readers)
         return Ended(status, stdout, stderr)
 
 
@@ -284,6 +297,10 @@ class _Reader(threading.Thread):
             if self._echo:
                 self._echo(line.rstrip("\n"))
 
+    def has(self, text: str) -> bool:
+        """Whether a line has it so far."""
+        return any(text in line for line in self._lines)
+
     def text(self) -> str:
         self.join(KILL_SECONDS)
         return "".join(self._lines)
@@ -292,23 +309,44 @@ class _Reader(threading.Thread):
 def _wait(process: subprocess.Popen[str], limit: float | None, progress: Callable[[], None] | None) -> int | None:
     """The exit status; None where the limit was reached, and the process was ended."""
     end = None if limit is None else time.monotonic() + limit
+    while True:
+        try:
+            return process.wait(PROGRESS_SECONDS if end is None else min(PROGRESS_SECONDS, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            if end is not None and time.monotonic() >= end:
+                _end(process)
+                return None
+            if progress:
+                progress()
+
+
+def _end(
+    process: subprocess.Popen[str], *, patiently: bool = False, has_heard: Callable[[], bool] = lambda: False
+) -> None:
+    """Ask Pulumi to end, as Ctrl-C does: it begins nothing new, and gives back the stack's lock.
+
+    patiently: for as long as that takes, unless this process is interrupted once more. has_heard: whether it was asked
+    already; GitLab's runner tells every process of a container.
+    """
     try:
-        while True:
-            try:
-                return process.wait(PROGRESS_SECONDS if end is None else min(PROGRESS_SECONDS, end - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                if end is not None and time.monotonic() >= end:
-                    return None
-                if progress:
-                    progress()
-    finally:
-        if process.poll() is None:
+        if patiently:
+            say("interrupted: what Pulumi is doing is ended first; interrupt once more to drop it")
+            end = time.monotonic() + HEARD_SECONDS
+            while process.poll() is None and not has_heard() and time.monotonic() < end:
+                time.sleep(0.05)
+        if not has_heard():
             process.send_signal(signal.SIGINT)
-            try:
-                process.wait(KILL_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        if patiently:
+            process.wait()
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGINT)
+    try:
+        process.wait(KILL_SECONDS)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _digest(text: str) -> Mapping[str, Any] | None:

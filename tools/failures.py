@@ -50,6 +50,21 @@ _BACKEND_REMEDY = "check DINDRUNNER_BACKEND_URL, and that this machine reaches i
 
 _REASONS = (
     _Reason(
+        Kind.OTHER,
+        r"(?P<detail>(?:could not load plugin|no (?:resource|language|analyzer) plugin|failed to download plugin"
+        r"|downloading plugin|\[(?:resource|language) plugin ).*)",
+        "a plugin of Pulumi cannot be had: {detail}",
+        "python3 -m toolchain install (with --cluster for a stack on a cluster), and where that fails: "
+        "python3 -m toolchain doctor",
+    ),
+    _Reason(
+        Kind.PASSPHRASE,
+        r"message authentication failed|attempt to (?:batch )?decrypt value",
+        "an encrypted value in the settings of stack {stack} cannot be decrypted: it is encrypted for another stack, "
+        "or stands in Pulumi.yaml, where no stack can read it",
+        "set it again: pulumi config set --secret --stack {stack} (with --path, as docs/settings.md has it)",
+    ),
+    _Reason(
         Kind.LOCKED,
         r"currently locked by \d+ lock",
         "stack {stack} is locked: another update runs, or one was killed",
@@ -137,6 +152,8 @@ SAYS_NOTHING = {"preview failed", "update failed"}
 """Errors that only say that there are others, or that a policy was violated."""
 
 _DIAGNOSTICS = re.compile(r"^Diagnostics:\n(?P<text>(?:[ ]{2}.*\n|\n)+)", re.MULTILINE)
+_ERROR = re.compile(r"^(?:error: |Panic: ).*(?:\n[ \t]+\S.*)*", re.MULTILINE)
+_IS_PROTECTED = re.compile(r"(?:because it is protected|as it is currently marked for protection)\. To unprotect")
 _HOLDER = re.compile(r"created by (?P<who>\S+ \(pid \d+\)) at (?P<since>\S+)")
 
 
@@ -154,8 +171,10 @@ def explain(output: str, *, stack: str, backend: str, errors: Sequence[str] = ()
         return Failure(Kind.SETTINGS, (f"the settings of stack {stack} are wrong", *mistakes))
     if errors:
         return _of_program(errors, stack)
+    # Not in what the program or a provider wrote: that an engine refuses connections says nothing of the backend.
+    failed = "\n".join(_ERROR.findall(output)) or output
     for reason in _REASONS:
-        found = re.search(reason.pattern, output, re.IGNORECASE)
+        found = re.search(reason.pattern, failed, re.IGNORECASE)
         if found:
             groups = {name: (text or "").strip() for name, text in found.groupdict().items()}
             values = {"stack": stack, "backend": backend, **groups}
@@ -181,7 +200,7 @@ def explain_timeout(what: str, seconds: float, output: str) -> Failure:
 def _of_program(errors: Sequence[str], stack: str) -> Failure:
     """What the program, a provider or the engine reported while the stack was looked at."""
     texts = [text.strip() for text in errors if _NOISE not in text and text.strip() not in SAYS_NOTHING]
-    if any("protect" in text and "delete" in text for text in texts):
+    if any(_IS_PROTECTED.search(text) for text in texts):
         return Failure(
             Kind.PROTECTED,
             (

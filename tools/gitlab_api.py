@@ -34,6 +34,7 @@ class Posted(Enum):
     SAME = "already says so"
     GONE = "there is nothing to post to"
     CLOSED = "closed"
+    OUTDATED = "there is a newer commit"
     NONE = "not needed"
 
 
@@ -73,9 +74,12 @@ class Place:
         )
 
 
-def post_note(place: Place, iid: int, mark: str, text: str) -> Posted:
-    """Have one note that begins with `mark` say `text`. Raises NotPosted."""
-    return _with_retries(place, lambda: _post_note(place, iid, mark, text))
+def post_note(place: Place, iid: int, mark: str, text: str, head: str = "") -> Posted:
+    """Have one note that begins with `mark` say `text`, unless the merge request has gone on since commit `head`.
+
+    Raises NotPosted.
+    """
+    return _with_retries(place, lambda: _post_note(place, iid, mark, text, head))
 
 
 def keep_issue(place: Place, mark: str, title: str, text: str | None, change: str) -> tuple[Posted, str]:
@@ -87,7 +91,7 @@ def keep_issue(place: Place, mark: str, title: str, text: str | None, change: st
     return _with_retries(place, lambda: _keep_issue(place, mark, title, text, change))
 
 
-def _post_note(place: Place, iid: int, mark: str, text: str) -> Posted:
+def _post_note(place: Place, iid: int, mark: str, text: str, head: str) -> Posted:
     client = place.client()
     client.auth()
     project = client.projects.get(place.project)
@@ -99,6 +103,8 @@ def _post_note(place: Place, iid: int, mark: str, text: str) -> Posted:
         raise
     if merge_request.state in ("closed", "merged"):
         return Posted.CLOSED
+    if head and merge_request.sha != head:
+        return Posted.OUTDATED
     found = [
         note
         for note in merge_request.notes.list(iterator=True, per_page=PAGE, order_by="created_at", sort="asc")
@@ -188,13 +194,13 @@ def _problem(error: GitlabError, place: Place) -> _Problem:
     if status == 401:
         return _Problem(
             f"{place.url} does not take {TOKEN} ({said}): it is wrong, revoked or expired; make a new project "
-            "access token with scope api and role Developer, and set it as a masked CI/CD variable",
+            "access token with scope api and role Reporter, and set it as a masked CI/CD variable",
             True,
         )
     if status == 403:
         return _Problem(
             f"{TOKEN} may not write to project {place.project} of {place.url} ({said}): it needs scope api and at "
-            "least role Developer (Reporter for issues)",
+            "least role Reporter",
             True,
         )
     if status == 404:

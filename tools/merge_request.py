@@ -13,12 +13,16 @@ BACKEND = "DINDRUNNER_BACKEND_URL"
 
 @dataclass(frozen=True)
 class MergeRequest:
-    """project: ID of the one that it is made to. source: ID of the one that it comes from, a fork or the same."""
+    """project: ID of the one that it is made to. source: ID of the one that it comes from, a fork or the same.
+
+    head_commit: the commit of its branch that the pipeline runs for; empty where that is not known.
+    """
 
     iid: int
     project: str
     source: str
     base_commit: str
+    head_commit: str
 
     @property
     def is_from_fork(self) -> bool:
@@ -37,6 +41,8 @@ def merge_request(environment: Mapping[str, str]) -> MergeRequest | None:
         project=project,
         source=environment.get("CI_MERGE_REQUEST_SOURCE_PROJECT_ID") or environment.get("CI_PROJECT_ID", ""),
         base_commit=environment.get("CI_MERGE_REQUEST_DIFF_BASE_SHA", ""),
+        # A pipeline for merged results runs for a commit that only GitLab has.
+        head_commit=environment.get("CI_MERGE_REQUEST_SOURCE_BRANCH_SHA") or environment.get("CI_COMMIT_SHA", ""),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tools.diff import diff_of, drift_of
 from tools.markdown import clean, code, fenced, html_code
+from tools.secrets import Masker
 from tools.steps import Loss, Plan, Step, Weight, name_of, type_of
 
 GITLAB_LIMIT = 1_000_000
@@ -23,6 +24,8 @@ _HEADINGS = {
     Weight.HARMLESS: "No job is touched by this",
 }
 
+
+_KNOWS_NONE = Masker()
 
 _DRIFTED = {"update": "changed", "delete": "gone"}
 """What the engine means to do about drift, as what has happened."""
@@ -99,13 +102,21 @@ def diff_lines(report: Report) -> list[str]:
     return [clean(line) for line in lines]
 
 
-def note_text(report: Report, *, what: str = "preview", limit: int = GITLAB_LIMIT, artifacts: str = "") -> str:
-    """The note in GitLab's Markdown, with its marker first.
+def note_text(
+    report: Report,
+    *,
+    what: str = "preview",
+    limit: int = GITLAB_LIMIT,
+    artifacts: str = "",
+    masker: Masker = _KNOWS_NONE,
+) -> str:
+    """The note in GitLab's Markdown, with its marker first, and without the secrets that `masker` knows.
 
     Where it would be longer than `limit` characters it ends after a whole resource, with a link to `artifacts`.
     """
-    head = [marker(report.project, report.stack, what), _headline(report)]
-    blocks, count = [*_callouts(report), *_blocks(report)], 0
+    # Not in the marker, or the note would not be found again.
+    head = [marker(report.project, report.stack, what), masker.text(_headline(report))]
+    blocks, count = [masker.text(block) for block in (*_callouts(report), *_blocks(report))], 0
     foot = _foot(report)
     kept = [*head]
     # What is said of the cut has room, however long the numbers are.

@@ -25,6 +25,7 @@ _SAID = {
     Posted.SAME: "the note on merge request !{iid} already says so",
     Posted.GONE: "there is no merge request !{iid} any more: nothing was posted",
     Posted.CLOSED: "merge request !{iid} is closed or merged: nothing was posted",
+    Posted.OUTDATED: "merge request !{iid} has a newer commit, whose own pipeline says what is so: nothing was posted",
 }
 
 
@@ -112,7 +113,8 @@ def _post(request: MergeRequest, report: Report, text: str) -> int:
         say(f"no note on merge request !{request.iid}: {TOKEN} is not set (a project access token with scope api)")
         return 0
     try:
-        posted = post_note(place, request.iid, marker(report.project, report.stack), text)
+        mark = marker(report.project, report.stack)
+        posted = post_note(place, request.iid, mark, text, request.head_commit)
     except NotPosted as problem:
         print(f"the note on merge request !{request.iid} could not be posted: {problem}", file=sys.stderr, flush=True)
         return NOT_POSTED

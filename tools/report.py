@@ -21,9 +21,7 @@ def publish(report: Report, masker: Masker, out: Path | None, *, what: str = "pr
     artifacts = f"{os.environ['CI_JOB_URL']}/artifacts/browse" if os.environ.get("CI_JOB_URL") else ""
 
     def text(limit: int) -> str:
-        # Not the marker, or the note would not be found again.
-        mark, end, rest = note_text(report, what=what, limit=limit, artifacts=artifacts).partition("\n")
-        return mark + end + masker.text(rest)
+        return note_text(report, what=what, limit=limit, artifacts=artifacts, masker=masker)
 
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)

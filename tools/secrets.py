@@ -10,7 +10,7 @@ import base64
 import html
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -26,12 +26,17 @@ SHORTEST = 3
 """What is shorter can be no secret, and would be hidden everywhere."""
 
 _SECRET_NAME = re.compile(
-    r"(password|passwd|passphrase|secret|token|credentials?|auth|jwt|(^|_)sas|(private|access|account|api|_|^)_?key)(_?v?\d)?$",
+    r"((?<!by)(?<!com)pass|password|passwd|passphrase|[_.-]pwd|secret|token|credentials?|auth|authorization|jwt|dsn"
+    r"|(^|_)sas|(private|access|account|api|secret|ssh|tls|signing|encryption|deploy|[_.-]|^)_?key)(_?v?\d)?$",
     re.IGNORECASE,
 )
-"""A variable or key of such a name holds a secret."""
+"""A variable, key or option of such a name holds a secret."""
 
-_NO_SECRET_NAME = re.compile(r"(^|_)(allow|use|has|is|no)_|automount", re.IGNORECASE)
+_NO_SECRET_NAME = re.compile(
+    # In Kubernetes `key` names a label or an entry; Google's variable names a file.
+    r"(^|_)(allow|use|has|is|no)_|automount|APPLICATION_CREDENTIALS$|public_?key$|(?-i:^key$)",
+    re.IGNORECASE,
+)
 
 _SHAPES = (
     # Tokens of GitLab, of Pulumi, of AWS.
@@ -43,7 +48,8 @@ _SHAPES = (
 )
 _PASSWORD_IN_URL = re.compile(r"(?<=://)([^/@\s:\"']*):[^/@\s\"']+@")
 _USER_IN_URL = re.compile(r"(?<=http://)[^/@\s:\"']+@|(?<=https://)[^/@\s:\"']+@")
-_ASSIGNMENT = re.compile(r"^([A-Za-z_][\w.-]*)=(.+)$", re.DOTALL)
+_ASSIGNMENT = re.compile(r"^(-{0,2}[A-Za-z_][\w.-]*)=(.+)$", re.DOTALL)
+_OPTION = re.compile(r"--?[A-Za-z][\w.-]*")
 
 
 class Masker:
@@ -52,13 +58,13 @@ class Masker:
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         forms = {form for secret in secrets for form in _forms(secret)}
         # The longest first, or what contains another would be left in pieces.
-        patterns = [_pattern(form) for form in sorted(forms, key=lambda form: (-len(form), form))]
-        self._known = re.compile("|".join(patterns)) if patterns else None
+        self._known = sorted(forms, key=lambda form: (-len(form), form))
 
     def text(self, text: str) -> str:
         """The text without secrets."""
-        if self._known:
-            text = self._known.sub(HIDDEN, text)
+        # A pattern of all of them would take minutes for a large diff.
+        if found := [form for form in self._known if form in text]:
+            text = re.sub("|".join(map(_pattern, found)), HIDDEN, text)
         for shape in _SHAPES:
             text = shape.sub(HIDDEN, text)
         text = _PASSWORD_IN_URL.sub(rf"\1:{HIDDEN}@", text)
@@ -72,7 +78,7 @@ class Masker:
                     value = {**value, "value": HIDDEN}
                 return {self.text(str(key)): self.value(item, str(key)) for key, item in value.items()}
             case [*items]:
-                return [self.value(item, name) for item in items]
+                return [self.value(item, option or name) for option, item in _with_options(items)]
             case str() if value and is_secret_name(name):
                 return HIDDEN
             case str():
@@ -136,14 +142,23 @@ def _passwords(text: str) -> list[str]:
     return re.findall(r"://[^/@\s:]*:([^/@\s]+)@", text)
 
 
+def _with_options(items: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    """The items of a list, each with the option before it that names a secret: `--requirepass`, then the password."""
+    before: Any = None
+    for item in items:
+        is_option = isinstance(before, str) and _OPTION.fullmatch(before) and is_secret_name(before)
+        yield before if is_option else "", item
+        before = item
+
+
 def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
     match value:
         case Mapping():
             for key, item in value.items():
                 yield from _leaves(item, (*path, str(key)))
         case [*items]:
-            for item in items:
-                yield from _leaves(item, path)
+            for option, item in _with_options(items):
+                yield from _leaves(item, (*path, option) if option else path)
         case str() if value:
             yield path, value
 
@@ -159,8 +174,10 @@ def _forms(secret: str) -> Iterator[str]:
     yield json.dumps(secret, ensure_ascii=False)[1:-1]
     yield html.escape(secret)
     yield quote(secret, safe="")
+    yield quote(secret)
     if len(secret) >= LEAST:
-        yield base64.b64encode(secret.encode()).decode()
+        # A file's has a line's end.
+        yield from (base64.b64encode(text.encode()).decode() for text in (secret, f"{secret}\n"))
 
 
 def _pattern(form: str) -> str:

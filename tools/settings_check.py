@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -47,7 +46,7 @@ def check(directory: Path, stack: str) -> Checked:
     except SettingsError as error:
         return Checked((str(error),), ())
     except yaml.YAMLError as error:
-        return Checked((f"Pulumi.{stack}.yaml: is no YAML: {' '.join(str(error).split())}",), ())
+        return Checked((f"Pulumi.{stack}.yaml: is no YAML: {_place(error)}",), ())
     encrypted = tuple(path for path, value in _leaves(raw, "settings") if isinstance(value, _Secure))
     plain = _without_secure(raw)
     try:
@@ -58,6 +57,13 @@ def check(directory: Path, stack: str) -> Checked:
         mistakes = [line for line in str(error).splitlines() if not line.startswith(encrypted)]
         return Checked(tuple(mistakes), encrypted)
     return Checked((), encrypted)
+
+
+def _place(error: yaml.YAMLError) -> str:
+    """Where and why; the error's own text has the line in it, of whose secrets nobody knows then."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        return f"line {error.problem_mark.line + 1}: {error.problem}"
+    return type(error).__name__
 
 
 def read_settings(own: str | None, shared: str | None, stack: str) -> Any:
@@ -82,16 +88,23 @@ def changed_settings(directory: Path, stack: str, base: str) -> list[str]:
         old = read_settings(texts[0], texts[1], stack) if texts[0] is not None else {}
     except (SettingsError, yaml.YAMLError):
         return []
-    before, after = ([f"{path}: {_shown(path, value)}" for path, value in _leaves(one, "")] for one in (old, new))
-    lines = [line for line in difflib.ndiff(before, after) if line[0] in "+-"]
-    # What is hidden looks alike before and after.
-    old_leaves, new_leaves = dict(_leaves(old, "")), dict(_leaves(new, ""))
-    hidden = [
-        f"! {path}: changes, but is hidden"
-        for path, value in new_leaves.items()
-        if path in old_leaves and old_leaves[path] != value and _shown(path, value) == HIDDEN
-    ]
-    return [*lines, *hidden]
+    before, after = dict(_leaves(old, "")), dict(_leaves(new, ""))
+    # What is encrypted on one side only is no less secret on the other.
+    encrypted = [path for one in (before, after) for path, value in one.items() if isinstance(value, _Secure)]
+    lines: list[str] = []
+    for path in dict.fromkeys([*before, *after]):
+        if path in before and path in after and before[path] == after[path]:
+            continue
+        shown = [
+            (sign, HIDDEN if any(_is_within(path, one) for one in encrypted) else _shown(path, values[path]))
+            for sign, values in (("-", before), ("+", after))
+            if path in values
+        ]
+        if [text for _, text in shown] == [HIDDEN, HIDDEN]:
+            # It looks alike before and after.
+            shown = [("!", "changes, but is hidden")]
+        lines += [f"{sign} {path}: {text}" for sign, text in shown]
+    return lines
 
 
 def _config(text: str, key: str) -> Any:
@@ -148,6 +161,14 @@ def _shown(path: str, value: Any) -> str:
     if isinstance(value, _Secure) or _HIDDEN_TABLES & set(words) or any(is_secret_name(word) for word in words):
         return HIDDEN
     return yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("\n...\n").strip()
+
+
+def _is_within(one: str, other: str) -> bool:
+    """Whether one of two paths is the other, or leads to it."""
+    return any(
+        longer == shorter or longer.startswith((f"{shorter}.", f"{shorter}["))
+        for shorter, longer in ((one, other), (other, one))
+    )
 
 
 def _read(directory: Path, file: str) -> str | None:

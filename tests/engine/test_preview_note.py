@@ -53,6 +53,7 @@ class Pipeline:
             "CI_MERGE_REQUEST_PROJECT_ID": str(self.project.id),
             "CI_MERGE_REQUEST_SOURCE_PROJECT_ID": str(self.project.id),
             "CI_MERGE_REQUEST_DIFF_BASE_SHA": self.base,
+            "CI_MERGE_REQUEST_SOURCE_BRANCH_SHA": self.merge_request.sha,
         }
 
     def tools(
@@ -199,6 +200,12 @@ def test_a_merge_request_that_is_gone_is_no_failure(pipeline: Pipeline) -> None:
     pipeline.merge_request.delete()
     told = f"there is no merge request !{pipeline.merge_request.iid} any more: nothing was posted"
     assert told in pipeline.tools("preview")
+
+
+def test_a_pipeline_that_a_newer_commit_has_overtaken_posts_nothing(pipeline: Pipeline) -> None:
+    told = f"merge request !{pipeline.merge_request.iid} has a newer commit, whose own pipeline says what is so"
+    assert told in pipeline.tools("preview", given={"CI_MERGE_REQUEST_SOURCE_BRANCH_SHA": "0" * 40})
+    assert pipeline.notes() == []
 
 
 def test_a_note_that_gitlab_does_not_take_is_not_a_failed_preview(pipeline: Pipeline) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +158,50 @@ def test_an_update_never_runs_twice_at_once_nor_after_a_preview_that_failed_nor_
     assert up["interruptible"] is False
     # Longer than the longest drain that is the default, and than GitLab's own hour.
     assert up["timeout"] == "3 hours"
+
+
+def prepared(directory: Path, after: str, **variables: str) -> str:
+    """What a job in this directory prints that the shared steps have prepared; `python3` only says how it is called."""
+    [jobs] = documents("examples/ci/toolchain.yml")
+    (directory / "bin").mkdir()
+    python = directory / "bin" / "python3"
+    python.write_text('#!/bin/sh\necho "$@"\nmkdir -p .toolchain\n: >.toolchain/env\n')
+    python.chmod(0o755)
+    script = "\n".join(["set -eo pipefail", *jobs[".toolchain"]["before_script"], after])
+    environment = {"PATH": f"{directory}/bin:{os.environ['PATH']}", "HOME": str(directory), **variables}
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=directory, env=environment, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("target", "command"),
+    [("docker-host", "-m toolchain install\n"), ("gke", "-m toolchain install --cluster\n")],
+)
+def test_a_job_gets_the_plugins_that_its_stack_needs(target: str, command: str, tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.yaml").write_text("name: stacks\n")
+    (tmp_path / "Pulumi.a.yaml").write_text(f"config:\n  gitlab-dind-runners:settings:\n    target: {target}\n")
+    (tmp_path / "Pulumi.b.yaml").write_text("config: {gitlab-dind-runners:settings: {target: gke}}\n")
+    assert prepared(tmp_path, "", SETTINGS="Pulumi.a.yaml") == command
+
+
+def test_a_job_that_is_given_an_ssh_key_offers_it_and_knows_the_host(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True, timeout=30)
+    # GitLab may take the line's end from a variable, and browsers give other ones.
+    key.write_text(key.read_text().strip().replace("\n", "\r\n"))
+    (tmp_path / "hosts").write_text("builder.example.com ssh-ed25519 AAAA\n")
+    after = 'ssh-add -L; cat ~/.ssh/known_hosts; echo "$SSH_AUTH_SOCK"'
+    printed = prepared(tmp_path, after, SSH_KEY=str(key), SSH_KNOWN_HOSTS=str(tmp_path / "hosts")).splitlines()
+    assert printed[1].split()[:2] == (tmp_path / "key.pub").read_text().split()[:2]
+    assert printed[2] == "builder.example.com ssh-ed25519 AAAA"
+    # The agent takes it away when it ends.
+    end = time.monotonic() + 5
+    while Path(printed[3]).exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not Path(printed[3]).exists()
 
 
 def test_whoever_lists_the_inputs_reads_what_each_is_for() -> None:

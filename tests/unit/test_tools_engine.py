@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from tools.__main__ import main
 from tools.engine import Stack
 from tools.failures import Kind
 
+ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = "config:\n  gitlab-dind-runners:settings: {target: docker-host}\n"
 
 
@@ -62,6 +66,71 @@ def test_what_an_update_prints_reaches_the_log_without_secrets(
     pulumi_does(tmp_path, monkeypatch, "echo token glpat-abcdefghij0123456789; echo bad >&2; exit 3")
     assert stack.run_loud(["up"]).status == 3
     assert set(capsys.readouterr().out.splitlines()) == {"token [secret]", "bad"}
+
+
+# Ctrl-C, or a cancelled job, by Pulumi itself so that it comes at the right moment; it then ends what it has begun.
+INTERRUPTED = """left=1000
+trap 'echo "^C received; cancelling."; left=10' INT
+sleep 0.5; kill -INT %s
+while [ $left -gt 0 ]; do sleep 0.1; left=$((left - 1)); done
+echo "lock given back"; exit 1"""
+
+
+@pytest.mark.parametrize("told", ["$PPID", "$PPID $$"], ids=["this process", "every process"])
+def test_an_update_that_is_interrupted_is_told_so_once_and_ends_what_it_has_begun(
+    told: str, stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pulumi_does(tmp_path, monkeypatch, INTERRUPTED % told)
+    monkeypatch.setattr(engine, "KILL_SECONDS", 0.2)
+    monkeypatch.setattr(engine, "HEARD_SECONDS", 0.3)
+    with pytest.raises(KeyboardInterrupt):
+        stack.run_loud(["up"])
+    said = "interrupted: what Pulumi is doing is ended first; interrupt once more to drop it"
+    assert sorted(capsys.readouterr().out.splitlines()) == sorted(["^C received; cancelling.", said, "lock given back"])
+
+
+def test_a_second_interrupt_drops_what_an_update_is_doing(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = "trap 'kill -INT $PPID' INT\nsleep 0.5; kill -INT $PPID\nwhile :; do sleep 0.1; done"
+    pulumi_does(tmp_path, monkeypatch, script)
+    monkeypatch.setattr(engine, "KILL_SECONDS", 0.5)
+    monkeypatch.setattr(engine, "HEARD_SECONDS", 0.1)
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        stack.run_loud(["up"])
+    assert time.monotonic() - began < 5
+    assert "interrupt once more" in capsys.readouterr().out
+
+
+def test_a_job_that_gitlab_cancels_asks_pulumi_to_end_once_and_leaves_no_file(stack: Stack, tmp_path: Path) -> None:
+    temporary, program = tmp_path / "tmp", tmp_path / "bin" / "pulumi"
+    temporary.mkdir()
+    program.parent.mkdir()
+    # As a runner does it: the whole group of processes is told.
+    program.write_text(
+        '#!/bin/sh\ncase "$*" in *config*) exit 1;; esac\n'
+        f"trap 'echo INT >>{tmp_path}/asked; exit 1' INT\ntrap 'echo TERM >>{tmp_path}/asked' TERM\n"
+        "sleep 0.5; kill -TERM -$PPID\nwhile :; do sleep 0.1; done\n"
+    )
+    program.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "-m", "tools", "preview", "--stack", stack.name],
+        env={
+            **{name: value for name, value in os.environ.items() if not name.startswith("CI_")},
+            "PATH": f"{program.parent}:/usr/bin:/bin",
+            "PYTHONPATH": str(ROOT),
+            "TMPDIR": str(temporary),
+        },
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 130, done.stderr
+    assert (tmp_path / "asked").read_text() == "INT\n"
+    assert list(temporary.iterdir()) == []
 
 
 def test_a_lock_in_local_files_is_known_with_its_holder(stack: Stack, tmp_path: Path) -> None:

@@ -15,6 +15,11 @@ CREDENTIALS = (
     "set those of its cloud (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_CREDENTIALS, or "
     "AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY), or give the job an identity (docs/teams.md)"
 )
+ENCRYPTED_ELSEWHERE = (
+    "an encrypted value in the settings of stack dev cannot be decrypted: it is encrypted for another stack, or stands "
+    "in Pulumi.yaml, where no stack can read it"
+)
+SET_AGAIN = "set it again: pulumi config set --secret --stack dev (with --path, as docs/settings.md has it)"
 SECRETS = "error: getting stack configuration: get stack secrets manager:"
 
 CASES = {
@@ -87,6 +92,28 @@ CASES = {
         "error KMS: Decrypt, AccessDeniedException",
         "check `secretsprovider` in Pulumi.dev.yaml, and that the credentials of this machine or job may decrypt with "
         "that key",
+    ),
+    "a value of another stack": (
+        "error: validating stack config: cipher: message authentication failed",
+        Kind.PASSPHRASE,
+        ENCRYPTED_ELSEWHERE,
+        SET_AGAIN,
+    ),
+    "a value that is encrypted in Pulumi.yaml": (
+        "The Pulumi CLI encountered a fatal error. This is a bug!\nPulumi Version:   v3.259.0\n"
+        "Panic:            attempt to batch decrypt values\n\ngoroutine 1 [running]:",
+        Kind.PASSPHRASE,
+        ENCRYPTED_ELSEWHERE,
+        SET_AGAIN,
+    ),
+    "a plugin that cannot be downloaded": (
+        "error: failed to load language plugin yaml: no language plugin 'pulumi-language-yaml' found in the workspace "
+        "or on your $PATH: dial tcp: connection refused",
+        Kind.OTHER,
+        "a plugin of Pulumi cannot be had: no language plugin 'pulumi-language-yaml' found in the workspace or on your "
+        "$PATH: dial tcp: connection refused",
+        "python3 -m toolchain install (with --cluster for a stack on a cluster), and where that fails: python3 -m "
+        "toolchain doctor",
     ),
     "a stack that is not there": (
         "error: no stack named 'dev' found",
@@ -170,14 +197,36 @@ def test_a_provider_that_reaches_nothing_during_an_update_is_not_taken_for_the_b
     assert failure.output == "Cannot connect to the Docker daemon: connection refused\nIs it running?"
 
 
-def test_what_is_protected_is_told_with_how_to_lift_that() -> None:
-    errors = ["resource urn:x cannot be deleted\nbecause it is protected. To unprotect the resource", "preview failed"]
-    failure = explain("", stack="dev", backend="file:///s", errors=errors)
+def test_what_a_program_warns_of_is_not_taken_for_the_backend() -> None:
+    log = (
+        "Updating (dev):\nDiagnostics:\n  pulumi:pulumi:Stack (runners-dev):\n"
+        "    warning: the mirror does not answer: connection refused\n\nerror: update failed\n"
+    )
+    failure = explain(log, stack="dev", backend="file:///s")
+    assert failure.kind is Kind.OTHER
+    assert failure.lines == ("update failed",)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "resource urn:x cannot be deleted\nbecause it is protected. To unprotect the resource, run: pulumi",
+        "unable to replace resource urn:x\nas it is currently marked for protection. To unprotect the resource, run",
+    ],
+)
+def test_what_is_protected_is_told_with_how_to_lift_that(error: str) -> None:
+    failure = explain("", stack="dev", backend="file:///s", errors=[error, "preview failed"])
     assert failure.kind is Kind.PROTECTED
     assert failure.lines == (
         "stack dev would delete what it protects",
         "undo that change, or lift the protection first, in an update of its own (daemon.claim.protect: false)",
     )
+
+
+def test_a_provider_that_protects_something_of_its_own_is_told_in_its_words() -> None:
+    error = "GitLab answers 403: a runner of a protected branch cannot be deleted"
+    failure = explain("", stack="dev", backend="file:///s", errors=[error])
+    assert failure.lines == (error,)
 
 
 def test_an_unknown_failure_is_told_by_the_engines_first_error() -> None:

@@ -78,6 +78,18 @@ def test_a_note_is_made_then_updated_in_place_and_left_alone_where_it_says_the_s
     assert bodies(merge_request) == [f"{MARK}\ntwo"]
 
 
+def test_a_pipeline_that_a_newer_commit_has_overtaken_leaves_the_note_alone(
+    live: Live, project: Project, merge_request: ProjectMergeRequest
+) -> None:
+    where, earlier = place(live, project), merge_request.sha
+    assert post_note(where, merge_request.iid, MARK, f"{MARK}\nold", earlier) is Posted.MADE
+    action = {"action": "update", "file_path": "b", "content": "3"}
+    newer = project.commits.create({"branch": "topic", "commit_message": "c", "actions": [action]}).id
+    assert post_note(where, merge_request.iid, MARK, f"{MARK}\nnew", newer) is Posted.UPDATED
+    assert post_note(where, merge_request.iid, MARK, f"{MARK}\nold", earlier) is Posted.OUTDATED
+    assert bodies(merge_request) == [f"{MARK}\nnew"]
+
+
 def test_the_note_is_found_behind_pages_of_others(
     live: Live, project: Project, merge_request: ProjectMergeRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,7 +219,7 @@ def test_a_token_that_is_refused_is_told_with_the_remedy_at_once(live: Live, pro
         post_note(place(live, project, token="glpat-wrong"), 1, MARK, MARK)
     assert str(caught.value) == (
         f"{live.url} does not take DINDRUNNER_NOTE_TOKEN (401 Unauthorized): it is wrong, revoked or expired; make a "
-        "new project access token with scope api and role Developer, and set it as a masked CI/CD variable"
+        "new project access token with scope api and role Reporter, and set it as a masked CI/CD variable"
     )
 
 
@@ -215,7 +227,7 @@ def test_a_token_that_may_only_read_is_told_what_it_needs(
     live: Live, project: Project, merge_request: ProjectMergeRequest
 ) -> None:
     with pytest.raises(
-        NotPosted, match=r"may not write to project \d+ of .*: it needs scope api and at least role Dev"
+        NotPosted, match=r"may not write to project \d+ of .*: it needs scope api and at least role Reporter$"
     ):
         post_note(place(live, project, token=live.token_with("read_api")), merge_request.iid, MARK, MARK)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from tools.diff import diff_of, drift_of
 from tools.markdown import code, fenced, html_code
 from tools.note import Report, diff_lines, log_lines, marker, note_text
+from tools.report import publish
 from tools.secrets import Masker
 from tools.steps import Plan, Weight, read_plan
 
@@ -302,6 +304,14 @@ def test_a_note_over_the_limit_ends_after_a_whole_resource_and_says_where_the_re
     assert f"**Cut here**: {left_out} of 40 parts are left out, because a note may have 1,000,000 characters." in text
     assert "[the job's artifacts](https://gitlab/job/artifacts/browse): `dev.md`" in text
     assert len(note_text(report(plan(*steps)), limit=10**12)) > 2_000_000
+
+
+def test_a_note_in_which_secrets_are_hidden_keeps_to_the_limit(tmp_path: Path) -> None:
+    steps = [step("create", VOLUME, f"abc.{number}." + "abc." * 100, None, {}) for number in range(200)]
+    text = publish(report(plan(*steps)), Masker(["abc"]), tmp_path)(10_000)
+    assert len(text) <= 10_000
+    assert "**Cut here**" in text
+    assert not [word for word in re.findall(r"\w+", text) if word == "abc"]
 
 
 def test_a_limit_that_only_has_room_for_the_summary_is_kept() -> None:

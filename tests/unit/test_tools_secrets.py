@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from urllib.parse import quote
 
 import pytest
@@ -20,7 +21,9 @@ SECRET = 'corr&ct "horse"/battery'
         json.dumps(SECRET),
         "corr&amp;ct &quot;horse&quot;/battery",
         quote(SECRET, safe=""),
+        quote(SECRET),
         base64.b64encode(SECRET.encode()).decode(),
+        base64.b64encode(f"{SECRET}\n".encode()).decode(),
     ],
 )
 def test_a_known_secret_is_hidden_however_it_is_written(shown: str) -> None:
@@ -91,13 +94,49 @@ def test_values_under_secret_names_are_hidden_wherever_they_stand() -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["GITLAB_TOKEN", "PULUMI_CONFIG_PASSPHRASE", "AWS_SECRET_ACCESS_KEY", "DB_PASSWORD_2"])
+def test_a_value_after_an_option_that_names_a_secret_is_hidden() -> None:
+    command = ["--port", "6379", "--requirepass", "x1z", "--masterauth=y", "-v"]
+    assert Masker().value({"command": command}) == {
+        "command": ["--port", "6379", "--requirepass", "[secret]", "--masterauth=[secret]", "-v"]
+    }
+    assert "x1z" in set(from_settings({"extra": {"services": [{"command": command}]}}))
+
+
+def test_an_entry_that_kubernetes_calls_key_is_shown() -> None:
+    given = {"tolerations": [{"key": "dedicated", "operator": "Exists"}], "tls.key": "x"}
+    assert Masker().value(given) == {**given, "tls.key": "[secret]"}
+    assert list(from_settings(given["tolerations"])) == []
+
+
+def test_a_large_diff_with_many_secrets_is_masked_at_once() -> None:
+    secrets = [f"secret-number-{index}-of-many" for index in range(300)]
+    text = "\n".join(f'+ image.path[{index}]: "registry.example.com/some/image:{index}"' for index in range(50_000))
+    began = time.monotonic()
+    assert Masker(secrets).text(f"{text}\n{secrets[-1]}").endswith("\n[secret]")
+    assert time.monotonic() - began < 8
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "GITLAB_TOKEN",
+        "apiKey",
+        "credentials",
+        "SecretKey",
+        "private_key",
+        "DB_PASS",
+        "PULUMI_CONFIG_PASSPHRASE",
+        "AWS_SECRET_ACCESS_KEY",
+        "DB_PASSWORD_2",
+    ],
+)
 def test_variables_with_secrets_are_known_by_their_names(name: str) -> None:
     assert is_secret_name(name)
 
 
 @pytest.mark.parametrize(
-    "name", ["PATH", "PULUMI_CONFIG_PASSPHRASE_FILE", "CI_COMMIT_SHA", "KEYBOARD", "TOKENIZER", ""]
+    "name",
+    ["PATH", "PULUMI_CONFIG_PASSPHRASE_FILE", "GOOGLE_APPLICATION_CREDENTIALS", "PWD", "KEYBOARD", "TOKENIZER", ""],
 )
 def test_other_variables_are_not_taken_for_secrets(name: str) -> None:
     assert not is_secret_name(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -80,11 +81,11 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
     )
 
 
-def test_a_file_that_is_no_yaml_is_told_with_the_place(tmp_path: Path) -> None:
-    write(tmp_path, "config: {")
-    (mistake,) = check(tmp_path, "dev").mistakes
-    assert mistake.startswith("Pulumi.dev.yaml: is no YAML: ")
-    assert "line 1" in mistake
+def test_a_file_that_is_no_yaml_is_told_with_the_place_and_without_what_stands_there(tmp_path: Path) -> None:
+    write(tmp_path, 'config:\n  a: {b: "planted"\n  c: d\n')
+    assert check(tmp_path, "dev").mistakes == (
+        "Pulumi.dev.yaml: is no YAML: line 3: expected ',' or '}', but got '<scalar>'",
+    )
 
 
 def test_changed_settings_are_told_by_path_and_what_jobs_get_is_hidden(tmp_path: Path) -> None:
@@ -96,6 +97,29 @@ def test_changed_settings_are_told_by_path_and_what_jobs_get_is_hidden(tmp_path:
         "+ concurrent: 5",
         "! runners[0].environment.PASSWORD: changes, but is hidden",
     ]
+
+
+def test_a_value_that_is_encrypted_on_one_side_is_hidden_on_the_other(tmp_path: Path) -> None:
+    mirrors = "    daemon: {registry_mirrors: [https://planted.example], image: %s}\n"
+    write(tmp_path, GOOD + mirrors % "planted-image")
+    base = commit(tmp_path)
+    encrypted = (mirrors % "{secure: v1:a}").replace("[https://planted.example]", "[{secure: v1:b}]")
+    write(tmp_path, GOOD + encrypted)
+    assert changed_settings(tmp_path, "dev", base) == [
+        "- daemon.registry_mirrors: [secret]",
+        "! daemon.image: changes, but is hidden",
+        "+ daemon.registry_mirrors[0]: [secret]",
+    ]
+
+
+def test_many_changed_settings_are_told_at_once(tmp_path: Path) -> None:
+    names = "".join(f"      - {{name: runner-{index}, tags: [tag-%s]}}\n" for index in range(600))
+    write(tmp_path, GOOD + names.replace("%s", "old"))
+    base = commit(tmp_path)
+    write(tmp_path, GOOD + names.replace("%s", "new"))
+    began = time.monotonic()
+    assert len(changed_settings(tmp_path, "dev", base)) == 1200
+    assert time.monotonic() - began < 10
 
 
 def test_a_change_of_what_all_stacks_share_is_told_too(tmp_path: Path) -> None:
@@ -121,6 +145,7 @@ def test_a_new_stacks_settings_are_all_new(tmp_path: Path) -> None:
 
 FORK = {
     "CI_PROJECT_ID": "7",
+    "CI_COMMIT_SHA": "def",
     "CI_MERGE_REQUEST_IID": "3",
     "CI_MERGE_REQUEST_PROJECT_ID": "1",
     "CI_MERGE_REQUEST_SOURCE_PROJECT_ID": "7",
@@ -132,6 +157,10 @@ def test_a_merge_request_of_a_fork_is_told_apart() -> None:
     found = merge_request(FORK)
     assert found is not None
     assert (found.iid, found.project, found.base_commit, found.is_from_fork) == (3, "1", "abc", True)
+    assert found.head_commit == "def"
+    merged = merge_request({**FORK, "CI_MERGE_REQUEST_SOURCE_BRANCH_SHA": "branch"})
+    assert merged is not None
+    assert merged.head_commit == "branch"
     own = merge_request({**FORK, "CI_MERGE_REQUEST_SOURCE_PROJECT_ID": "1"})
     assert own is not None
     assert not own.is_from_fork
