@@ -17,7 +17,7 @@ SCOPES = (
 """Scopes that a personal access token can have here."""
 
 
-def box(request: Request) -> Sandbox:
+async def box(request: Request) -> Sandbox:
     """The sandbox that serves this request."""
     sandbox: Sandbox = request.app.state.sandbox
     return sandbox

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from sandbox import ci_environments, ci_yaml, variables
-from sandbox.auth import owns
+from sandbox.auth import sees
 from sandbox.ci_reader import CiYamlError, duration
 from sandbox.ci_rules import Facts, RuleError, matching_rule
-from sandbox.core import NULL_SHA, Sandbox
-from sandbox.repository import GitError, Repository
+from sandbox.core import Sandbox
+from sandbox.repository import NULL_SHA, GitError, Repository
 from sandbox.store import Row
 
 CONFIG_FILE = ".gitlab-ci.yml"
@@ -37,7 +37,7 @@ class Commit:
 
     @property
     def repository(self) -> Repository:
-        return Repository(self.sandbox.repository(self.project["id"]))
+        return self.sandbox.repository(self.project["id"])
 
     def read(self, file: str) -> bytes | None:
         """A file's content, None where there is none."""
@@ -50,14 +50,14 @@ class Commit:
     def project_at(self, path: str, ref: str) -> Commit:
         """Another project's commit. Raises CiYamlError where the user may not see it or has no such reference."""
         found = self.sandbox.store.one("SELECT * FROM projects WHERE lower(full_path) = ?", path.lower().strip("/"))
-        if found is None or not owns(self.user, found):
+        if found is None or not sees(self.user, found):
             raise CiYamlError(
                 [
                     f"Project `{path.lower()}` not found or access denied! "
                     "Make sure any includes in the pipeline configuration are correctly defined."
                 ]
             )
-        sha = Repository(self.sandbox.repository(found["id"])).sha(found["default_branch"] if ref == "HEAD" else ref)
+        sha = self.sandbox.repository(found["id"]).sha(found["default_branch"] if ref == "HEAD" else ref)
         if sha is None:
             raise CiYamlError([f"Project `{path.lower()}` reference `{ref}` does not exist!"])
         return Commit(self.sandbox, self.user, found, sha)
@@ -161,8 +161,8 @@ def _cache_key(commit: Commit, key: str | Mapping[str, Any]) -> str:
     """The key's text; of files, what tells the commits that changed them last."""
     if isinstance(key, str):
         return key
-    changes = [commit.repository.log(commit.sha, path=file)[:1] for file in key["files"]]
-    found = sorted({change["id"] for last in changes for change in last})
+    changes = {commit.repository.last_change(commit.sha, file) for file in key["files"]}
+    found = sorted(change for change in changes if change)
     text = hashlib.sha1("".join(found).encode()).hexdigest() if found else "default"
     return f"{key['prefix']}-{text}" if key["prefix"] else text
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sandbox.repository import Repository
 from sandbox.store import Store
 
 VERSION = "18.5.0-sandbox"
@@ -15,8 +16,6 @@ VERSION = "18.5.0-sandbox"
 
 SANDBOX = {"sandbox": True, "project": "gitlab-dind-runners"}
 """What GET /-/sandbox says, so that a client can tell this GitLab from a real one before it sends a token."""
-
-NULL_SHA = "0" * 40
 
 
 @dataclass(frozen=True)
@@ -32,9 +31,9 @@ class Sandbox:
     store: Store
     registry: str | None = None
 
-    def repository(self, project_id: int) -> Path:
-        """The bare git repository of a project."""
-        return self.state / "repositories" / f"{project_id}.git"
+    def repository(self, project_id: int) -> Repository:
+        """The git repository of a project."""
+        return Repository(self.state / "repositories" / f"{project_id}.git")
 
     def trace(self, job_id: int) -> Path:
         """The log of a job."""

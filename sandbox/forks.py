@@ -10,8 +10,7 @@ from fastapi import APIRouter, Request, Response
 from sandbox.auth import Box, SeenProject, User, find, sees
 from sandbox.core import ApiError, bad_request
 from sandbox.params import Given
-from sandbox.projects import make_project
-from sandbox.repository import Repository
+from sandbox.projects import VISIBILITIES, make_project
 from sandbox.store import Row
 from sandbox.views import as_project, paginate
 
@@ -23,8 +22,11 @@ def fork_project(sandbox: Box, project: SeenProject, user: User, given: Given) -
     """Copies a project's branches and tags into a new one of a group; there are no personal namespaces here."""
     namespace = given.string("namespace_path") or given.string("namespace_id") or given.string("namespace")
     name, path = given.string("name") or project["name"], given.string("path") or project["path"]
-    visibility = given.string("visibility", allowed=("private", "internal", "public")) or project["visibility"]
+    visibility = given.string("visibility", allowed=VISIBILITIES) or project["visibility"]
     given.check()
+    if VISIBILITIES.index(visibility) > VISIBILITIES.index(project["visibility"]):
+        why = f"{visibility} is not allowed since the fork source project has lower visibility."
+        raise ApiError(400, {"message": {"visibility_level": [why]}})
     if not namespace:
         raise bad_request("the sandbox GitLab has no personal namespaces: give namespace_id or namespace_path")
     group = find(sandbox.store, "groups", namespace, user)
@@ -33,7 +35,7 @@ def fork_project(sandbox: Box, project: SeenProject, user: User, given: Given) -
     settings = {key: project[key] for key in ("description", "default_branch", "build_timeout")}
     settings |= {"visibility": visibility, "forked_from_id": project["id"]}
     fork = make_project(sandbox, user, group, name, path, **settings)
-    Repository(sandbox.repository(fork["id"])).copy(Repository(sandbox.repository(project["id"])))
+    sandbox.repository(fork["id"]).copy(sandbox.repository(project["id"]))
     return as_project(sandbox, fork) | {"import_status": "finished"}
 
 

@@ -6,10 +6,12 @@ import asyncio
 import base64
 import binascii
 import contextlib
+import gzip
 import os
 import signal
 import tempfile
 from collections.abc import AsyncIterator
+from typing import IO
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -18,7 +20,7 @@ from fastapi.responses import StreamingResponse
 from sandbox import pushes
 from sandbox.auth import Box, owns, sees, user_of_token
 from sandbox.core import ApiError, Sandbox
-from sandbox.repository import Repository, plain_environment
+from sandbox.repository import plain_environment
 from sandbox.runner_api import job_of_token
 from sandbox.store import Row
 from sandbox.variables import JOB_USER
@@ -26,6 +28,9 @@ from sandbox.variables import JOB_USER
 router = APIRouter()
 
 _CHUNK = 64 * 1024
+_LENGTH = 4
+"""Digits before each line of git's protocol, which say how long it is with them."""
+_BRANCHES = "refs/heads/"
 _PASSED = {"content-type": "CONTENT_TYPE", "content-encoding": "HTTP_CONTENT_ENCODING", "git-protocol": "GIT_PROTOCOL"}
 
 
@@ -36,8 +41,7 @@ async def serve(path: str, service: str, request: Request, sandbox: Box) -> Resp
         raise ApiError(404, {"message": "404 Not found"})
     pushing = "git-receive-pack" in (service, request.query_params.get("service"))
     project, user = await run_in_threadpool(_authorize, sandbox, path, request, pushing)
-    repository = Repository(sandbox.repository(project["id"]))
-    before = await run_in_threadpool(repository.branches) if service == "git-receive-pack" else {}
+    repository = sandbox.repository(project["id"])
     environment = {
         **plain_environment(),
         "GIT_PROJECT_ROOT": str(repository.path),
@@ -49,9 +53,11 @@ async def serve(path: str, service: str, request: Request, sandbox: Box) -> Resp
         **{variable: request.headers[name] for name, variable in _PASSED.items() if name in request.headers},
     }
     # All of it first: the backend may answer earlier, and once an answer has begun the rest cannot be read any more.
-    with tempfile.TemporaryFile() as spool:
+    with tempfile.TemporaryFile(buffering=0) as spool:
         async for chunk in request.stream():
             spool.write(chunk)
+        spool.seek(0)
+        wanted = _wanted(spool, request) if service == "git-receive-pack" else {}
         spool.seek(0)
         process = await asyncio.create_subprocess_exec(
             "git", "http-backend", stdin=spool, stdout=asyncio.subprocess.PIPE, env=environment
@@ -66,9 +72,9 @@ async def serve(path: str, service: str, request: Request, sandbox: Box) -> Resp
         try:
             while chunk := await process.stdout.read(_CHUNK) if process.stdout else b"":
                 yield chunk
-            if service == "git-receive-pack" and user:
+            if user and wanted:
                 # Before the answer ends: whoever pushed can ask for the pipeline at once.
-                await run_in_threadpool(_pushed, sandbox, project, user, before)
+                await run_in_threadpool(_pushed, sandbox, project, user, wanted)
         finally:
             await _stop(process)
 
@@ -147,7 +153,25 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
     await process.wait()
 
 
-def _pushed(sandbox: Sandbox, project: Row, user: Row, before: dict[str, str]) -> None:
-    for branch, sha in Repository(sandbox.repository(project["id"])).branches().items():
-        if before.get(branch) != sha:
-            pushes.pushed(sandbox, project, user, branch, before.get(branch))
+def _wanted(body: IO[bytes], request: Request) -> dict[str, tuple[str, str]]:
+    """The branches that a push is to move, each with its old and its new commit.
+
+    They stand in lines before the pack: https://git-scm.com/docs/gitprotocol-pack#_reference_update_request_and_packfile_transfer
+    """
+    zipped = request.headers.get("content-encoding") == "gzip"
+    lines = gzip.GzipFile(fileobj=body) if zipped else body
+    wanted = {}
+    with contextlib.suppress(ValueError, OSError, EOFError):  # no push: git itself will say so
+        while (size := int(lines.read(4), 16)) > _LENGTH:
+            match lines.read(size - _LENGTH).decode().partition("\0")[0].split():
+                case [old, new, ref] if ref.startswith(_BRANCHES):  # not where the history of a shallow clone begins
+                    wanted[ref.removeprefix(_BRANCHES)] = old, new
+    return wanted
+
+
+def _pushed(sandbox: Sandbox, project: Row, user: Row, wanted: dict[str, tuple[str, str]]) -> None:
+    # Not just all that have moved: another push or a merge may have moved a branch at the same time.
+    now = sandbox.repository(project["id"]).branches()
+    for branch, (old, new) in wanted.items():
+        if now.get(branch) == new:
+            pushes.pushed(sandbox, project, user, branch, old)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 
-from sandbox import pipelines
+from sandbox import pipelines, stopping
 from sandbox.auth import owns
 from sandbox.core import ApiError, Sandbox
-from sandbox.repository import GitError, Repository
+from sandbox.repository import GitError
 from sandbox.store import Row, now
 
 _LONGEST_DESCRIPTION = 2700
@@ -28,7 +28,7 @@ def create(sandbox: Sandbox, user: Row, source: Row, target: Row, values: Row) -
     if source["id"] == target["id"] and values["source_branch"] == values["target_branch"]:
         raise ApiError(422, {"error": ["You can't use same project/branch for source and target"]})
     for project, name in ((source, "source_branch"), (target, "target_branch")):
-        if values[name] not in Repository(sandbox.repository(project["id"])).branches():
+        if values[name] not in sandbox.repository(project["id"]).branches():
             raise ApiError(400, {"message": {name: ["does not exist"]}})
     with sandbox.store.transaction():
         require_only_one(sandbox, target, source["id"], values["source_branch"], values["target_branch"])
@@ -68,8 +68,8 @@ def catch_up(sandbox: Sandbox, merge_request: Row) -> Row:
     sha = source_head(sandbox, merge_request)
     if sha is None:
         return merge_request
-    repository = Repository(sandbox.repository(merge_request["project_id"]))
-    source = Repository(sandbox.repository(merge_request["source_project_id"]))
+    repository = sandbox.repository(merge_request["project_id"])
+    source = sandbox.repository(merge_request["source_project_id"])
     repository.fetch(source, sha, reference(merge_request))
     base = repository.merge_base(f"refs/heads/{merge_request['target_branch']}", sha)
     changes = {"sha": sha, "base_sha": base or sha, "updated_at": now()}
@@ -86,26 +86,28 @@ def source_head(sandbox: Sandbox, merge_request: Row) -> str | None:
     """The newest commit of the source branch; None where the branch or its project is gone."""
     if merge_request["source_project_id"] is None:
         return None
-    repository = Repository(sandbox.repository(merge_request["source_project_id"]))
+    repository = sandbox.repository(merge_request["source_project_id"])
     return repository.branches().get(merge_request["source_branch"])
 
 
 def source_moved(sandbox: Sandbox, project: Row, user: Row, branch: str) -> None:
     """Brings the open merge requests from a branch up to date, and starts their pipelines."""
     sql = "SELECT * FROM merge_requests WHERE state = 'opened' AND source_project_id = ? AND source_branch = ?"
-    for merge_request in sandbox.store.all(sql, project["id"], branch):
-        start_pipeline(sandbox, catch_up(sandbox, merge_request), user)
+    with sandbox.store.transaction():
+        moved = [catch_up(sandbox, merge_request) for merge_request in sandbox.store.all(sql, project["id"], branch)]
+    for merge_request in moved:
+        start_pipeline(sandbox, merge_request, user)
 
 
 def target_moved(sandbox: Sandbox, project: Row, user: Row, branch: str) -> None:
     """Notes open merge requests as merged whose commits came into the target branch by other ways."""
-    repository = Repository(sandbox.repository(project["id"]))
-    head = repository.branches().get(branch)
+    repository = sandbox.repository(project["id"])
     sql = "SELECT * FROM merge_requests WHERE state = 'opened' AND project_id = ? AND target_branch = ?"
-    for merge_request in sandbox.store.all(sql, project["id"], branch) if head else []:
-        sha = merge_request["sha"]
-        if sha != merge_request["base_sha"] and repository.merge_base(head or "", sha) == sha:
-            merged(sandbox, merge_request, user, None)
+    with sandbox.store.transaction():
+        for merge_request in sandbox.store.all(sql, project["id"], branch):
+            sha = merge_request["sha"]
+            if sha != merge_request["base_sha"] and repository.merge_base(f"refs/heads/{branch}", sha) == sha:
+                merged(sandbox, merge_request, user, None)
 
 
 def start_pipeline(sandbox: Sandbox, merge_request: Row, user: Row) -> Row | None:
@@ -178,12 +180,12 @@ def is_draft(merge_request: Row) -> bool:
 def status(sandbox: Sandbox, merge_request: Row) -> str:
     """Whether it can be merged, as GitLab's `detailed_merge_status` has it."""
     target = sandbox.store.get("projects", merge_request["project_id"])
-    repository = Repository(sandbox.repository(target["id"]))
-    head = repository.branches().get(merge_request["target_branch"])
+    repository = sandbox.repository(target["id"])
     if merge_request["state"] != "opened":
         return "not_open"
     if is_draft(merge_request):
         return "draft_status"
+    head = repository.branches().get(merge_request["target_branch"])
     if head is None or source_head(sandbox, merge_request) is None or merge_request["sha"] == merge_request["base_sha"]:
         return "commits_status"
     if target["merge_method"] == "ff" and repository.merge_base(head, merge_request["sha"]) != head:
@@ -191,14 +193,18 @@ def status(sandbox: Sandbox, merge_request: Row) -> str:
     return "conflict" if repository.conflicts(merge_request["target_branch"], merge_request["sha"]) else "mergeable"
 
 
-def merge(sandbox: Sandbox, merge_request: Row, user: Row, message: str | None) -> str:
+def merge(sandbox: Sandbox, merge_request: Row, user: Row, message: str | None, expected: str | None) -> str:
     """Merges into the target branch: a merge commit, or a fast-forward where the project wants that.
 
-    Returns the target branch's commit of before. Raises ApiError 405 or 422, as GitLab does, where it cannot be merged.
+    expected: the newest commit that it has to have. Returns the target branch's commit of before. Raises ApiError 405,
+    409 or 422, as GitLab does, where it cannot be merged.
     """
     with sandbox.store.transaction():
+        merge_request = sandbox.store.get("merge_requests", merge_request["id"])  # as it is now
+        if expected and expected != merge_request["sha"]:
+            raise ApiError(409, {"message": f"SHA does not match HEAD of source branch: {merge_request['sha']}"})
         project = sandbox.store.get("projects", merge_request["project_id"])
-        repository = Repository(sandbox.repository(project["id"]))
+        repository = sandbox.repository(project["id"])
         branch, sha = merge_request["target_branch"], merge_request["sha"]
         found = status(sandbox, merge_request)
         if found in ("conflict", "need_rebase"):
@@ -232,6 +238,7 @@ def default_message(project: Row, merge_request: Row) -> str:
 
 
 def merged(sandbox: Sandbox, merge_request: Row, user: Row, commit: str | None) -> None:
-    """Notes that it has been merged, and by which commit."""
+    """Notes that it has been merged, and by which commit, and stops its environments."""
     changes = {"state": "merged", "merged_at": now(), "updated_at": now(), "merge_user_id": user["id"]}
     sandbox.store.update("merge_requests", merge_request["id"], **changes, merge_commit_sha=commit)
+    stopping.stop_of_merge_request(sandbox, merge_request, user)

@@ -5,6 +5,7 @@ https://docs.gitlab.com/api/merge_requests/
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -13,7 +14,7 @@ from sandbox import issuables, merge_requests, pushes, stopping
 from sandbox.auth import Box, Project, SeenProject, User, find, owns
 from sandbox.core import ApiError, Sandbox, bad_request, forbidden
 from sandbox.params import Given, Id
-from sandbox.repository import Repository
+from sandbox.repository import GitError
 from sandbox.store import Row, now
 from sandbox.views import as_pipeline, as_user, paginate
 
@@ -53,29 +54,29 @@ def get_merge_request(iid: Id, sandbox: Box, project: SeenProject) -> Row:
 @router.put(_ONE)
 def update_merge_request(iid: Id, sandbox: Box, project: SeenProject, user: User, given: Given) -> Row:
     """Changes title, description, labels or target branch, closes or reopens."""
-    row = issuables.find(sandbox.store, "merge_requests", project, iid)
-    issuables.require_writer(user, project, row)
     event, remove = given.string("state_event", allowed=("close", "reopen")), given.boolean("remove_source_branch")
     branch = given.string("target_branch")
-    changes = issuables.texts(given, row)
-    if remove is not None:
-        changes["force_remove_source_branch"] = remove
-    if branch is not None:
-        if branch not in Repository(sandbox.repository(project["id"])).branches():
-            raise ApiError(400, {"message": {"target_branch": ["does not exist"]}})
-        changes["target_branch"] = branch
-    if event == "close" and row["state"] == "opened":
-        changes |= {"state": "closed", "closed_at": now()}
-    if event == "reopen" and row["state"] == "closed":
-        where = (row["source_project_id"], row["source_branch"], branch or row["target_branch"])
-        merge_requests.require_only_one(sandbox, project, *where)
-        changes |= {"state": "opened", "closed_at": None}
-    sandbox.store.update("merge_requests", row["id"], **changes, updated_at=now())
-    row = sandbox.store.get("merge_requests", row["id"])
-    if event == "close":
-        stopping.stop_of_merge_request(sandbox, row, user)
-    if row["state"] == "opened":
-        row = merge_requests.catch_up(sandbox, row)
+    with sandbox.store.transaction():
+        row = issuables.find(sandbox.store, "merge_requests", project, iid)
+        issuables.require_writer(user, project, row)
+        changes = issuables.texts(given, row)
+        if remove is not None:
+            changes["force_remove_source_branch"] = remove
+        if branch is not None:
+            if branch not in sandbox.repository(project["id"]).branches():
+                raise ApiError(400, {"message": {"target_branch": ["does not exist"]}})
+            changes["target_branch"] = branch
+        if event == "close" and row["state"] == "opened":
+            changes |= {"state": "closed", "closed_at": now()}
+            stopping.stop_of_merge_request(sandbox, row, user)
+        if event == "reopen" and row["state"] == "closed":
+            where = (row["source_project_id"], row["source_branch"], branch or row["target_branch"])
+            merge_requests.require_only_one(sandbox, project, *where)
+            changes |= {"state": "opened", "closed_at": None}
+        sandbox.store.update("merge_requests", row["id"], **changes, updated_at=now())
+        row = sandbox.store.get("merge_requests", row["id"])
+        if row["state"] == "opened":
+            row = merge_requests.catch_up(sandbox, row)
     return as_merge_request(sandbox, row)
 
 
@@ -98,10 +99,7 @@ def merge_merge_request(iid: Id, sandbox: Box, project: SeenProject, user: User,
         raise ApiError(401, {"message": "401 Unauthorized"})
     if later:
         raise bad_request(f"{later[0]} is not supported by the sandbox GitLab")
-    if sha not in (None, "", row["sha"]):
-        raise ApiError(409, {"message": f"SHA does not match HEAD of source branch: {row['sha']}"})
-    before = merge_requests.merge(sandbox, row, user, message)
-    stopping.stop_of_merge_request(sandbox, row, user)
+    before = merge_requests.merge(sandbox, row, user, message, sha)
     pushes.pushed(sandbox, project, user, row["target_branch"], before)
     if row["force_remove_source_branch"] if remove is None else remove:
         _remove_source(sandbox, row, user)
@@ -111,15 +109,16 @@ def merge_merge_request(iid: Id, sandbox: Box, project: SeenProject, user: User,
 def _remove_source(sandbox: Sandbox, merge_request: Row, user: Row) -> None:
     source = sandbox.store.get("projects", merge_request["source_project_id"])
     if owns(user, source) and merge_request["source_branch"] != source["default_branch"]:
-        repository = Repository(sandbox.repository(source["id"]))
-        repository.set_ref(f"refs/heads/{merge_request['source_branch']}", None)
+        repository = sandbox.repository(source["id"])
+        with contextlib.suppress(GitError):  # gone already, or with commits that have not been merged
+            repository.set_ref(f"refs/heads/{merge_request['source_branch']}", None, old=merge_request["sha"])
 
 
 @router.get(_ONE + "/commits")
 def list_commits(iid: Id, request: Request, sandbox: Box, project: SeenProject) -> Response:
     """The commits that a merge request brings, newest first."""
     row = issuables.find(sandbox.store, "merge_requests", project, iid)
-    commits = Repository(sandbox.repository(project["id"])).log(row["sha"], base=row["base_sha"])
+    commits = sandbox.repository(project["id"]).log(row["sha"], base=row["base_sha"])
     return paginate(request, commits, lambda commit: commit)
 
 
@@ -137,7 +136,7 @@ def get_changes(iid: Id, sandbox: Box, project: SeenProject) -> Row:
 
 def _changes(sandbox: Sandbox, project: Row, iid: int) -> list[Row]:
     row = issuables.find(sandbox.store, "merge_requests", project, iid)
-    return Repository(sandbox.repository(project["id"])).changes(row["base_sha"], row["sha"])
+    return sandbox.repository(project["id"]).changes(row["base_sha"], row["sha"])
 
 
 @router.get(_ONE + "/pipelines")

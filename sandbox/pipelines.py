@@ -7,8 +7,8 @@ from typing import Any
 
 from sandbox import environments
 from sandbox.ci_jobs import Commit, NoPipeline, specified
-from sandbox.core import NULL_SHA, ApiError, Sandbox, bad_request, forbidden
-from sandbox.repository import Repository
+from sandbox.core import ApiError, Sandbox, bad_request, forbidden
+from sandbox.repository import NULL_SHA
 from sandbox.store import Row, now, seconds_between
 
 WAITING = ("created", "pending", "waiting_for_resource")
@@ -38,9 +38,9 @@ def create(
     Raises ApiError 400 with GitLab's message where the reference or a usable .gitlab-ci.yml is missing, or where no
     job is left.
     """
-    repository = Repository(sandbox.repository(project["id"]))
-    branch, tag = repository.branches().get(ref), repository.tags().get(ref)
-    sha = merge_request["sha"] if merge_request else branch or tag
+    repository = sandbox.repository(project["id"])
+    branch = None if merge_request else repository.branches().get(ref)
+    sha = merge_request["sha"] if merge_request else branch or repository.tags().get(ref)
     if sha is None:
         raise _refused("Reference not found")
     with sandbox.store.transaction():
@@ -75,28 +75,23 @@ def create(
 
 def create_for_push(sandbox: Sandbox, project: Row, user: Row, ref: str, before_sha: str) -> Row | None:
     """The pipeline of a push; none where the branch has no .gitlab-ci.yml, a bad one, or its message says [skip ci]."""
-    commit = Repository(sandbox.repository(project["id"])).commit(ref)
-    if commit is None or _skips(commit):
-        return None
-    try:
-        return create(sandbox, project, user, ref, source="push", before_sha=before_sha)
-    except ApiError:
-        return None
+    return _create_unasked(sandbox, project, user, ref, ref, source="push", before_sha=before_sha)
 
 
 def create_for_merge_request(sandbox: Sandbox, project: Row, user: Row, ref: str, merge_request: Row) -> Row | None:
     """The pipeline of a merge request that was opened or has new commits; none as for a push."""
-    commit = Repository(sandbox.repository(project["id"])).commit(merge_request["sha"])
-    if commit is None or _skips(commit):
+    how = {"source": "merge_request_event", "merge_request": merge_request}
+    return _create_unasked(sandbox, project, user, ref, merge_request["sha"], **how)
+
+
+def _create_unasked(sandbox: Sandbox, project: Row, user: Row, ref: str, revision: str, **how: Any) -> Row | None:
+    commit = sandbox.repository(project["id"]).commit(revision)
+    if commit is None or any(mark in commit["message"].lower() for mark in ("[skip ci]", "[ci skip]")):
         return None
     try:
-        return create(sandbox, project, user, ref, source="merge_request_event", merge_request=merge_request)
+        return create(sandbox, project, user, ref, **how)
     except ApiError:
         return None
-
-
-def _skips(commit: Row) -> bool:
-    return any(mark in commit["message"].lower() for mark in ("[skip ci]", "[ci skip]"))
 
 
 def _refused(*messages: str) -> ApiError:
@@ -266,11 +261,12 @@ def finish(
 
 def play_job(sandbox: Sandbox, job: Row, user: Row) -> Row:
     """Starts a manual job, also one that has ended. Raises ApiError 400 for others, 403 by its environment."""
-    if job["spec"]["when"] != "manual" or job["retried"] or job["status"] not in ("manual", *ENDED):
-        raise bad_request("Unplayable Job")
-    if not environments.allows(sandbox, job, user):
-        raise forbidden()
     with sandbox.store.transaction():
+        job = sandbox.store.get("jobs", job["id"])  # as it is now: somebody else may have played it
+        if job["spec"]["when"] != "manual" or job["retried"] or job["status"] not in ("manual", *ENDED):
+            raise bad_request("Unplayable Job")
+        if not environments.allows(sandbox, job, user):
+            raise forbidden()
         if job["status"] == "manual":
             _enqueue(sandbox, job)
         else:
@@ -282,11 +278,12 @@ def play_job(sandbox: Sandbox, job: Row, user: Row) -> Row:
 
 def retry_job(sandbox: Sandbox, job: Row, user: Row) -> Row:
     """Runs an ended job again, and what was skipped because of it. Raises ApiError 403 where it cannot be retried."""
-    if job["retried"] or job["status"] not in ENDED:
-        raise forbidden("Job is not retryable")
-    if not environments.allows(sandbox, job, user):
-        raise forbidden()
     with sandbox.store.transaction():
+        job = sandbox.store.get("jobs", job["id"])
+        if job["retried"] or job["status"] not in ENDED:
+            raise forbidden("Job is not retryable")
+        if not environments.allows(sandbox, job, user):
+            raise forbidden()
         again = _run_again(sandbox, job, 0)
         _wake_skipped(sandbox, job["pipeline_id"])
         process(sandbox, job["pipeline_id"])
@@ -325,9 +322,10 @@ def _wake_skipped(sandbox: Sandbox, pipeline_id: int) -> None:
 
 def cancel_job(sandbox: Sandbox, job: Row) -> Row:
     """Cancels a job that has not ended; its runner learns it with the next thing that it sends."""
-    if job["status"] not in ACTIVE:
-        raise ApiError(403, {"message": "403 Forbidden"})
     with sandbox.store.transaction():
+        job = sandbox.store.get("jobs", job["id"])
+        if job["status"] not in ACTIVE:
+            raise forbidden()
         _change(sandbox, job, status="canceled", finished_at=now())
         process(sandbox, job["pipeline_id"])
         return sandbox.store.get("jobs", job["id"])

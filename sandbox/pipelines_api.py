@@ -18,7 +18,6 @@ from sandbox.ci_jobs import CONFIG_FILE, Commit
 from sandbox.ci_reader import CiYamlError
 from sandbox.core import ApiError, Sandbox, bad_request, not_found
 from sandbox.params import Given, Id
-from sandbox.repository import Repository
 from sandbox.runner_api import artifacts_file
 from sandbox.store import Row
 from sandbox.views import as_job, as_pipeline, paginate
@@ -183,7 +182,7 @@ def lint_own(sandbox: Box, project: Project, user: User, given: Given) -> Row:
 
 
 def _linted(sandbox: Sandbox, project: Row, user: Row, content: str | None, ref: str | None = None) -> Row:
-    sha = Repository(sandbox.repository(project["id"])).sha(ref or project["default_branch"])
+    sha = sandbox.repository(project["id"]).sha(ref or project["default_branch"])
     commit = Commit(sandbox, user, project, sha) if sha else None
     text = content if content is not None else commit and commit.read(CONFIG_FILE)
     try:

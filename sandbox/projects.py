@@ -15,7 +15,6 @@ from fastapi import APIRouter, Request, Response
 from sandbox.auth import SCOPES, Box, Group, Project, SeenProject, User, find, make_token, require_admin, scoped, sees
 from sandbox.core import VERSION, ApiError, Sandbox, not_found
 from sandbox.params import Given, Id, Params
-from sandbox.repository import Repository
 from sandbox.store import Row, now
 from sandbox.views import as_group, as_project, as_user, paginate
 
@@ -24,6 +23,7 @@ router = APIRouter()
 DEFAULT_BRANCH = "main"
 DEFAULT_TIMEOUT = 3600
 SHORTEST_TIMEOUT, LONGEST_TIMEOUT = 600, 30 * 86400
+VISIBILITIES = ("private", "internal", "public")
 _PATH = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_.\-]*")
 
 
@@ -132,7 +132,7 @@ def _settings(given: Params) -> Row:
         "description": given.string("description"),
         "default_branch": given.string("default_branch"),
         "build_timeout": given.integer("build_timeout"),
-        "visibility": given.string("visibility", allowed=("private", "internal", "public")),
+        "visibility": given.string("visibility", allowed=VISIBILITIES),
         "merge_method": given.string("merge_method", allowed=("merge", "ff")),
     }
     given.check()
@@ -155,7 +155,7 @@ def make_project(sandbox: Sandbox, user: Row, group: Row, name: str, path: str, 
         created_at=now(),
         **{"default_branch": DEFAULT_BRANCH, "build_timeout": DEFAULT_TIMEOUT, **settings},
     )
-    Repository(sandbox.repository(project["id"])).create(project["default_branch"])
+    sandbox.repository(project["id"]).create(project["default_branch"])
     return project
 
 
@@ -170,7 +170,7 @@ def update_project(sandbox: Box, project: Project, given: Given) -> Row:
     """Changes a project's description, default branch, timeout, visibility or merge method."""
     values = _settings(given)
     if branch := values.get("default_branch"):
-        repository = Repository(sandbox.repository(project["id"]))
+        repository = sandbox.repository(project["id"])
         if branch not in repository.branches():
             hint = f"Do you have a branch named '{branch}' in your repository?"
             raise ApiError(400, {"message": {"base": [f"Could not set the default branch. {hint}"]}})
@@ -187,7 +187,7 @@ def delete_project(sandbox: Box, project: Project) -> Row:
         sandbox.trace(job["id"]).unlink(missing_ok=True)
         sandbox.artifacts(job["id"]).unlink(missing_ok=True)
     sandbox.store.execute("DELETE FROM projects WHERE id = ?", project["id"])
-    shutil.rmtree(sandbox.repository(project["id"]), ignore_errors=True)
+    shutil.rmtree(sandbox.repository(project["id"]).path, ignore_errors=True)
     return {"message": "202 Accepted"}
 
 

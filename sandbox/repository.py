@@ -13,13 +13,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sandbox.core import NULL_SHA
 from sandbox.store import Row
 from toolchain.shared import whole_directory
 
+NULL_SHA = "0" * 40
+"""What git writes where there is no commit."""
+
 _LIMIT = 60.0
 _LEFTOVERS = "__pycache__/\n*.pyc\n.pytest_cache/\n.mypy_cache/\n.ruff_cache/\n.venv/\n"
+_CONFIG = """\
+[http]
+receivepack = true
+[uploadpack]
+allowAnySHA1InWant = true
+"""
+"""Of each repository; a runner fetches a pipeline's commit."""
 _FORMAT = "%H%x00%P%x00%an%x00%ae%x00%at%x00%cn%x00%ce%x00%ct%x00%B"
+_FIELDS = _FORMAT.count("%x00") + 1
 
 
 class GitError(Exception):
@@ -38,9 +48,10 @@ class Repository:
             return
         with whole_directory(self.path) as path:
             made = Repository(path)
-            made._git("init", "--quiet", "--bare", f"--initial-branch={branch}", ".")
-            made._git("config", "http.receivepack", "true")
-            made._git("config", "uploadpack.allowAnySHA1InWant", "true")  # a runner fetches a pipeline's commit
+            made._git("init", "--quiet", "--bare", "--template=", f"--initial-branch={branch}", ".")
+            (path / "info").mkdir()
+            with (path / "config").open("a") as config:
+                config.write(_CONFIG)
 
     def set_default(self, branch: str) -> None:
         """Makes HEAD name another branch, which clones then check out."""
@@ -64,7 +75,9 @@ class Repository:
     def commit(self, revision: str) -> Row | None:
         """A commit as GitLab's API shows it."""
         sha = revision if re.fullmatch(r"[0-9a-f]{40}", revision) else self.sha(revision)
-        return _known_commit(self, sha) if sha else None
+        with contextlib.suppress(GitError):
+            return _known_commit(self, sha) if sha else None
+        return None
 
     def read(self, revision: str, file: str) -> bytes | None:
         """A file's content at a revision; None where there is no such file."""
@@ -96,8 +109,13 @@ class Repository:
 
     def log(self, revision: str, *, base: str | None = None, path: str | None = None) -> list[Row]:
         """The commits that lead to a revision, newest first; `base`: without those that led to that one."""
-        names = self._git("rev-list", revision, *([f"^{base}"] if base else []), "--", *([path] if path else []))
-        return [commit for name in names.split() if (commit := self.commit(name))]
+        wanted = [revision, *([f"^{base}"] if base else []), "--", *([path] if path else [])]
+        fields = _texts(self._git("log", "-z", f"--format={_FORMAT}", *wanted))
+        return [_commit(fields[start : start + _FIELDS]) for start in range(0, len(fields), _FIELDS)]
+
+    def last_change(self, revision: str, path: str) -> str | None:
+        """The newest commit that has changed a file; None where there was never such a file."""
+        return self._git("rev-list", "--max-count=1", revision, "--", path).strip() or None
 
     def merge_base(self, one: str, other: str) -> str | None:
         """The commit where two revisions parted; None where they have nothing in common."""
@@ -142,30 +160,40 @@ class Repository:
         (self.path / "info" / "exclude").write_text(_LEFTOVERS)
         with self._index() as index:
             self._git("add", "--all", env={**index, "GIT_WORK_TREE": str(directory)})
-            return self._commit_index(branch, message, author, index)
+            return self._commit_index(branch, self.branches().get(branch), message, author, index)
 
-    def commit_files(self, branch: str, files: Mapping[str, bytes | None], message: str, author: Row) -> str | None:
-        """Commits some changed files (None: deleted) on a branch; returns the new commit, None if nothing changed."""
+    def commit_files(
+        self, branch: str, parent: str | None, files: Mapping[str, bytes | None], message: str, author: Row
+    ) -> str | None:
+        """Commits some changed files (None: deleted) on a branch; returns the new commit, None if nothing changed.
+
+        parent: the branch's commit, None for a new branch. Raises GitError where it no longer is.
+        """
         with self._index() as index:
-            if parent := self.branches().get(branch):
+            if parent:
                 self._git("read-tree", parent, env=index)
-            for file, content in files.items():
-                if content is None:
-                    gone = f"0 {NULL_SHA}\t{file}\0".encode()
-                    self._run(["update-index", "-z", "--index-info"], stdin=gone, env=index)
-                else:
-                    blob = self._run(["hash-object", "-w", "--stdin"], stdin=content).decode().strip()
-                    self._git("update-index", "--add", "--cacheinfo", f"100644,{blob},{file}", env=index)
-            return self._commit_index(branch, message, author, index)
+            kept = [
+                word
+                for file, content in files.items()
+                if content is not None
+                for word in ("--cacheinfo", f"100644,{self._blob(content)},{file}")
+            ]
+            gone = "".join(f"0 {NULL_SHA}\t{file}\0" for file, content in files.items() if content is None)
+            self._run(["update-index", "--add", *kept, "-z", "--index-info"], stdin=gone.encode(), env=index)
+            return self._commit_index(branch, parent, message, author, index)
 
-    def _commit_index(self, branch: str, message: str, author: Row, index: Mapping[str, str]) -> str | None:
+    def _commit_index(
+        self, branch: str, parent: str | None, message: str, author: Row, index: Mapping[str, str]
+    ) -> str | None:
         tree = self._git("write-tree", env=index).strip()
-        parent = self.branches().get(branch)
         if parent and self._git("rev-parse", f"{parent}^{{tree}}").strip() == tree:
             return None
         sha = self._commit(tree, [parent] if parent else [], message, author)
         self.set_ref(f"refs/heads/{branch}", sha, old=parent or NULL_SHA)
         return sha
+
+    def _blob(self, content: bytes) -> str:
+        return self._run(["hash-object", "-w", "--stdin"], stdin=content).decode().strip()
 
     def _commit(self, tree: str, parents: Sequence[str], message: str, author: Row) -> str:
         identity = {"NAME": author["name"], "EMAIL": f"{author['username']}@sandbox.invalid"}
@@ -194,7 +222,7 @@ class Repository:
             input=stdin,
             capture_output=True,
             timeout=_LIMIT,
-            env={**plain_environment(), "GIT_DIR": str(self.path), **(env or {})},
+            env={**plain_environment(), "GIT_DIR": str(self.path), "GIT_LITERAL_PATHSPECS": "1", **(env or {})},
             check=False,
         )
         if done.returncode:
@@ -203,12 +231,9 @@ class Repository:
 
 
 @functools.lru_cache(maxsize=1000)
-def _known_commit(repository: Repository, sha: str) -> Row | None:
-    """A commit never changes: lists of jobs ask for the same one again and again."""
-    try:
-        return _commit(repository._git("log", "-z", f"--format={_FORMAT}", "--max-count=1", sha, "--").split("\0")[:9])
-    except GitError:
-        return None
+def _known_commit(repository: Repository, sha: str) -> Row:
+    """A commit never changes: lists of jobs ask for the same one again and again. One that is missing may come."""
+    return _commit(_texts(repository._git("log", "-z", f"--format={_FORMAT}", "--max-count=1", sha, "--")))
 
 
 def _texts(output: str) -> list[str]:

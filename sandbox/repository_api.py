@@ -49,7 +49,7 @@ def _branch(sandbox: Sandbox, project: Row, given: Params) -> str:
     branch = given.string("branch", required=True) or ""
     start = given.string("start_branch") or given.string("start_sha")
     given.check()
-    repository = Repository(sandbox.repository(project["id"]))
+    repository = sandbox.repository(project["id"])
     if start and branch not in repository.branches():
         sha = repository.sha(start)
         if sha is None:
@@ -72,10 +72,10 @@ def _content(file: str, values: Mapping[str, Any]) -> bytes:
 def _commit(
     sandbox: Sandbox, project: Row, user: Row, branch: str, files: Mapping[str, bytes | None], message: str
 ) -> Row:
-    repository = Repository(sandbox.repository(project["id"]))
+    repository = sandbox.repository(project["id"])
     before = repository.branches().get(branch)
     try:
-        sha = repository.commit_files(branch, files, message, user)
+        sha = repository.commit_files(branch, before, files, message, user)
     except GitError as error:
         raise bad_request(str(error)) from None
     if sha is None:
@@ -89,7 +89,7 @@ def list_commits(request: Request, sandbox: Box, project: SeenProject, given: Gi
     """The commits that lead to `ref_name` (default: the default branch), newest first; of one file with `path`."""
     ref, path = given.string("ref_name") or project["default_branch"], given.string("path")
     given.check()
-    repository = Repository(sandbox.repository(project["id"]))
+    repository = sandbox.repository(project["id"])
     commits = repository.log(repository.sha(ref) or _missing("Commit"), path=path)
     return paginate(request, commits, lambda commit: commit)
 
@@ -97,7 +97,7 @@ def list_commits(request: Request, sandbox: Box, project: SeenProject, given: Gi
 @router.get(_BASE + "/commits/{ref:path}")
 def get_commit(ref: str, sandbox: Box, project: SeenProject) -> Row:
     """A commit, by its hash or a branch's or tag's name."""
-    return Repository(sandbox.repository(project["id"])).commit(_plain(ref)) or _missing("Commit")
+    return sandbox.repository(project["id"]).commit(_plain(ref)) or _missing("Commit")
 
 
 @router.get(_BASE + "/branches")
@@ -105,7 +105,7 @@ def list_branches(request: Request, sandbox: Box, project: SeenProject, given: G
     """The branches, by name; `search` names a part of it."""
     search = given.string("search") or ""
     given.check()
-    branches = Repository(sandbox.repository(project["id"])).branches()
+    branches = sandbox.repository(project["id"]).branches()
     found = [{"name": name} for name in sorted(branches) if search in name]
     return paginate(request, found, lambda row: _as_branch(sandbox, project, row["name"]))
 
@@ -115,7 +115,7 @@ def create_branch(sandbox: Box, project: Project, user: User, given: Given) -> R
     """Makes a branch at `ref`. Starts a pipeline, as a push does."""
     branch, ref = given.string("branch", required=True) or "", given.string("ref", required=True) or ""
     given.check()
-    repository = Repository(sandbox.repository(project["id"]))
+    repository = sandbox.repository(project["id"])
     if branch in repository.branches():
         raise ApiError(400, {"message": "Branch already exists"})
     sha = repository.sha(ref)
@@ -141,11 +141,11 @@ def delete_branch(branch: str, sandbox: Box, project: Project) -> None:
     name = _as_branch(sandbox, project, _plain(branch))["name"]
     if name == project["default_branch"]:
         raise ApiError(400, {"message": "Cannot remove HEAD branch"})
-    Repository(sandbox.repository(project["id"])).set_ref(f"refs/heads/{name}", None)
+    sandbox.repository(project["id"]).set_ref(f"refs/heads/{name}", None)
 
 
 def _as_branch(sandbox: Sandbox, project: Row, name: str) -> Row:
-    repository = Repository(sandbox.repository(project["id"]))
+    repository = sandbox.repository(project["id"])
     sha = repository.branches().get(name) or _missing("Branch")
     default = name == project["default_branch"]
     address = f"{sandbox.url}/{project['full_path']}/-/tree/{name}"
@@ -161,7 +161,7 @@ def get_file(file: str, sandbox: Box, project: SeenProject, given: Given) -> Any
     """A file at `ref` (default: the default branch), as base64; below `/raw` as it is."""
     ref = given.string("ref") or project["default_branch"]
     given.check()
-    repository = Repository(sandbox.repository(project["id"]))
+    repository = sandbox.repository(project["id"])
     sha = repository.sha(project["default_branch"] if ref == "HEAD" else ref) or _missing("Commit")
     raw, path = file.endswith("/raw"), _plain(file.removesuffix("/raw"))
     content = repository.read(sha, path)
@@ -183,7 +183,7 @@ def _as_file(repository: Repository, sha: str, ref: str, path: str, content: byt
         "ref": ref,
         "blob_id": hashlib.sha1(b"blob %d\0%b" % (len(content), content), usedforsecurity=False).hexdigest(),
         "commit_id": sha,
-        "last_commit_id": repository.log(sha, path=path)[0]["id"],
+        "last_commit_id": repository.last_change(sha, path),
         "execute_filemode": False,
     }
 
@@ -213,13 +213,13 @@ def _change_file(
     given.string("content", required=not gone)
     last = given.string("last_commit_id")
     branch = _branch(sandbox, project, given)
-    repository = Repository(sandbox.repository(project["id"]))
+    repository = sandbox.repository(project["id"])
     head = repository.branches().get(branch)
     there = head is not None and repository.read(head, file) is not None
     wrong = "already exists" if there else "doesn't exist"
     if there is new:
         raise ApiError(400, {"message": f"A file with this name {wrong}"})
-    if last and head and repository.log(head, path=file)[0]["id"] != last:
+    if last and head and repository.last_change(head, file) != last:
         raise ApiError(400, {"message": "You are attempting to update a file that has changed since you started"})
     content = None if gone else _content(file, given.values)
     if content is None or head is None or repository.read(head, file) != content:  # a commit needs a change

@@ -151,9 +151,9 @@ def _start(sandbox: Sandbox, runner: Row, job: Row) -> Row:
     pipelines.process(sandbox, pipeline["id"])
     user = sandbox.store.get("users", pipeline["user_id"])
     found = variables.of_job(sandbox, project, pipeline, job | changes, runner, user, timeout, token)
-    known = [(variable["key"], variable["value"]) for variable in found]
+    known = variables.values(found)
     if job["environment"]:
-        environment = job["environment"] | {"url": dict(known).get("CI_ENVIRONMENT_URL")}
+        environment = job["environment"] | {"url": known.get("CI_ENVIRONMENT_URL")}
         sandbox.store.update("jobs", job["id"], environment=environment)
     steps = [_step("script", [*spec["before_script"], *spec["script"]], timeout, "on_success")]
     if spec["after_script"]:

@@ -13,7 +13,6 @@ from sandbox import pipelines
 from sandbox.auth import Box, Project, User
 from sandbox.core import ApiError, Sandbox, not_found
 from sandbox.params import Given, Id, Params
-from sandbox.repository import Repository
 from sandbox.store import Row, now
 from sandbox.views import as_user, paginate
 
@@ -136,7 +135,7 @@ def _values(sandbox: Sandbox, project: Row, given: Params, *, new: bool = False)
         raise ApiError(400, {"message": {"cron": ["syntax is invalid"]}})
     if values["ref"] is not None:
         values["ref"] = values["ref"].removeprefix("refs/heads/").removeprefix("refs/tags/")
-        if Repository(sandbox.repository(project["id"])).sha(values["ref"]) is None:
+        if sandbox.repository(project["id"]).sha(values["ref"]) is None:
             raise ApiError(400, {"message": {"ref": ["is ambiguous"]}})
     return {name: value for name, value in values.items() if value is not None}
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from sandbox import projects
 from sandbox.auth import make_token
 from sandbox.core import Sandbox, digest
-from sandbox.repository import Repository
 from sandbox.store import Row, now
 from toolchain.shared import ROOT, Say, write_atomic
 
@@ -60,7 +59,7 @@ def demo_project(sandbox: Sandbox, images: Mapping[str, str | None], *, say: Say
                 store.insert(
                     "variables", project_id=project["id"], key=key, value=value, variable_type="env_var", **flags
                 )
-    repository = Repository(sandbox.repository(project["id"]))
+    repository = sandbox.repository(project["id"])
     repository.create(project["default_branch"])
     if not sample.is_dir():
         say(f"sandbox: {PROJECT} stays empty: {sample} is missing")

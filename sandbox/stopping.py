@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 
 from sandbox import environments, pipelines
+from sandbox.auth import owns
 from sandbox.core import ApiError, Sandbox
 from sandbox.store import Row, now
 
 
 def stop(sandbox: Sandbox, environment: Row, user: Row, *, force: bool = False) -> None:
     """Plays the `on_stop` job of the newest deployment; without one, or with `force`, it just counts as stopped."""
-    if environment["state"] != "available":
-        return
-    job = None if force else _stop_job(sandbox, environment)
-    state = "stopping" if job else "stopped"
     with sandbox.store.transaction():
+        if sandbox.store.get("environments", environment["id"])["state"] != "available":
+            return
+        job = None if force else _stop_job(sandbox, environment)
+        state = "stopping" if job else "stopped"
         sandbox.store.update("environments", environment["id"], state=state, auto_stop_at=None, updated_at=now())
         if job:
             pipelines.play_job(sandbox, job, user)
@@ -33,13 +34,18 @@ def _stop_job(sandbox: Sandbox, environment: Row) -> Row | None:
 
 
 def stop_of_merge_request(sandbox: Sandbox, merge_request: Row, user: Row) -> None:
-    """Stops the environments to which a merge request's pipelines have deployed, as GitLab does when it is over."""
+    """Stops the environments to which a merge request's pipelines have deployed, as GitLab does when it is over.
+
+    Those that the user may not stop stay: who closes a merge request need not own the project.
+    """
     sql = "SELECT * FROM pipelines WHERE json_extract(merge_request, '$.id') = ?"
     for pipeline in sandbox.store.all(sql, merge_request["id"]):
+        if not owns(user, sandbox.store.get("projects", pipeline["project_id"])):
+            continue
         for job in environments.deployments(sandbox, pipeline["project_id"]):
             environment = environments.named(sandbox, job["project_id"], job["environment"]["name"])
             if environment and job["pipeline_id"] == pipeline["id"]:
-                with contextlib.suppress(ApiError):  # who merges may not be allowed to stop a protected one
+                with contextlib.suppress(ApiError):
                     stop(sandbox, environment, user)
 
 
@@ -48,4 +54,5 @@ def stop_expired(sandbox: Sandbox) -> None:
     for environment in sandbox.store.all("SELECT * FROM environments WHERE auto_stop_at < ?", now()):
         job = environments.deployments(sandbox, environment["project_id"], environment["name"])[-1]
         pipeline = sandbox.store.get("pipelines", job["pipeline_id"])
-        stop(sandbox, environment, sandbox.store.get("users", pipeline["user_id"]))
+        with contextlib.suppress(ApiError):  # who deployed may have lost the right to; that must not keep the others
+            stop(sandbox, environment, sandbox.store.get("users", pipeline["user_id"]))

@@ -28,6 +28,10 @@ _BOOLEAN = {
     "force_remove_source_branch",
 }
 
+_OUTER = "BEGIN IMMEDIATE", "COMMIT", ["ROLLBACK"]
+_INNER = "SAVEPOINT block", "RELEASE block", ["ROLLBACK TO block", "RELEASE block"]
+"""How a transaction begins, how it ends, and what undoes it."""
+
 _LOCK_SECONDS = 20.0
 """How long to wait for another process that writes."""
 
@@ -63,14 +67,8 @@ class Store:
             self._connection.row_factory = sqlite3.Row
             for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
                 self._connection.execute(f"PRAGMA {pragma}")
-            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, *schema.STEPS, schema.VERSION):
-                raise sqlite3.DatabaseError(f"its tables are of version {version}, not {schema.VERSION}")
-            step = schema.STEPS.get(version, "")
-            # In one transaction: two processes may open a new or an old file at once.
-            self._connection.executescript(
-                f"BEGIN IMMEDIATE; {step} {schema.TABLES} PRAGMA user_version = {schema.VERSION}; COMMIT"
-            )
+            with self.transaction():  # two processes may open a new or an old file at once
+                self._bring_up_to_date()
         except (sqlite3.OperationalError, OSError) as error:
             raise ToolchainError(
                 f"{path} cannot be used ({error}): look for another process that holds it (`fuser {path}`), a full "
@@ -80,6 +78,15 @@ class Store:
             self._connection.close()
             raise ToolchainError(f"{path} is no state of this sandbox ({error}): delete {path.parent}") from None
 
+    def _bring_up_to_date(self) -> None:
+        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        if version not in (0, *schema.STEPS, schema.VERSION):
+            raise sqlite3.DatabaseError(f"its tables are of version {version}, not {schema.VERSION}")
+        if version != schema.VERSION:
+            script = f"{schema.STEPS.get(version, '')} {schema.TABLES} PRAGMA user_version = {schema.VERSION}"
+            for statement in script.split(";"):  # executescript would end the transaction
+                self._connection.execute(statement)
+
     def close(self) -> None:
         """Closes the file; what was committed stays."""
         with self._lock:
@@ -87,20 +94,19 @@ class Store:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """All changes of the block or none; blocks may be nested, the outermost one counts."""
+        """All changes of the block or none; so too of a block within another one, whose error may be caught there."""
         with self._lock:
-            if self._depth:
-                yield
-                return
-            self._connection.execute("BEGIN IMMEDIATE")
+            begin, end, undo = _INNER if self._depth else _OUTER
+            self._connection.execute(begin)
             self._depth += 1
             try:
                 yield
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                for statement in undo:
+                    self._connection.execute(statement)
                 raise
             else:
-                self._connection.execute("COMMIT")
+                self._connection.execute(end)
             finally:
                 self._depth -= 1
 

@@ -11,7 +11,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sandbox.core import VERSION, Sandbox
-from sandbox.repository import Repository
 from sandbox.store import Row
 
 Variable = dict[str, Any]
@@ -29,7 +28,7 @@ def is_protected(project: Row, pipeline: Row) -> bool:
 def of_pipeline(sandbox: Sandbox, project: Row, pipeline: Row) -> dict[str, str]:
     """Predefined variables that are known before there are jobs, none of them secret."""
     url = urlsplit(sandbox.url)
-    commit = Repository(sandbox.repository(project["id"])).commit(pipeline["sha"]) or {}
+    commit = sandbox.repository(project["id"]).commit(pipeline["sha"]) or {}
     namespace = project["full_path"].rpartition("/")[0]
     message = commit.get("message", "")
     merge_request = pipeline["merge_request"]
@@ -55,7 +54,7 @@ def of_pipeline(sandbox: Sandbox, project: Row, pipeline: Row) -> dict[str, str]
         "CI_PROJECT_NAMESPACE": namespace,
         "CI_PROJECT_ROOT_NAMESPACE": namespace.partition("/")[0],
         "CI_PROJECT_URL": f"{sandbox.url}/{project['full_path']}",
-        "CI_PROJECT_VISIBILITY": "private",
+        "CI_PROJECT_VISIBILITY": project["visibility"],
         "CI_DEFAULT_BRANCH": project["default_branch"],
         "CI_PIPELINE_ID": str(pipeline["id"]),
         "CI_PIPELINE_IID": str(pipeline["iid"]),
@@ -182,8 +181,7 @@ def of_job(
         ),
     ]
     if environment.get("url"):
-        known = [(variable["key"], variable["value"]) for variable in found]
-        found.append(_variable("CI_ENVIRONMENT_URL", expand(environment["url"], known)))
+        found.append(_variable("CI_ENVIRONMENT_URL", expand(environment["url"], values(found))))
     # One of a name: a later one replaces an earlier one, and stands where it stood.
     return list({variable["key"]: variable for variable in found}.values())
 
@@ -194,10 +192,27 @@ def repository_url(sandbox: Sandbox, project: Row, token: str) -> str:
     return f"{url.scheme}://{JOB_USER}:{token}@{url.netloc}/{project['full_path']}.git"
 
 
-def expand(text: str, variables: Sequence[tuple[str, str]] | Mapping[str, str]) -> str:
-    """`$NAME` and `${NAME}` replaced, unknown ones by nothing; `$$` is a dollar."""
-    known = dict(variables)
-    return re.sub(r"\$(?:(\$)|(\w+)|\{(\w+)\})", lambda found: found[1] or known.get(found[2] or found[3], ""), text)
+def values(variables: Sequence[Variable]) -> dict[str, str]:
+    """What `expand` takes for a runner's variables, of equal names the last; raw ones are not expanded themselves."""
+    return {
+        variable["key"]: variable["value"].replace("$", "$$") if variable["raw"] else variable["value"]
+        for variable in variables
+    }
+
+
+def expand(text: str, known: Mapping[str, str], within: frozenset[str] = frozenset()) -> str:
+    """`$NAME` and `${NAME}` replaced, also in what replaces them, unknown ones by nothing; `$$` is a dollar.
+
+    within: the names whose values the text is part of; those stay as they stand.
+    """
+
+    def replaced(found: re.Match[str]) -> str:
+        name = found[2] or found[3]
+        if found[1] or name in within:
+            return found[1] or found[0]
+        return expand(known.get(name, ""), known, within | {name})
+
+    return re.sub(r"\$(?:(\$)|(\w+)|\{(\w+)\})", replaced, text)
 
 
 def slug(text: str) -> str:

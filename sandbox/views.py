@@ -11,7 +11,6 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
 from sandbox.core import ApiError, Sandbox
-from sandbox.repository import Repository
 from sandbox.store import Row, now, seconds_between
 
 _PER_PAGE, _MOST_PER_PAGE = 20, 100
@@ -85,7 +84,7 @@ def as_project(sandbox: Sandbox, project: Row) -> Row:
         "merge_method": project["merge_method"],
         "forked_from_project": fork and {key: fork[key] for key in ("id", "name", "path", "default_branch")},
         "archived": False,
-        "empty_repo": not Repository(sandbox.repository(project["id"])).branches(),
+        "empty_repo": not sandbox.repository(project["id"]).branches(),
     }
 
 
@@ -127,7 +126,7 @@ def as_job(sandbox: Sandbox, job: Row) -> Row:
         "duration": seconds_between(job["started_at"], job["finished_at"] or now()),
         "queued_duration": seconds_between(job["queued_at"], job["started_at"] or now()),
         "user": as_user(sandbox, sandbox.store.get("users", pipeline["user_id"])),
-        "commit": Repository(sandbox.repository(project["id"])).commit(pipeline["sha"]),
+        "commit": sandbox.repository(project["id"]).commit(pipeline["sha"]),
         "pipeline": {key: pipeline[key] for key in ("id", "iid", "project_id", "sha", "ref", "status", "source")},
         "project": {
             "id": project["id"],

@@ -38,27 +38,32 @@ BEGAN = "2026-01-02T03:04:05Z"
 JUST_AFTER, JUST_BEFORE = "2026-01-02T03:04:15.000000001Z", "2026-01-02T03:03:55.999999999Z"
 TASK = {"containerSpec": {"stopGracePeriod": "1h1m1s"}}
 PROVIDER = "urn:pulumi:dev::p::pulumi:providers:docker::engine"
-FAKE = """#!{python}
-import datetime, json, pathlib, shlex, sys, time
-here = pathlib.Path(__file__).parent
-words = [pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]
-with (here / "calls").open("a") as calls:
+FAKE = """#!{python} -IS
+import json, os, sys, time  # no more for all: it is started hundreds of times
+here, _, name = os.path.abspath(__file__).rpartition("/")
+words = [name, *sys.argv[1:]]
+with open(f"{{here}}/calls", "a") as calls:
     calls.write(json.dumps(words) + "\\n")
-said = [*words, *shlex.split(words[-1])] if words[0] == "ssh" else words
-for answer in json.loads((here / "answers").read_text()):
+said = words
+if name == "ssh":
+    import shlex
+    said = [*words, *shlex.split(words[-1])]
+for answer in json.load(open(f"{{here}}/answers")):
     if all(word in said for word in answer["words"]):
         if "times" in answer:
-            used = here / f"used-{{'-'.join(answer['words'])}}"
-            with used.open("a") as uses:
+            used = f"{{here}}/used-{{'-'.join(answer['words'])}}"
+            with open(used, "a") as uses:
                 uses.write("x")
-            if used.stat().st_size > answer["times"]:
+            if os.stat(used).st_size > answer["times"]:
                 continue
-        if words[0] == "pulumi" and "import" in words:
-            (here / "imported").write_text(sys.stdin.read())
+        if name == "pulumi" and "import" in words:
+            with open(f"{{here}}/imported", "w") as imported:
+                imported.write(sys.stdin.read())
         sys.stdin.close()
         time.sleep(answer.get("seconds", 0))
         print(answer.get("stdout", ""), end="")
         if "clock" in answer:
+            import datetime
             now = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=answer["clock"])
             print(json.dumps(now.isoformat()))
         print(answer.get("stderr", ""), end="", file=sys.stderr)

@@ -9,6 +9,8 @@ import gitlab
 import pytest
 from gitlab.v4.objects import Project, ProjectPipeline
 
+from sandbox import pipelines
+from sandbox.core import ApiError
 from tests.unit.live_sandbox import Live, running
 
 CHANGES = """
@@ -391,6 +393,22 @@ def test_a_project_that_the_user_may_not_see_is_not_included(live: Live) -> None
         "Make sure any includes in the pipeline configuration are correctly defined."
     )
     assert (answer.status_code, answer.json()) == (400, {"message": {"base": [message]}})
+    other.visibility = "internal"
+    other.save()
+    answer = live.call("POST", f"projects/{mine.id}/pipeline", json={"ref": "main"}, token=token)
+    assert answer.status_code == 201
+
+
+def test_a_job_that_has_been_played_meanwhile_is_not_played_again(live: Live) -> None:
+    project = live.project("a: {script: [x], when: manual}")
+    pipeline = start(project)
+    store = live.sandbox.store
+    seen, user = store.get("jobs", job_id(pipeline, "a")), store.get("users", 1)
+    play(project, pipeline, "a")
+    live.runner(project).job()
+    with pytest.raises(ApiError, match="Unplayable Job"):
+        pipelines.play_job(live.sandbox, seen, user)
+    assert statuses(pipeline) == {"a": "running"}
 
 
 def test_a_newer_commit_cancels_older_pipelines_of_its_branch_that_may_be_interrupted(live: Live) -> None:

@@ -12,7 +12,7 @@ from gitlab.v4.objects import Project
 
 from sandbox import seed
 from sandbox.repository import Repository
-from tests.unit.live_sandbox import Live, git, running
+from tests.unit.live_sandbox import Live, git, refused, running
 
 CI = "job: {script: [x]}\n"
 
@@ -47,6 +47,39 @@ def test_a_push_is_there_for_the_next_clone_and_starts_a_pipeline(live: Live, tm
     assert (pipeline.source, pipeline.ref, pipeline.sha) == ("push", "main", head)
     git("clone", "--quiet", "--depth", "1", url, str(tmp_path / "b"))
     assert (tmp_path / "b" / "large").read_bytes() == content
+    commit(tmp_path / "b", {"x": "1"})
+    git("push", "--quiet", "origin", "main", "HEAD:topic", cwd=tmp_path / "b")
+    assert [one.ref for one in project.pipelines.list(get_all=True)] == ["topic", "main", "main"]
+
+
+def test_a_push_starts_nothing_for_a_branch_that_something_else_moves_meanwhile(live: Live, tmp_path: Path) -> None:
+    project = live.project(CI)
+    for branch in ("topic", "other"):
+        project.branches.create({"branch": branch, "ref": "main"})
+    before = len(project.pipelines.list(get_all=True))
+    git("clone", "--quiet", "--branch", "topic", address(live, project, live.token), str(tmp_path / "a"))
+    commit(tmp_path / "a", {"x": "1"})
+    bare = live.sandbox.repository(project.id).path
+    tree, parent = (git("rev-parse", f"main{what}", cwd=bare).stdout.strip() for what in ("^{tree}", ""))
+    moved = git("commit-tree", tree, "-p", parent, "-m", "another", cwd=bare).stdout.strip()
+    hook = bare / "hooks" / "pre-receive"
+    hook.parent.mkdir()
+    hook.write_text(f"#!/bin/sh\nunset GIT_QUARANTINE_PATH\nexec git update-ref refs/heads/other {moved}\n")
+    hook.chmod(0o755)
+    git("push", "--quiet", "origin", "topic", cwd=tmp_path / "a")
+    assert project.branches.get("other").commit["id"] == moved
+    refs = [pipeline.ref for pipeline in project.pipelines.list(get_all=True)]
+    assert (refs[0], len(refs)) == ("topic", before + 1)
+
+
+def test_a_commit_that_was_asked_for_too_early_is_found_later(live: Live, tmp_path: Path) -> None:
+    project = live.project(CI)
+    git("clone", "--quiet", address(live, project, live.token), str(tmp_path / "a"))
+    commit(tmp_path / "a", {"x": "1"}, "late")
+    head = git("rev-parse", "HEAD", cwd=tmp_path / "a").stdout.strip()
+    assert refused(404, project.commits.get, head) == "404 Commit Not Found"
+    git("push", "--quiet", "origin", "main", cwd=tmp_path / "a")
+    assert project.commits.get(head).title == "late"
 
 
 def test_skip_ci_in_the_message_starts_no_pipeline(live: Live, tmp_path: Path) -> None:
@@ -145,9 +178,8 @@ def test_a_repository_whose_making_was_interrupted_is_made_anew(
     repository = Repository(tmp_path / "1.git")
 
     def killed(made: Repository, *arguments: str) -> str:
-        if arguments[0] == "config":
-            raise KeyboardInterrupt
-        return made._run(arguments).decode()
+        made._run(arguments)
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
         patched.setattr(Repository, "_git", killed)

@@ -10,6 +10,8 @@ import gitlab
 import pytest
 from gitlab.v4.objects import Project, ProjectMergeRequest
 
+from sandbox import merge_requests, merge_requests_api
+from sandbox.core import ApiError
 from tests.unit.live_sandbox import Live, git, refused, running, values_of
 
 CI = """
@@ -54,9 +56,9 @@ def stranger(live: Live) -> tuple[gitlab.Gitlab, int]:
     return client, client.groups.create({"name": name, "path": name}).id
 
 
-def forked(live: Live) -> tuple[Project, Project, ProjectMergeRequest]:
+def forked(live: Live, ci_yaml: str = CI) -> tuple[Project, Project, ProjectMergeRequest]:
     """A public project, somebody else's fork of it, and a merge request from there."""
-    parent = live.project(CI)
+    parent = live.project(ci_yaml)
     parent.visibility = "public"
     parent.save()
     client, group = stranger(live)
@@ -142,6 +144,26 @@ def test_a_merge_makes_a_commit_and_starts_the_target_branchs_pipeline(live: Liv
     newest = project.pipelines.list(get_all=True)[0]
     assert (newest.source, newest.ref, newest.sha) == ("push", "main", head["id"])
     assert refused(405, found.merge) == "405 Method Not Allowed"
+
+
+def test_who_merges_at_the_same_time_as_somebody_else_comes_too_late(live: Live) -> None:
+    project, found = opened(live)
+    store = live.sandbox.store
+    seen, user = store.get("merge_requests", found.id), store.get("users", 1)
+    found.merge()
+    head = project.branches.get("main").commit["id"]
+    with pytest.raises(ApiError, match="405 Method Not Allowed"):
+        merge_requests.merge(live.sandbox, seen, user, None, None)
+    assert project.branches.get("main").commit["id"] == head
+
+
+def test_a_source_branch_with_newer_commits_than_those_merged_stays(live: Live) -> None:
+    project, found = opened(live)
+    seen = live.sandbox.store.get("merge_requests", found.id)
+    newer = commit(project, "topic", more="1")
+    found.merge(sha=newer)
+    merge_requests_api._remove_source(live.sandbox, seen, live.sandbox.store.get("users", 1))
+    assert project.branches.get("topic").commit["id"] == newer
 
 
 def test_a_project_may_want_fast_forwards(live: Live) -> None:
@@ -302,6 +324,7 @@ def test_a_forks_merge_request_runs_in_the_fork_without_the_parents_variables(li
     assert ("SECRET" in variables, variables["OWN"]) == (False, "forks")
     ids = [variables[f"CI_{name}_ID"] for name in ("PROJECT", "MERGE_REQUEST_PROJECT", "MERGE_REQUEST_SOURCE_PROJECT")]
     assert ids == [str(fork.id), str(parent.id), str(fork.id)]
+    assert variables["CI_PROJECT_VISIBILITY"] == "public"
     assert "CI_COMMIT_BRANCH" not in variables
     assert variables["CI_OPEN_MERGE_REQUESTS"] == f"{parent.path_with_namespace}!1"
     of_parent = variables["CI_REPOSITORY_URL"].replace(fork.path_with_namespace, parent.path_with_namespace)
@@ -321,6 +344,33 @@ def test_an_owner_of_the_parent_may_run_a_forks_merge_request_there_and_merge_it
     assert parent.files.raw(file_path="file", ref="main") == b"1"
     assert [project.id for project in parent.forks.list(get_all=True)] == [fork.id]
     assert fork.forked_from_project["id"] == parent.id
+
+
+def test_who_closes_a_forks_merge_request_stops_nothing_in_the_parent(live: Live) -> None:
+    text = """
+up: {script: [x], environment: {name: review, on_stop: down}}
+down: {script: [x], when: manual, environment: {name: review, action: stop}}
+"""
+    parent, fork, found = forked(live, text)
+    parent.mergerequests.get(found.iid).pipelines.create({})
+    runner = live.runner(parent)
+    runner.end(runner.job())
+    fork.manager.gitlab.projects.get(parent.id).mergerequests.update(found.iid, {"state_event": "close"})
+    assert parent.mergerequests.get(found.iid).state == "closed"
+    assert [one.state for one in parent.environments.list(get_all=True)] == ["available"]
+
+
+def test_a_fork_is_seen_by_no_more_people_than_its_parent(live: Live) -> None:
+    parent = live.project(CI)
+    parent.visibility = "internal"
+    parent.save()
+    client, group = stranger(live)
+    theirs = client.projects.get(parent.id)
+    why = "public is not allowed since the fork source project has lower visibility."
+    wanted = {"namespace_id": group, "visibility": "public"}
+    assert refused(400, theirs.forks.create, wanted) == {"visibility_level": [why]}
+    fork = client.projects.get(theirs.forks.create({"namespace_id": group, "visibility": "private"}).id)
+    assert fork.visibility == "private"
 
 
 def test_a_stranger_reads_a_public_project_but_changes_nothing_there(live: Live, tmp_path: Path) -> None:

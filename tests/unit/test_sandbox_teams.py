@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,10 @@ import gitlab
 import pytest
 from gitlab.v4.objects import Project
 
-from sandbox import stopping
+from sandbox import pushes, schema, stopping
 from sandbox.store import Store
 from tests.unit.live_sandbox import Live, git, refused, running, values_of
+from toolchain.shared import ToolchainError
 
 JOB = "job: {script: [x]}\n"
 REVIEW = """
@@ -35,6 +38,14 @@ PRODUCTION = "deploy: {script: [x], environment: prod}\n"
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     with running(tmp_path_factory.mktemp("sandbox")) as found:
         yield found
+
+
+def move(live: Live, project: Project, branch: str, sha: str) -> None:
+    """Moves a branch as a push does."""
+    before = project.branches.get(branch).commit["id"]
+    live.sandbox.repository(project.id).set_ref(f"refs/heads/{branch}", sha)
+    store = live.sandbox.store
+    pushes.pushed(live.sandbox, store.get("projects", project.id), store.get("users", 1), branch, before)
 
 
 def reviewed(live: Live) -> Project:
@@ -152,7 +163,10 @@ def test_a_hidden_variable_is_not_shown_again_but_reaches_jobs(live: Live) -> No
 
 
 def test_a_deployment_is_recorded_with_its_environment(live: Live) -> None:
-    project = live.project("job: {script: [x], environment: {name: prod, url: 'https://$CI_COMMIT_REF_NAME.x'}}")
+    variables = "{HOST: $CI_COMMIT_REF_NAME.$ZONE, ZONE: x}"
+    project = live.project(
+        f"job: {{script: [x], variables: {variables}, environment: {{name: prod, url: https://$HOST}}}}"
+    )
     project.pipelines.create({"ref": "main"})
     (environment,) = project.environments.list(get_all=True)
     assert (environment.name, environment.state, environment.tier, environment.external_url) == (
@@ -187,7 +201,15 @@ def test_a_failed_deployment_is_not_the_environments_newest(live: Live) -> None:
     assert project.environments.get(environment.id).last_deployment is None
 
 
-@pytest.mark.parametrize("by", ["hand", "close", "merge", "time"])
+def test_a_raw_variable_stands_in_an_environments_address_as_it_is(live: Live) -> None:
+    project = live.project("job: {script: [x], environment: {name: prod, url: https://x/$PATHS$LOOP}}")
+    project.variables.create({"key": "PATHS", "value": "$CI_JOB_ID", "raw": True})
+    project.variables.create({"key": "LOOP", "value": "/$LOOP"})
+    project.pipelines.create({"ref": "main"})
+    assert values_of(live.runner(project).job())["CI_ENVIRONMENT_URL"] == "https://x/$CI_JOB_ID/$LOOP"
+
+
+@pytest.mark.parametrize("by", ["hand", "close", "merge", "push", "time"])
 def test_an_environment_is_stopped_by_its_job(live: Live, by: str) -> None:
     project = reviewed(live)
     (environment,) = project.environments.list(name="review/1")
@@ -200,6 +222,8 @@ def test_an_environment_is_stopped_by_its_job(live: Live, by: str) -> None:
         merge_request.save()
     elif by == "merge":
         merge_request.merge()
+    elif by == "push":
+        move(live, project, "main", project.branches.get("topic").commit["id"])
     else:
         live.sandbox.store.update("environments", environment.id, auto_stop_at="2000-01-01T00:00:00.000Z")
         stopping.stop_expired(live.sandbox)
@@ -210,6 +234,19 @@ def test_an_environment_is_stopped_by_its_job(live: Live, by: str) -> None:
     runner.end(job)
     assert project.environments.get(environment.id).state == "stopped"
     assert len(project.deployments.list(get_all=True)) == 1
+
+
+def test_who_may_not_stop_an_environment_any_more_does_not_keep_others_from_being_stopped(live: Live) -> None:
+    projects = [reviewed(live) for _ in range(2)]
+    levels = {"name": "review/1", "deploy_access_levels": [{"access_level": 60}]}
+    projects[0].protected_environments.create(levels)
+    somebody = live.call("POST", "users", json={"username": "left", "name": "left"}).json()["id"]
+    live.sandbox.store.execute("UPDATE pipelines SET user_id = ? WHERE project_id = ?", somebody, projects[0].id)
+    sql = "UPDATE environments SET auto_stop_at = '2000-01-01T00:00:00.000Z' WHERE project_id IN (?, ?)"
+    live.sandbox.store.execute(sql, *(project.id for project in projects))
+    stopping.stop_expired(live.sandbox)
+    states = [project.environments.list(name="review/1")[0].state for project in projects]
+    assert states == ["available", "stopping"]
 
 
 def test_only_who_may_deploy_runs_the_job_of_a_protected_environment(live: Live) -> None:
@@ -304,8 +341,9 @@ def test_a_branch_of_an_impossible_name_is_refused(live: Live) -> None:
     assert refused(400, project.commits.create, wanted) == "400 Bad request - Branch name is invalid"
 
 
-def test_the_file_of_an_older_sandbox_gets_the_new_tables(tmp_path: Path) -> None:
-    old = sqlite3.connect(tmp_path / "gitlab.db")
+def old_file(path: Path) -> Path:
+    """The file of a sandbox whose tables are of version 1, as far as they are changed."""
+    old = sqlite3.connect(path)
     old.executescript("""
         CREATE TABLE projects (id INTEGER PRIMARY KEY, full_path TEXT);
         CREATE TABLE pipelines (id INTEGER PRIMARY KEY);
@@ -318,10 +356,16 @@ def test_the_file_of_an_older_sandbox_gets_the_new_tables(tmp_path: Path) -> Non
         INSERT INTO projects VALUES (1, 'demo/app');
         INSERT INTO variables VALUES (7, 1, 'K', 'v', 'env_var', 0, 1, 0);
         PRAGMA user_version = 1;
+        PRAGMA journal_mode = WAL;
     """)
     old.close()
+    return path
+
+
+def test_the_file_of_an_older_sandbox_gets_the_new_tables(tmp_path: Path) -> None:
+    path = old_file(tmp_path / "gitlab.db")
     for _ in range(2):
-        store = Store(tmp_path / "gitlab.db")
+        store = Store(path)
         (variable,) = store.all("SELECT * FROM variables")
         assert (variable["id"], variable["environment_scope"], variable["protected"]) == (7, "*", True)
         assert store.get("projects", 1)["visibility"] == "private"
@@ -333,3 +377,44 @@ def test_the_file_of_an_older_sandbox_gets_the_new_tables(tmp_path: Path) -> Non
         }
         assert (job["environment"], job["resource_group"]) == (None, None)
         store.close()
+
+
+def test_a_file_of_an_older_sandbox_that_could_not_be_changed_is_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = old_file(tmp_path / "gitlab.db")
+    with monkeypatch.context() as patched:
+        patched.setattr(schema, "TABLES", schema.TABLES + "CREATE TABLE jobs (id INTEGER);")
+        with pytest.raises(ToolchainError, match="table jobs already exists"):
+            Store(path)
+    left = sqlite3.connect(path)
+    assert left.execute("PRAGMA user_version").fetchone() == (1,)
+    assert [row[1] for row in left.execute("PRAGMA table_info(projects)")] == ["id", "full_path"]
+    left.close()
+    store = Store(path)
+    assert store.get("projects", 1)["visibility"] == "private"
+    store.close()
+
+
+def test_two_processes_may_open_the_file_of_an_older_sandbox_at_once(tmp_path: Path) -> None:
+    path = old_file(tmp_path / "gitlab.db")
+    holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    holder.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor(2) as pool:
+        stores = [pool.submit(Store, path) for _ in range(2)]
+        time.sleep(0.1)  # both are now at the point where they wait to write
+        holder.execute("COMMIT")
+        for store in stores:
+            store.result().close()
+    holder.close()
+
+
+def test_what_fails_within_a_transaction_is_undone_alone_where_its_error_is_caught(tmp_path: Path) -> None:
+    store = Store(tmp_path / "gitlab.db")
+    with store.transaction():
+        store.insert("users", username="kept", name="", admin=False, created_at="")
+        with pytest.raises(KeyError), store.transaction():
+            store.insert("users", username="undone", name="", admin=False, created_at="")
+            raise KeyError
+    assert [row["username"] for row in store.all("SELECT * FROM users")] == ["kept"]
+    store.close()
