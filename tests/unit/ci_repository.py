@@ -38,7 +38,7 @@ class CiRepository:
         """The jobs of a pipeline with these variables, each with its `when`; AssertionError where it warns."""
         done = self.run("--list-json", variables=variables)
         warnings = [line for line in done.stderr.splitlines() if not line.startswith(("parsing and ", "json schema "))]
-        assert not warnings
+        assert not warnings, "\n".join(warnings)
         return {job["name"]: job["when"] for job in json.loads(done.stdout) if job["when"] != "never"}
 
     def run(
@@ -81,8 +81,7 @@ def of_stack_files(directory: Path, program: Path) -> CiRepository:
 
 def commit(directory: Path) -> None:
     """Commit what is staged, if anything."""
-    identity = ["-c", "user.name=test", "-c", "user.email=test@example.com"]
-    command = ["git", *identity, "commit", "--quiet", "--allow-empty", "--message=files"]
+    command = ["git", "commit", "--quiet", "--allow-empty", "--message=files"]
     subprocess.run(command, cwd=directory, check=True, timeout=30)
 
 
@@ -97,6 +96,9 @@ def _repository(directory: Path, program: Path) -> CiRepository:
 
     (directory / ".gitignore").write_text(".gitlab-ci-local/\n")
     git("init", "--quiet", "--initial-branch=main")
+    # Whose commits they are; gitlab-ci-local, too, asks for it.
+    git("config", "user.name", "test")
+    git("config", "user.email", "test@example.com")
     git("remote", "add", "origin", "https://gitlab.example.com/my-group/stacks.git")
     git("add", "--all")
     commit(directory)
