@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -17,9 +16,10 @@ from stacks.common import PLACEHOLDER, Common
 from stacks.engine import ask_board, check_paths, check_volume, offered_platforms
 from stacks.gke_settings import GkeSettings
 from stacks.mistakes import SettingsError
+from stacks.places import leaves, written
 from stacks.preflight import check_gitlab
 from stacks.settings import RaspberryPiSettings, Settings, parse
-from stacks.shared import IN_PROJECT, merged
+from stacks.shared import IN_PROJECT, merged, missing
 
 S = TypeVar("S", bound=Common)
 
@@ -95,16 +95,16 @@ def _load() -> Stack[Any]:
 
 def _fit(settings: Settings) -> tuple[Settings, Board | Facts | None]:
     """The settings completed from the machine or cluster that they name, and what that said of itself."""
+    prefix = _prefix(settings, pulumi.get_project(), pulumi.get_stack())
     if isinstance(settings, RaspberryPiSettings):
-        return _fit_board(settings)
+        return _fit_board(settings, prefix)
     if isinstance(settings, GkeSettings):
-        return _fit_cluster(settings)
-    check_volume(settings, _prefix(settings, pulumi.get_project(), pulumi.get_stack()))
+        return _fit_cluster(settings, prefix)
+    check_volume(settings, prefix)
     return settings, None
 
 
-def _fit_board(settings: RaspberryPiSettings) -> tuple[RaspberryPiSettings, Board]:
-    prefix = _prefix(settings, pulumi.get_project(), pulumi.get_stack())
+def _fit_board(settings: RaspberryPiSettings, prefix: str) -> tuple[RaspberryPiSettings, Board]:
     check_names(settings, prefix)
     board = ask_board(settings)
     check_board(settings, board)
@@ -115,12 +115,11 @@ def _fit_board(settings: RaspberryPiSettings) -> tuple[RaspberryPiSettings, Boar
     return settings, board
 
 
-def _fit_cluster(settings: GkeSettings) -> tuple[GkeSettings, Facts]:
+def _fit_cluster(settings: GkeSettings, prefix: str) -> tuple[GkeSettings, Facts]:
     # Half a second to import, for the one target that needs it.
     from stacks.kube import ask_cluster
 
     stack = pulumi.get_stack()
-    prefix = _prefix(settings, pulumi.get_project(), stack)
     cluster.check_prefix(prefix, stack)
     facts = ask_cluster(settings, prefix)
     cluster.check_cluster(settings, facts, prefix, stack)
@@ -131,9 +130,7 @@ def _raw() -> object:
     """The stack's settings on top of the shared ones, with what the environment says where both are silent."""
     own = _table("settings", "write target, gitlab and runners below it")
     if own is None:
-        raise SettingsError(
-            f"settings: is missing in Pulumi.{pulumi.get_stack()}.yaml: copy those of Pulumi.dev.yaml and change them"
-        )
+        raise missing(pulumi.get_stack())
     raw = merged(_table("shared", IN_PROJECT), own)
     engine = os.environ.get("DOCKER_HOST")
     if engine and isinstance(raw, dict) and raw.get("target") in ("docker-host", "raspberry-pi"):
@@ -149,23 +146,12 @@ def _table(key: str, remedy: str) -> object:
 
 
 def _refuse_placeholders(raw: object) -> None:
-    for path in _placeholders(raw, "settings"):
-        raise SettingsError(
-            f"{path}: holds {PLACEHOLDER}, which stands for a secret: run: pulumi config set --secret --path "
-            f"'{pulumi.get_project()}:{path}' (it asks for the value)"
-        )
-
-
-def _placeholders(value: object, path: str) -> Iterator[str]:
-    match value:
-        case str() if PLACEHOLDER in value:
-            yield path
-        case Mapping():
-            for key, below in value.items():
-                yield from _placeholders(below, f"{path}.{key}" if str(key).isidentifier() else f'{path}["{key}"]')
-        case [*items]:
-            for index, below in enumerate(items):
-                yield from _placeholders(below, f"{path}[{index}]")
+    for path, value in leaves(raw, ("settings",)):
+        if isinstance(value, str) and PLACEHOLDER in value:
+            raise SettingsError(
+                f"{written(path)}: holds {PLACEHOLDER}, which stands for a secret: run: pulumi config set --secret "
+                f"--path '{pulumi.get_project()}:{written(path)}' (it asks for the value)"
+            )
 
 
 def _refuse_known_passphrase() -> None:

@@ -10,6 +10,11 @@ from stacks.mistakes import SettingsError
 IN_PROJECT = "write what all stacks have in common below its `value` in Pulumi.yaml"
 
 
+def missing(stack: str) -> SettingsError:
+    """What is wrong with a stack that has no settings of its own."""
+    return SettingsError(f"settings: is missing in Pulumi.{stack}.yaml: copy those of Pulumi.dev.yaml and change them")
+
+
 def merged(shared: object, own: object) -> object:
     """A stack's settings on top of the shared ones.
 

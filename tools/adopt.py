@@ -16,10 +16,11 @@ from typing import Any
 
 from stacks.common import PLACEHOLDER, TOKEN_PLACEHOLDER
 from stacks.gke_settings import GkeRunner
+from stacks.places import Path, written
 from stacks.settings import TARGETS, parse
 from tools.adopt_check import Finding, findings
 from tools.adopt_draft import SETTINGS_KEY, Draft, Verdict, command
-from tools.adopt_file import AdoptError, MisusedError, Path, read, written
+from tools.adopt_file import AdoptError, MisusedError, read
 from tools.adopt_rules import Wanted, draft_of
 from tools.adopt_yaml import comment, lines
 

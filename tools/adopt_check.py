@@ -12,10 +12,10 @@ from components.job_pods import JobPods
 from components.paths import DOCKER_SOCKET
 from stacks.common import TOKEN_PLACEHOLDER
 from stacks.gke_settings import GkeSettings
+from stacks.places import Path, leaves, written
 from stacks.settings import Settings
 from tools.adopt_docker import docker_bytes
 from tools.adopt_draft import Draft, Verdict
-from tools.adopt_file import Path, leaves, written
 from tools.adopt_keys import (
     DOCKER_EXTRA,
     DOCKER_SETTINGS,

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 from components.paths import DOCKER_SOCKET
 from components.transport import CERTS_DIR, CLIENT_CERTS_DIR, SOCKET, Transport
 from stacks.common import DIND_IMAGE, JOB_IMAGE, Executor, Kind
+from stacks.places import Path
 from tools import adopt_keys as keys
 from tools.adopt_draft import Draft
-from tools.adopt_file import Path
 
 HOST_SOCKETS = (DOCKER_SOCKET, "/run/docker.sock")
 DAEMON_VARIABLES = frozenset({"DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_TLS_CERTDIR"})

@@ -11,8 +11,9 @@ from enum import StrEnum
 from typing import Any
 
 from stacks.mistakes import SettingsError
+from stacks.places import Path, written
 from stacks.settings import Settings, parse
-from tools.adopt_file import AdoptError, MisusedError, Path, written
+from tools.adopt_file import AdoptError, MisusedError
 from tools.adopt_secrets import asks_for_secret, is_secret, shown
 
 SETTINGS_KEY = "gitlab-dind-runners:settings"

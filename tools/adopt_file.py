@@ -1,20 +1,16 @@
-"""Reads a config.toml of GitLab Runner, and names every value in it. Pure but for `read`."""
+"""Reads a config.toml of GitLab Runner. Pure but for `read`."""
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
-from pathlib import Path as FilePath
-from typing import Any, TypeAlias
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 MOST_BYTES = 1024 * 1024
 """A config.toml with a thousand runners has half of that."""
-
-Path: TypeAlias = tuple[str | int, ...]
-"""Where a value stands: ("runners", 0, "docker", "image")."""
 
 
 class AdoptError(Exception):
@@ -31,7 +27,7 @@ def read(name: str) -> dict[str, Any]:
         if name == "-":
             content = sys.stdin.buffer.read(MOST_BYTES + 1)
         else:
-            with FilePath(name).open("rb") as file:
+            with Path(name).open("rb") as file:
                 content = file.read(MOST_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
@@ -74,28 +70,3 @@ def _without_values(message: str) -> str:
     text = re.sub(r"\(.*\)|(['\"]).{5,}\1", "...", text, flags=re.DOTALL)
     where = place[1].removeprefix("at ") if place else ""
     return f"{where}: {text}" if where else text
-
-
-def leaves(value: object, path: Path = ()) -> Iterator[tuple[Path, object]]:
-    """Every value with its place: each item of a list by itself, and tables and lists that are empty as they are."""
-    if isinstance(value, Mapping) and value:
-        for key, below in value.items():
-            yield from leaves(below, (*path, key))
-    elif isinstance(value, list) and value:
-        for index, below in enumerate(value):
-            yield from leaves(below, (*path, index))
-    else:
-        yield path, value
-
-
-def written(path: Path) -> str:
-    """A place as Pulumi's CLI writes it: `runners[0].docker.image`, `sysctls["net.ipv4.ip_forward"]`."""
-    text = ""
-    for part in path:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        elif re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", part):
-            text += f".{part}"
-        else:
-            text += f"[{json.dumps(part)}]"
-    return text.removeprefix(".")

@@ -9,10 +9,10 @@ from typing import Any
 from components.job_pods import POLL_SECONDS
 from components.transport import CLIENT_CERTS_DIR
 from stacks.common import JOB_IMAGE, Kind
+from stacks.places import Path
 from tools import adopt_keys as keys
 from tools.adopt_docker import is_dind, table, variables
 from tools.adopt_draft import Draft
-from tools.adopt_file import Path
 
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _OVERWRITABLE = re.compile(

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from stacks.common import TOKEN_PLACEHOLDER, Executor, Kind
+from stacks.places import Path
 from tools import adopt_docker, adopt_kubernetes
 from tools import adopt_keys as keys
 from tools.adopt_docker import DAEMON_VARIABLES, table, texts
 from tools.adopt_draft import Draft, command
-from tools.adopt_file import AdoptError, MisusedError, Path
+from tools.adopt_file import AdoptError, MisusedError
 
 TARGETS: Mapping[str, frozenset[str]] = {
     "docker-host": frozenset({Executor.DOCKER, Executor.SHELL}),

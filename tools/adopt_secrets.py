@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from tools.adopt_file import Path
+from stacks.places import Path
 from tools.secrets import Masker
 
 _NAME = re.compile(

@@ -14,7 +14,7 @@ import yaml
 from stacks import sandbox
 from stacks.mistakes import SettingsError
 from stacks.settings import parse
-from stacks.shared import merged
+from stacks.shared import merged, missing
 from tools.secrets import HIDDEN, is_secret_name
 
 GIT_SECONDS = 30.0
@@ -72,9 +72,7 @@ def read_settings(own: str | None, shared: str | None, stack: str) -> Any:
         raise SettingsError(f"Pulumi.{stack}.yaml: is missing: copy Pulumi.dev.yaml and change its settings")
     settings = _config(own, "settings")
     if settings is None:
-        raise SettingsError(
-            f"settings: is missing in Pulumi.{stack}.yaml: copy those of Pulumi.dev.yaml and change them"
-        )
+        raise missing(stack)
     return _marked(merged(_config(shared or "", "shared"), settings))
 
 

@@ -16,6 +16,7 @@ import pytest
 import tomli_w
 import yaml
 
+from stacks.places import leaves, written
 from stacks.settings import Settings, parse
 from tests.unit.samples import WITH_CLIENT, gke, pi, plain, runner
 from tools import adopt_keys as keys
@@ -23,7 +24,7 @@ from tools.__main__ import main
 from tools.adopt import adopted
 from tools.adopt_check import Finding, findings, rendered
 from tools.adopt_draft import SETTINGS_KEY, Verdict
-from tools.adopt_file import AdoptError, MisusedError, leaves, parsed, written
+from tools.adopt_file import AdoptError, MisusedError, parsed
 from tools.adopt_rules import Wanted, draft_of
 
 URL = "https://gitlab.example.com"
