@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from tools import options
 from tools.engine import Stack, complain, say
 from tools.failures import Kind
 from tools.report import FAILED
@@ -13,7 +14,7 @@ from tools.up import PARALLEL
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("--stack", required=True, help="as in Pulumi.<stack>.yaml")
+    options.add_stack(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from pathlib import Path
 
+from tools import options
 from tools.engine import Stack, say
 from tools.gitlab_api import NotPosted, Posted, environment_place, keep_issue
 from tools.note import GITLAB_LIMIT, Report, marker
@@ -22,10 +22,8 @@ _SAID = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("--stack", required=True, help="as in Pulumi.<stack>.yaml")
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="where to write <stack>.md, <stack>.txt and <stack>.diff"
-    )
+    options.add_stack(parser)
+    options.add_out(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

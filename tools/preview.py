@@ -8,7 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from tools import policies
+from tools import options
 from tools.engine import Previewed, Stack, say
 from tools.gitlab_api import NotPosted, Posted, environment_place, post_note
 from tools.markdown import code
@@ -31,11 +31,9 @@ _SAID = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("--stack", required=True, help="as in Pulumi.<stack>.yaml")
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="where to write <stack>.md, <stack>.txt and <stack>.diff"
-    )
-    policies.add_arguments(parser)
+    options.add_stack(parser)
+    options.add_out(parser)
+    options.add_policies(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -52,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     missing = missing_variables(os.environ, needs_passphrase=not stack.secrets_provider) if request else []
     if request and BACKEND in missing:
         return _check_only(stack, report, request, missing, arguments.out)
-    previewed = stack.preview(policies.options(arguments))
+    previewed = stack.preview(options.policy_options(arguments))
     report = _filled(report, previewed, stack)
     text = publish(report, stack.masker, arguments.out)
     status = FAILED if report.problem or report.mandatory else 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tools import policies
+from tools import options
 from tools.engine import Stack, complain, say
 from tools.failures import Failure, Kind
 from tools.report import FAILED
@@ -17,8 +17,8 @@ PARALLEL = ("--parallel", "8")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("--stack", required=True, help="as in Pulumi.<stack>.yaml")
-    policies.add_arguments(parser)
+    options.add_stack(parser)
+    options.add_policies(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         return FAILED
     say(f"pulumi up of stack {stack.name}")
     # A first preview could not know config.toml, so the policies are asked again.
-    done = stack.run_loud(["up", "--yes", "--skip-preview", *PARALLEL, *policies.options(arguments)])
+    done = stack.run_loud(["up", "--yes", "--skip-preview", *PARALLEL, *options.policy_options(arguments)])
     if done.status:
         # What the engine said is in the log already.
         print(f"\nup of stack {stack.name} failed:", file=sys.stderr)
