@@ -26,8 +26,10 @@ import stacks.cluster
 import stacks.common
 import stacks.gke_settings
 import stacks.no_answer
+import stacks.places
 import stacks.platforms
 import stacks.settings
+import stacks.shared
 import stacks.warnings
 from components.transport import Transport
 from stacks.common import DIND_IMAGE, JOB_IMAGE, RUNNER_IMAGE, Common, Daemon, Executor, GitLab, Kind, Network, Runner
@@ -741,8 +743,10 @@ def test_the_pure_layers_know_no_pulumi() -> None:
         stacks.common,
         stacks.gke_settings,
         stacks.no_answer,
+        stacks.places,
         stacks.platforms,
         stacks.settings,
+        stacks.shared,
         stacks.warnings,
         components.config_toml,
         components.daemon_json,
