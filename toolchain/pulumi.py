@@ -376,7 +376,7 @@ def built_docker_plugin(say: Say) -> Origin | None:
 
 
 def stand_in_gitlab_plugin(_: Say) -> Origin | None:
-    """A launcher of the sandbox's own plugin, which serves UserRunner against the sandbox GitLab only."""
+    """A launcher of the sandbox's own plugin, which serves some resources against the sandbox GitLab only."""
     with whole_directory(plugin_directory("gitlab", _GITLAB_VERSION)) as folder:
         write_atomic(folder / "pulumi-resource-gitlab", _stand_in_launcher(), mode=0o755)
     return Origin(STAND_IN, _GITLAB_VERSION)
