@@ -79,10 +79,6 @@ def _provider(stack: Stack[GkeSettings]) -> k8s.Provider:
         context=access.context,
         # What a cluster is, even where its address or certificate changes: another one is made everything anew on.
         cluster_identifier=access.title,
-        # What an update that was killed has made, but not recorded, is taken over by the next one.
-        upsert_existing_objects=True,
-        # What somebody has changed by hand is changed back, not refused as somebody else's.
-        enable_patch_force=True,
         # Otherwise new content of either makes a new object, under the pods that use it.
         enable_secret_mutable=True,
         enable_config_map_mutable=True,

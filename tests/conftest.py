@@ -8,10 +8,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from toolchain.shared import ROOT, log_dir
 
 if TYPE_CHECKING:
     from tests.cluster.control_plane import ControlPlane
@@ -20,15 +23,49 @@ if TYPE_CHECKING:
     from tests.engine.board import Board
     from tests.engine.world import Sandbox, Stack
 
-_DIRECTORIES = ("engine", "cluster", "faults")
+_DIRECTORIES = ("unit", "engine", "faults", "cluster")
+"""In the order in which they run: the quickest first, and last what waits for programs that are being built."""
+_BUILDER_STOP_SECONDS = 60
+_builder: subprocess.Popen[bytes] | None = None
+"""What builds the programs that only tests need."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each test the marker that has its directory's name."""
+    """Give each test the marker that has its directory's name, and put the directories in order."""
+
+    def place(item: pytest.Item) -> int:
+        return next((at for at, name in enumerate(_DIRECTORIES) if name in item.path.parts), 0)
+
     for item in items:
-        for directory in _DIRECTORIES:
-            if directory in item.path.parts:
-                item.add_marker(directory)
+        item.add_marker(_DIRECTORIES[place(item)])
+    items.sort(key=place)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build what the chosen tests will ask for late while the others run."""
+    global _builder
+    from tests import parts
+
+    absent = parts.absent() if _needs_parts(session.items) and not session.config.option.collectonly else []
+    if absent:
+        log = log_dir() / "test-parts.log"
+        with log.open("wb") as out:
+            _builder = subprocess.Popen([sys.executable, "-m", "tests.parts"], cwd=ROOT, stdout=out, stderr=out)
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter:
+            reporter.write_line(f"building beside the tests: {', '.join(absent)}; its log is {log}")
+
+
+def pytest_sessionfinish() -> None:
+    """Leave no build behind; the next one goes on where it was."""
+    if _builder:
+        _builder.terminate()
+        _builder.wait(timeout=_BUILDER_STOP_SECONDS)
+
+
+def _needs_parts(items: list[pytest.Item]) -> bool:
+    fixtures = {name for item in items for name in getattr(item, "fixturenames", ())}
+    return bool(fixtures & {"control_plane", "node", "cluster_environment"})
 
 
 @pytest.fixture(scope="session")
@@ -115,7 +152,10 @@ def node(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def cluster_environment(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The toolchain's environment, with a Pulumi home that has the plugins for clusters."""
     from tests.plugins.install import install_into
+    from toolchain import pulumi
+    from toolchain.shared import make_say
 
+    pulumi.ensure(pulumi.kubernetes_plugin(), say=make_say())
     home = tmp_path_factory.mktemp("pulumi-home")
     install_into(home)
     return {**environment, "PULUMI_HOME": str(home)}

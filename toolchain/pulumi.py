@@ -80,11 +80,20 @@ _DOCKER_SCHEMA = GoBinary(
     name="pulumi-docker-schema", package="./schema", version="5.2.0", module="docker-plugin", tags="no_compose"
 )
 
+KUBERNETES = GoBinary(
+    name="pulumi-resource-kubernetes",
+    package=".",
+    version="4.25.0",
+    ldflags="-X github.com/pulumi/pulumi-kubernetes/provider/v4/pkg/version.Version=4.25.0",
+    module="kubernetes-plugin",
+)
+_KUBERNETES_MODULE = "github.com/pulumi/pulumi-kubernetes/provider/v4"
+_KUBERNETES_DATA = Path("cmd", "pulumi-resource-kubernetes")
+
 _LAUNCHED_RUNTIME = "toolchain-python"
 """The policy pack's runtime where the language host cannot start it: the engine looks for a plugin of that name."""
 
 _GITLAB_VERSION = "10.4.0"
-KUBERNETES_VERSION = "4.34.2"
 TLS_VERSION = "5.6.2"
 
 
@@ -132,11 +141,14 @@ def tools() -> tuple[Tool, ...]:
 
 
 def cluster_plugins() -> tuple[Tool, ...]:
-    """The plugins that only stacks on a cluster need, as official releases or not at all: nothing here stands in."""
-    return tuple(
-        _plugin(name, version, last=nowhere_else, pin="")
-        for name, version in (("kubernetes", KUBERNETES_VERSION), ("tls", TLS_VERSION))
-    )
+    """The plugins that only stacks on a cluster need."""
+    return (kubernetes_plugin(), _plugin("tls", TLS_VERSION, last=nowhere_else, pin=""))
+
+
+def kubernetes_plugin() -> Tool:
+    """The official plugin for Kubernetes, as a release or built from its own module."""
+    pin = cached_path(KUBERNETES).parent.name
+    return _plugin("kubernetes", KUBERNETES.version, last=built_kubernetes_plugin, pin=pin)
 
 
 def ensure(tool: Tool, *, say: Say) -> Origin:
@@ -373,6 +385,18 @@ def built_docker_plugin(say: Say) -> Origin | None:
         link_or_copy(program, folder / _DOCKER.name)
         write_atomic(folder / "schema.json", schema)
     return Origin(BUILT, _DOCKER.version, "all resources but docker.Image")
+
+
+def built_kubernetes_plugin(say: Say) -> Origin | None:
+    """The official plugin's own code. Its schema in the module has no version: its makers add that in the build."""
+    program = build(KUBERNETES, say=say)
+    data = module_directory(KUBERNETES, _KUBERNETES_MODULE, say=say) / _KUBERNETES_DATA
+    schema = json.loads((data / "schema.json").read_text()) | {"version": KUBERNETES.version}
+    with whole_directory(plugin_directory("kubernetes", KUBERNETES.version)) as folder:
+        link_or_copy(program, folder / KUBERNETES.name)
+        write_atomic(folder / "schema.json", json.dumps(schema, separators=(",", ":")))
+        write_atomic(folder / "terraform-mapping.json", (data / "terraform-mapping.json").read_bytes())
+    return Origin(BUILT, KUBERNETES.version, "its components register objects without their types")
 
 
 def stand_in_gitlab_plugin(_: Say) -> Origin | None:

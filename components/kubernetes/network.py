@@ -8,7 +8,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from components.kubernetes.names import CLIENT_LABEL, daemon_name, labels, selector
-from components.kubernetes.resources import StackArgs, metadata
+from components.kubernetes.resources import PATCH_FORCE, StackArgs, metadata
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +54,7 @@ class RunnerNetwork(pulumi.ComponentResource):
             f"{name}-namespace",
             metadata=k8s.meta.v1.ObjectMetaArgs(
                 name=args.namespace,
+                annotations=PATCH_FORCE,
                 labels={
                     **labels(args.prefix, args.stack, "namespace"),
                     # The daemon is privileged; its namespace is the only one that has to allow that.

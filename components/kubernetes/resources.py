@@ -10,6 +10,9 @@ import pulumi_kubernetes as k8s
 from components.kubernetes.names import labels
 from components.kubernetes.spelling import quantities
 
+PATCH_FORCE = {"pulumi.com/patchForce": "true"}
+"""What somebody has changed by hand is changed back by the next update, not refused as somebody else's field."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StackArgs:
@@ -31,7 +34,7 @@ def metadata(
         name=name,
         namespace=args.namespace,
         labels=labels(args.prefix, args.stack, component),
-        annotations=annotations,
+        annotations={**PATCH_FORCE, **(annotations or {})},
     )
 
 

@@ -34,20 +34,11 @@ from kubernetes.config import new_client_from_config
 from kubernetes.dynamic import DynamicClient
 
 from tests.engine.world import STEP_SECONDS, missing, run, unique, wait_for
+from tests.parts import KUBERNETES
 from toolchain import shared
 from toolchain.debian import find_program
-from toolchain.gobuild import GoBinary, build
+from toolchain.gobuild import build
 from toolchain.venv import make_venv
-
-VERSION = "v1.34.4"
-_VERSION_VARIABLES = {"gitVersion": VERSION, "gitMajor": "1", "gitMinor": "34", "gitTreeState": "archive"}
-KUBERNETES = GoBinary(
-    name="kubernetes",
-    package=".",
-    version=VERSION,
-    ldflags=" ".join(f"-X k8s.io/component-base/version.{key}={value}" for key, value in _VERSION_VARIABLES.items()),
-)
-"""Every part of Kubernetes and kubectl in one program; its first argument says which."""
 
 ETCD_VERSION = "3.5.1"
 _ETCD_SHA256 = (

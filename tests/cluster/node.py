@@ -27,14 +27,12 @@ import yaml
 from tests.cluster.control_plane import SERVICE_NETWORK, ControlPlane, require_parts
 from tests.engine.machine import Machine, first_process, new_place
 from tests.engine.world import STEP_SECONDS, missing, run, wait_for
+from tests.parts import COREDNS, PAUSE
 from toolchain.debian import ROOT_PATH, find_program, install_packages, root_prefix
 from toolchain.engine import OCI_WRAPPER, lacks_capabilities
-from toolchain.gobuild import GoBinary, build
+from toolchain.gobuild import build
 from toolchain.images import recorded
 from toolchain.shared import cache_dir, digest_of, file_lock, make_say, whole_directory
-
-COREDNS = GoBinary(name="coredns", package=".", version="v1.12.1")
-PAUSE = GoBinary(name="pause", package="./pause", version="1", module="kubernetes")
 
 START_SECONDS = 120
 LOAD_SECONDS = 300

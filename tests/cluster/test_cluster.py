@@ -13,9 +13,10 @@ import pytest
 from kubernetes.client import ApiClient, Configuration, CoreV1Api, VersionApi
 from kubernetes.client.exceptions import ApiException
 
-from tests.cluster.control_plane import VERSION, ControlPlane
+from tests.cluster.control_plane import ControlPlane
 from tests.cluster.node import Node, running_node
 from tests.engine.world import ROOT, Sandbox, wait_for
+from tests.parts import KUBERNETES
 from toolchain.images import recorded
 from toolchain.shared import cache_dir
 
@@ -111,7 +112,7 @@ def settings() -> list[str]:
 
 def test_the_api_server_answers_and_refuses_an_unknown_token(control_plane: ControlPlane) -> None:
     client = control_plane.client()
-    assert VersionApi(client).get_code().git_version == VERSION
+    assert VersionApi(client).get_code().git_version == KUBERNETES.version
     stranger = Configuration()
     stranger.host, stranger.ssl_ca_cert = control_plane.url, client.configuration.ssl_ca_cert
     stranger.api_key = {"authorization": "Bearer unknown"}
@@ -164,7 +165,7 @@ def test_a_namespace_can_be_deleted(control_plane: ControlPlane) -> None:
 
 def test_the_node_is_ready(node: Node) -> None:
     found = node.get("node", node.name)
-    assert found["status"]["nodeInfo"]["kubeletVersion"] == VERSION
+    assert found["status"]["nodeInfo"]["kubeletVersion"] == KUBERNETES.version
     assert {one["type"]: one["status"] for one in found["status"]["conditions"]}["Ready"] == "True"
 
 

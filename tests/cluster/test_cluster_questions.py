@@ -30,9 +30,9 @@ from stacks.kube import MANAGED, MANAGING, WATCHED, WATCHING, ask_cluster
 from stacks.load import Stack
 from stacks.mistakes import SettingsError
 from stacks.targets import build
+from tests.cluster.api import ApiError, Cluster
 from tests.cluster.control_plane import ControlPlane
 from tests.engine.world import unique, wait_for
-from tests.plugins.kubernetes.api import ApiError, Cluster
 from tests.unit.recording import Recording, Secret, run
 from tests.unit.samples import API_TOKEN, LOOKUPS, gke_settings, runner
 

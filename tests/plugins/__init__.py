@@ -1,12 +1,12 @@
-"""Stand-ins for the official Pulumi plugins `kubernetes` and `tls`, which no package registry holds. For tests only.
+"""A stand-in for the official Pulumi plugin `tls`, which no package registry holds. For tests only.
 
-They serve the official SDKs of these versions over gRPC as the official plugins do where it matters to a stack: what a
-preview shows, what is replaced and in which order, what is secret, what is waited for. `install.install_into` puts
-them into a Pulumi home, or the official ones where this machine has them.
+It serves the official SDK of this version over gRPC as the official plugin does where it matters to a stack: what a
+preview shows, what is replaced and in which order, what is secret. `install.install_into` puts it into a Pulumi home,
+or the official one where this machine has it.
 
-`python -m tests.plugins.kubernetes` and `python -m tests.plugins.tls` are the plugin processes. The engine starts them
-by launchers in its home, which have to `exec` them: a plugin process ends when its parent does.
+`python -m tests.plugins.tls` is the plugin process. The engine starts it by a launcher in its home, which has to `exec`
+it: a plugin process ends when its parent does.
 """
 
-VERSIONS = {"kubernetes": "4.34.2", "tls": "5.6.2"}
-"""The versions of the official plugins that they stand in for."""
+TLS_VERSION = "5.6.2"
+"""The version of the official plugin that it stands in for."""

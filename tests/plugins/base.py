@@ -1,4 +1,4 @@
-"""What both plugins share: the process, and the values and errors that pass between the engine and a plugin.
+"""The part of a plugin that is the protocol: the process, and the values and errors that pass to and from the engine.
 
 On the gRPC service's own definition, not on `pulumi.provider.experimental`: that one puts Python's traceback into every
 error, has no values that are unknown in a preview, and cannot report a resource that was created but not completely.
@@ -19,7 +19,7 @@ from typing import Any, NoReturn, TypeVar
 import grpc  # type: ignore[import-untyped]
 from google.protobuf import empty_pb2, json_format, struct_pb2  # type: ignore[import-untyped]
 from pulumi.runtime._grpc_settings import _GRPC_CHANNEL_OPTIONS
-from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc, status_pb2
+from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
 from sandbox.gitlab_plugin.values import UNKNOWN, Failure
 
@@ -27,8 +27,6 @@ _SIGNATURE = "4dabf18193072939515e22adb298388d"
 _SECRET = "1b47061264138c4ac30d75fd1eb44270"
 _THREADS = 32
 _PARENT_CHECK_SECONDS = 1.0
-_SHORTEST_MASKED = 4
-"""Characters: masking shorter secrets would make a text unreadable, and tell what they are."""
 
 Values = Mapping[str, Any]
 Response = TypeVar("Response")
@@ -36,16 +34,6 @@ Response = TypeVar("Response")
 
 class PluginError(Exception):
     """An expected failure; its text is shown as it is."""
-
-
-class CreatedIncompletely(PluginError):
-    """The resource exists, but is not what was asked for yet: the engine keeps its state and shows the reasons."""
-
-    def __init__(self, text: str, resource_id: str, state: Values, inputs: Values | None = None) -> None:
-        super().__init__(text)
-        self.resource_id = resource_id
-        self.state = state
-        self.inputs = inputs
 
 
 # The process
@@ -74,8 +62,6 @@ def explains_errors(method: Callable[..., Response]) -> Callable[..., Response]:
     def call(self: Plugin, request: Any, context: grpc.ServicerContext) -> Response:
         try:
             return method(self, request, context)
-        except CreatedIncompletely as error:
-            _abort_with_state(context, error)
         except PluginError as error:
             _abort(context, str(error))
         except Exception as error:
@@ -110,18 +96,6 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
     def Cancel(self, request: empty_pb2.Empty, context: grpc.ServicerContext) -> empty_pb2.Empty:
         self.cancelled.set()
         return empty_pb2.Empty()
-
-
-def _abort_with_state(context: grpc.ServicerContext, error: CreatedIncompletely) -> NoReturn:
-    details = provider_pb2.ErrorResourceInitFailed(
-        id=error.resource_id, properties=to_struct(error.state), reasons=[str(error)]
-    )
-    if error.inputs is not None:
-        details.inputs.CopyFrom(to_struct(error.inputs))
-    status = status_pb2.Status(code=grpc.StatusCode.UNKNOWN.value[0], message=str(error))
-    status.details.add().Pack(details)
-    context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
-    _abort(context, str(error))
 
 
 def _abort(context: grpc.ServicerContext, text: str) -> NoReturn:
@@ -192,26 +166,3 @@ def is_unknown(value: Any) -> bool:
 def has_unknown(value: Any) -> bool:
     """Whether the value or anything in it is not known yet."""
     return contains(value, is_unknown)
-
-
-def has_secret(value: Any) -> bool:
-    """Whether the value or anything in it is marked as secret."""
-    return contains(value, is_secret)
-
-
-def secret_texts(value: Any, marked: bool = False) -> set[str]:
-    """Every text under a secret mark."""
-    if is_secret(value):
-        return secret_texts(value.get("value"), True)
-    if isinstance(value, str):
-        return {value} if marked else set()
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return {text for each in inner for text in secret_texts(each, marked)}
-
-
-def masked(text: str, secrets: Iterable[str]) -> str:
-    """The text with `[secret]` in place of each secret, the longest first."""
-    for each in sorted(secrets, key=len, reverse=True):
-        if len(each) >= _SHORTEST_MASKED:
-            text = text.replace(each, "[secret]")
-    return text

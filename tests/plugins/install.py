@@ -1,4 +1,4 @@
-"""Puts the plugins into a Pulumi home of the tests' own: the official ones where this machine has them."""
+"""Puts the plugins into a Pulumi home of the tests' own: the toolchain's, and for `tls` the official or a stand-in."""
 
 from __future__ import annotations
 
@@ -7,38 +7,39 @@ import shlex
 import shutil
 from pathlib import Path
 
-from tests.plugins import VERSIONS
+from tests.plugins import TLS_VERSION
 from toolchain import pulumi
 from toolchain.shared import ROOT, VENV_DIR, write_atomic
 
 OFFICIAL = "official"
 STAND_IN = "stand-in"
 
+_TLS = f"resource-tls-v{TLS_VERSION}"
+_PROGRAM = "pulumi-resource-tls"
 
-def install_into(pulumi_home: Path) -> dict[str, str]:
+
+def install_into(pulumi_home: Path) -> str:
     """Makes `pulumi_home` one in which the engine finds every plugin of this project.
 
-    The toolchain's own plugins (docker, gitlab, what starts policies) are linked from its home. Returns where
-    `kubernetes` and `tls` come from, by plugin: OFFICIAL or STAND_IN.
+    The toolchain's own plugins are linked from its home. Returns where `tls` comes from: OFFICIAL or STAND_IN.
     """
     plugins = pulumi_home / "plugins"
     plugins.mkdir(parents=True, exist_ok=True)
     for directory in sorted((pulumi.PULUMI_HOME / "plugins").iterdir()):
-        if directory.is_dir() and _plugin_of(directory) not in VERSIONS:
+        if directory.is_dir() and directory.name != _TLS:
             _link(directory, plugins / directory.name)
-    return {name: _install(name, version, plugins) for name, version in VERSIONS.items()}
+    return _install_tls(plugins / _TLS)
 
 
-def _install(name: str, version: str, plugins: Path) -> str:
-    directory = plugins / f"resource-{name}-v{version}"
+def _install_tls(directory: Path) -> str:
     for home in _homes():
         theirs = home / "plugins" / directory.name
         half_done = theirs.with_name(f"{theirs.name}.partial").exists()
-        if theirs != directory and not half_done and _is_official(theirs / f"pulumi-resource-{name}"):
+        if theirs != directory and not half_done and _is_official(theirs / _PROGRAM):
             _link(theirs, directory)
             return OFFICIAL
     directory.mkdir(exist_ok=True)
-    write_atomic(directory / f"pulumi-resource-{name}", _launcher(name), mode=0o755)
+    write_atomic(directory / _PROGRAM, _launcher(), mode=0o755)
     return STAND_IN
 
 
@@ -56,10 +57,6 @@ def _is_official(program: Path) -> bool:
         return False
 
 
-def _plugin_of(directory: Path) -> str:
-    return directory.name.removeprefix("resource-").rsplit("-v", 1)[0]
-
-
 def _link(theirs: Path, ours: Path) -> None:
     """A directory of its own with links, because the engine passes over a directory that is a link itself."""
     shutil.rmtree(ours, ignore_errors=True)
@@ -68,11 +65,11 @@ def _link(theirs: Path, ours: Path) -> None:
         (ours / file.name).symlink_to(file)
 
 
-def _launcher(name: str) -> str:
+def _launcher() -> str:
     # -P: the plugin starts in the program's directory, whose modules must not shadow ours.
     return (
         "#!/bin/sh\n"
         "# A stand-in for the official plugin, for tests.\n"
         f"PYTHONPATH={shlex.quote(str(ROOT))} export PYTHONPATH\n"
-        f'exec {shlex.quote(str(VENV_DIR / "bin" / "python"))} -P -m tests.plugins.{name} "$@"\n'
+        f'exec {shlex.quote(str(VENV_DIR / "bin" / "python"))} -P -m tests.plugins.tls "$@"\n'
     )

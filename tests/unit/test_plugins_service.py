@@ -1,4 +1,4 @@
-"""The stand-in plugins over gRPC, as the engine calls them; neither needs a cluster for this."""
+"""The stand-in plugin over gRPC, as the engine calls it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,10 @@ from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
 from sandbox.gitlab_plugin.values import UNKNOWN
 from tests.plugins.base import Plugin, is_secret, secret, to_struct, to_values
-from tests.plugins.kubernetes.plugin import KubernetesPlugin
+from tests.plugins.tls import resources
 from tests.plugins.tls.plugin import TlsPlugin
 
 KEY = "urn:pulumi:dev::app::tls:index/privateKey:PrivateKey::key"
-SECRET = "urn:pulumi:dev::app::dindrunner:kubernetes:RunnerContainer$kubernetes:core/v1:Secret::config"
-CONFIG = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "x"}, "stringData": {"a": secret(UNKNOWN)}}
 
 
 @contextmanager
@@ -58,46 +56,21 @@ def test_a_type_that_is_not_served_is_an_error_with_its_text_alone() -> None:
     assert "Traceback" not in error.value.details()
 
 
-def test_an_unexpected_failure_shows_its_place_and_not_its_text() -> None:
-    with served(KubernetesPlugin()) as stub, pytest.raises(grpc.RpcError) as error:
-        request = provider_pb2.CheckRequest(urn=SECRET, news=to_struct({"stringData": secret("no mapping")}))
-        stub.Check(request, timeout=20)
+def test_an_unexpected_failure_shows_its_place_and_not_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise AttributeError("a private text")
 
-    assert error.value.details().startswith("the stand-in kubernetes plugin failed: AttributeError in objects.py")
-    assert "no mapping" not in error.value.details()
+    monkeypatch.setattr(resources, "check", fail)
+    with served(TlsPlugin()) as stub, pytest.raises(grpc.RpcError) as error:
+        stub.Check(provider_pb2.CheckRequest(urn=KEY), timeout=20)
 
-
-def test_unknown_and_secret_values_survive_a_preview_without_a_cluster() -> None:
-    with served(KubernetesPlugin()) as stub:
-        checked = stub.Check(provider_pb2.CheckRequest(urn=SECRET, news=to_struct(CONFIG)), timeout=20)
-        request = provider_pb2.CreateRequest(urn=SECRET, properties=checked.inputs, preview=True)
-        previewed = to_values(stub.Create(request, timeout=20).properties)
-
-    assert not checked.failures
-    assert previewed["stringData"] == secret({"a": UNKNOWN})
-    assert previewed["kind"] == "Secret"
+    assert error.value.details().startswith("the stand-in tls plugin failed: AttributeError in test_plugins_service.py")
+    assert "a private text" not in error.value.details()
 
 
-def test_an_object_needs_a_name_that_is_known_or_will_be() -> None:
-    with served(KubernetesPlugin()) as stub:
-
-        def reasons(metadata: Any) -> list[str]:
-            news = to_struct({**CONFIG, "metadata": metadata})
-            answer = stub.Check(provider_pb2.CheckRequest(urn=SECRET, news=news), timeout=20)
-            return [each.reason for each in answer.failures]
-
-        assert reasons({"name": UNKNOWN}) == reasons(UNKNOWN) == []
-        assert "metadata.name is missing" in reasons({})[0]
-        assert "generateName is not possible" in reasons({"generateName": "x-"})[0]
-
-
-def test_nothing_is_created_without_a_cluster_and_a_cancelled_plugin_knows_it() -> None:
-    plugin = KubernetesPlugin()
+def test_a_cancelled_plugin_knows_it() -> None:
+    plugin = TlsPlugin()
     with served(plugin) as stub:
-        with pytest.raises(grpc.RpcError) as error:
-            known = to_struct({**CONFIG, "stringData": {"a": "b"}})
-            stub.Create(provider_pb2.CreateRequest(urn=SECRET, properties=known), timeout=20)
         stub.Cancel(empty_pb2.Empty(), timeout=20)
 
-    assert error.value.details().startswith("configured Kubernetes cluster is unreachable: ")
     assert plugin.cancelled.is_set()

@@ -8,7 +8,7 @@ import grpc  # type: ignore[import-untyped]
 from google.protobuf import empty_pb2  # type: ignore[import-untyped]
 from pulumi.runtime.proto import provider_pb2
 
-from tests.plugins import VERSIONS
+from tests.plugins import TLS_VERSION
 from tests.plugins.base import Plugin, PluginError, explains_errors, to_failures, to_struct, to_values, type_of
 from tests.plugins.tls import resources
 from tests.plugins.tls.resources import RESOURCES, Resource
@@ -18,7 +18,7 @@ class TlsPlugin(Plugin):
     """Keys and certificates: nothing outside of the state."""
 
     name = "tls"
-    version = VERSIONS["tls"]
+    version = TLS_VERSION
 
     def DiffConfig(self, request: provider_pb2.DiffRequest, context: grpc.ServicerContext) -> provider_pb2.DiffResponse:
         """Its settings (a proxy) concern nothing that is served here."""
