@@ -15,7 +15,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.datastructures import UploadFile
 
-from sandbox import pipelines, variables
+from sandbox import job_payload, pipelines, variables
 from sandbox.auth import Box
 from sandbox.ci_reader import duration
 from sandbox.core import ApiError, Sandbox, digest, forbidden, new_token
@@ -28,8 +28,6 @@ TRACE_INTERVAL_SECONDS = 3
 """How often a runner is asked to send what a job printed (GitLab's own while somebody watches)."""
 ARTIFACTS_LIFETIME_SECONDS = 30 * 86400
 """Of artifacts whose job names no `expire_in`: GitLab's default."""
-GIT_DEPTH = 20
-"""Commits that a job's clone has: GitLab's default of new projects."""
 
 _INFO = ("name", "version", "revision", "platform", "architecture", "executor")
 
@@ -155,89 +153,7 @@ def _start(sandbox: Sandbox, runner: Row, job: Row) -> Row:
     if job["environment"]:
         environment = job["environment"] | {"url": known.get("CI_ENVIRONMENT_URL")}
         sandbox.store.update("jobs", job["id"], environment=environment)
-    steps = [_step("script", [*spec["before_script"], *spec["script"]], timeout, "on_success")]
-    if spec["after_script"]:
-        steps.append(_step("after_script", spec["after_script"], timeout, "always"))
-    ref = pipeline["ref"]
-    kind = "tags" if pipeline["tag"] else "heads"
-    remote = f"refs/tags/{ref}" if pipeline["tag"] else f"refs/remotes/origin/{ref}"
-    pipeline_ref = f"refs/pipelines/{pipeline['id']}"
-    # A merge request's own reference is fetched as the pipeline's.
-    of_ref = [] if ref.startswith("refs/merge-requests/") else [f"+refs/{kind}/{ref}:{remote}"]
-    return {
-        "id": job["id"],
-        "token": token,
-        "allow_git_fetch": True,
-        "job_info": {
-            "id": job["id"],
-            "name": job["name"],
-            "stage": job["stage"],
-            "project_id": project["id"],
-            "project_name": project["path"],
-            "project_full_path": project["full_path"],
-            "user_id": user["id"],
-        },
-        "git_info": {
-            "repo_url": variables.repository_url(sandbox, project, token),
-            "repo_object_format": "sha1",
-            "ref": ref,
-            "sha": pipeline["sha"],
-            "before_sha": pipeline["before_sha"],
-            "ref_type": "tag" if pipeline["tag"] else "branch",
-            "refspecs": [f"+{pipeline_ref}:{pipeline_ref}", *of_ref],
-            "depth": GIT_DEPTH,
-            "protected": variables.is_protected(project, pipeline),
-        },
-        "runner_info": {"timeout": timeout},
-        "variables": found,
-        "steps": steps,
-        "hooks": [],
-        "image": spec["image"] and spec["image"] | {"name": variables.expand(spec["image"]["name"], known)},
-        "services": spec["services"],
-        "artifacts": [_artifacts(spec["artifacts"])] if spec["artifacts"] else [],
-        "cache": spec["cache"],
-        "credentials": _credentials(sandbox, token),
-        "dependencies": _dependencies(sandbox, job, token),
-        "features": {
-            "trace_sections": True,
-            "token_mask_prefixes": ["glpat-", "glrt-", "glcbt-"],
-            "failure_reasons": ["unknown_failure", "script_failure", "runner_system_failure", "job_execution_timeout"],
-        },
-    }
-
-
-def _step(name: str, script: list[str], timeout: int, when: str) -> Row:
-    # What after_script does never fails a job.
-    return {"name": name, "script": script, "timeout": timeout, "when": when, "allow_failure": name != "script"}
-
-
-def _artifacts(wanted: Row) -> Row:
-    named = {key: wanted[key] for key in ("name", "untracked", "paths", "exclude", "when")}
-    expire_in = str(wanted["expire_in"]) if wanted["expire_in"] else ""
-    return named | {"expire_in": expire_in, "artifact_type": "archive", "artifact_format": "zip"}
-
-
-def _credentials(sandbox: Sandbox, token: str) -> list[Row]:
-    if not sandbox.registry:
-        return []
-    return [{"type": "registry", "url": sandbox.registry, "username": variables.JOB_USER, "password": token}]
-
-
-def _dependencies(sandbox: Sandbox, job: Row, token: str) -> list[Row]:
-    """The jobs whose artifacts this job gets: those it names, else those it needs, else all of earlier stages."""
-    spec = job["spec"]
-    result = []
-    for other in pipelines.current_jobs(sandbox, job["pipeline_id"]):
-        if spec["needs"] is not None:
-            wanted = any(need["job"] == other["name"] and need["artifacts"] for need in spec["needs"])
-        else:
-            wanted = other["stage_index"] < job["stage_index"]
-        if spec["dependencies"] is not None:
-            wanted = other["name"] in spec["dependencies"]
-        if wanted and other["artifacts_size"] is not None:
-            file = {"filename": other["artifacts_name"], "size": other["artifacts_size"]}
-            result.append({"id": other["id"], "token": token, "name": other["name"], "artifacts_file": file})
-    return result
+    return job_payload.of(sandbox, runner, job | changes, found, token)
 
 
 @router.put("/jobs/{job_id}")

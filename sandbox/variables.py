@@ -136,7 +136,6 @@ def of_job(
         "CI_JOB_NAME": job["name"],
         "CI_JOB_NAME_SLUG": slug(job["name"]),
         "CI_JOB_STAGE": job["stage"],
-        "CI_JOB_STATUS": "running",
         "CI_JOB_STARTED_AT": job["started_at"],
         "CI_JOB_TIMEOUT": str(timeout),
         "CI_JOB_URL": f"{url}/-/jobs/{job['id']}",

@@ -18,7 +18,7 @@ from gitlab.v4.objects import Project, ProjectPipeline
 
 from sandbox import app, pipelines
 from sandbox.store import now
-from tests.unit.live_sandbox import Live, running
+from tests.unit.live_sandbox import Live, Runner, running
 
 ONE = "job: {script: [echo hello]}"
 STAGES = """
@@ -104,6 +104,88 @@ job:
     assert job["credentials"] == [
         {"type": "registry", "url": "172.17.0.1:5005", "username": "gitlab-ci-token", "password": job["token"]}
     ]
+
+
+def test_a_job_says_to_whom_it_belongs(live: Live) -> None:
+    top = live.client.groups.create({"name": "top", "path": "top"})
+    below = live.client.groups.create({"name": "below", "path": "below", "parent_id": top.id})
+    project = live.client.projects.create({"name": "An App", "path": "app", "namespace_id": below.id})
+    action = {"action": "create", "file_path": ".gitlab-ci.yml", "content": ONE}
+    project.commits.create({"branch": "main", "commit_message": "one [skip ci]", "actions": [action]})
+    pipeline = start(project)
+    info = live.runner(project).job()["job_info"]
+    assert 0 <= info.pop("time_in_queue_seconds") < 10
+    job = pipeline.jobs.list()[0]
+    assert info == {
+        "id": job.id,
+        "name": "job",
+        "stage": "test",
+        "pipeline_id": pipeline.id,
+        "project_id": project.id,
+        "project_name": "An App",
+        "project_full_path": "top/below/app",
+        "namespace_id": below.id,
+        "root_namespace_id": top.id,
+        "organization_id": 1,
+        "user_id": 1,
+        "project_jobs_running_on_instance_runners_count": "+Inf",
+    }
+
+
+def test_an_instance_runner_learns_how_many_jobs_of_the_project_run_on_such_runners(live: Live) -> None:
+    project = live.project("a: {script: [x], tags: [count]}\nb: {script: [x], tags: [count]}")
+    start(project)
+    wanted = {"runner_type": "instance_type", "tag_list": ["count"], "run_untagged": False}
+    made = live.call("POST", "user/runners", json=wanted).json()
+    runner = Runner(live, made["id"], made["token"])
+    key = "project_jobs_running_on_instance_runners_count"
+    assert [runner.job()["job_info"][key] for _ in range(2)] == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("given", "depth"),
+    [("3", 3), ("$DEEP", 7), ("0", 0), ("", 0), ("all", 0), ("12 commits", 12)],
+)
+def test_the_clones_depth_is_what_git_depth_says(live: Live, given: str, depth: int) -> None:
+    project = live.project(ONE)
+    start(project, GIT_DEPTH=given, DEEP="7")
+    found = live.runner(project).job()["git_info"]
+    branches = ["+refs/heads/main:refs/remotes/origin/main"]
+    everything = ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"]
+    assert (found["depth"], found["refspecs"][1:]) == (depth, branches if depth else everything)
+
+
+def test_the_jobs_own_git_depth_wins(live: Live) -> None:
+    project = live.project("variables: {GIT_DEPTH: 2}\na: {script: [x]}\nb: {script: [x], variables: {GIT_DEPTH: 5}}")
+    start(project)
+    runner = live.runner(project)
+    assert [runner.job()["git_info"]["depth"] for _ in range(2)] == [2, 5]
+
+
+def test_a_jobs_status_is_left_to_its_runner(live: Live) -> None:
+    """What GitLab sent would win over the runner's own value: after_script would never see a failure."""
+    project = live.project(ONE)
+    start(project)
+    assert "CI_JOB_STATUS" not in variables_of(live.runner(project).job())
+
+
+def test_every_answer_to_a_runner_that_has_a_body_says_that_it_is_json(live: Live) -> None:
+    """gitlab-runner of the 19 series finds no jobs, and does not take a verification, in anything else."""
+    project = live.project(ONE)
+    start(project)
+    runner = live.runner(project)
+    job = runner.job()
+    answers = [
+        live.call("POST", "runners/verify", json={"token": runner.token}),
+        live.call("POST", "runners/verify", json={"token": "glrt-wrong"}),
+        live.call("POST", "runners/reset_authentication_token", json={"token": runner.token}),
+        runner.end(job, "running"),
+        runner.end(job | {"token": "wrong"}),
+        runner.trace(job, b"x", 20),
+        runner.upload(job, {"a": "b"}),
+    ]
+    assert [answer.status_code for answer in answers] == [200, 403, 201, 200, 403, 416, 201]
+    assert {answer.headers["Content-Type"] for answer in answers} == {"application/json"}
 
 
 def test_predefined_variables_are_those_of_gitlab(live: Live) -> None:
