@@ -27,6 +27,7 @@ from sandbox import (
     projects,
     repository_api,
     runner_api,
+    runner_tokens,
     runners,
     schedules,
     stopping,
@@ -39,7 +40,7 @@ from sandbox.params import Given
 
 SWEEP_SECONDS = 5.0
 _MODULES = (
-    *(runner_api, runners, projects, forks, variables_api, repository_api, pipelines_api),
+    *(runner_api, runner_tokens, runners, projects, forks, variables_api, repository_api, pipelines_api),
     *(merge_requests_api, issues, notes, schedules, environments_api),
 )
 _LOG = logging.getLogger("uvicorn.error")

@@ -132,6 +132,8 @@ def _made(commit: Commit, pipeline: Row, common: Mapping[str, str], spec: Mappin
         **spec,
         "when": when,
         "allow_failure": allow_failure,
+        # A rule that says whether a job may fail says it for all exit codes.
+        "allow_failure_exit_codes": [] if "allow_failure" in rule else spec["allow_failure_exit_codes"],
         "variables": own,
         "tags": [variables.expand(tag, known) for tag in spec["tags"]],
         "environment": environment,

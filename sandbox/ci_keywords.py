@@ -14,9 +14,14 @@ _CACHE_KEYS = {"key", "paths", "untracked", "policy", "when"}
 _ARTIFACT_WHEN = ("on_success", "on_failure", "always")
 _POLICIES = ("pull-push", "pull", "push")
 _MOST_KEY_FILES = 2
+_EXECUTOR_OPTIONS = {"docker": {"platform", "user"}, "kubernetes": {"user"}}
+"""Of images and services, by executor."""
 _RETRY_WHEN = (
     *("always", "unknown_failure", "script_failure", "api_failure", "stuck_or_timeout_failure"),
-    *("runner_system_failure", "runner_unsupported", "stale_schedule", "job_execution_timeout"),
+    *("runner_system_failure", "runner_configuration_error", "runner_external_dependency_failure"),
+    *("runner_interrupted", "runner_unsupported", "stale_schedule", "job_execution_timeout"),
+    *("stuck_pending_with_matching_runners", "stuck_pending_no_matching_runners"),
+    *("no_updates_running", "no_updates_canceling", "server_timeout_running", "server_timeout_canceling"),
     *("archived_failure", "unmet_prerequisites", "scheduler_failure", "data_integrity_failure"),
 )
 
@@ -25,26 +30,33 @@ class JobReader(Reader):
     """Reads what stands in a job."""
 
     def image(self, where: str, value: Any, extra: tuple[str, ...] = ()) -> dict[str, Any] | None:
+        """An image, or with `extra` keys a service; the executors' own options are still where the file has them."""
         if value is None:
             return None
         if isinstance(value, str):
             return {"name": value}
-        found = self.keys(where, value, {"name", "entrypoint", "pull_policy", *extra})
+        found = self.keys(where, value, {"name", "entrypoint", "pull_policy", *_EXECUTOR_OPTIONS, *extra})
         if not isinstance(found.get("name"), str):
             self.wrong(where, "name should be a string")
             return None
-        lists = {
-            key: self.texts(f"{where}:{key}", found[key])
-            for key in found
-            if key in ("entrypoint", "command", "pull_policy")
-        }
-        return {**{key: self.text(f"{where}:{key}", found[key]) for key in found if key not in lists}, **lists}
+        return {key: self._image_option(f"{where}:{key}", key, item) for key, item in found.items()}
+
+    def _image_option(self, where: str, key: str, value: Any) -> Any:
+        if key in ("entrypoint", "command", "pull_policy"):
+            return self.texts(where, value)
+        if key == "variables":
+            return self.variables(where, value)
+        if key in _EXECUTOR_OPTIONS:
+            # A user may be a number.
+            options = self.keys(where, value, _EXECUTOR_OPTIONS[key])
+            return {name: item if isinstance(item, int) else self.text(where, item) for name, item in options.items()}
+        return self.text(where, value)
 
     def services(self, where: str, value: Any) -> list[dict[str, Any]]:
         if not isinstance(value, list | None):
             self.wrong(where, "config should be an array")
             return []
-        found = [self.image(where, item, ("alias", "command")) for item in value or []]
+        found = [self.image(where, item, ("alias", "command", "variables")) for item in value or []]
         return [item for item in found if item]
 
     def artifacts(self, where: str, value: Any) -> dict[str, Any] | None:
@@ -98,16 +110,36 @@ class JobReader(Reader):
         return {"files": files, "prefix": self.text(f"{where}:prefix", found.get("prefix"))}
 
     def retry(self, where: str, value: Any) -> dict[str, Any]:
-        """How often at most, and after which failures."""
-        found = self.keys(where, value, {"max", "when"}) if isinstance(value, Mapping) else {"max": value}
+        """How often at most, and after which failures or exit codes."""
+        found = self.keys(where, value, {"max", "when", "exit_codes"}) if isinstance(value, Mapping) else {"max": value}
         most = 0 if found.get("max") is None else found["max"]
         if not isinstance(most, int) or isinstance(most, bool) or not 0 <= most <= 2:
             self.wrong(where, "should be an integer from 0 to 2")
             most = 0
-        reasons = self.texts(f"{where}:when", found.get("when")) or ["always"]
+        codes = self.exit_codes(f"{where}:exit_codes", found.get("exit_codes"))
+        reasons = self.texts(f"{where}:when", found.get("when")) or ([] if codes else ["always"])
         if unknown := [reason for reason in reasons if reason not in _RETRY_WHEN]:
             self.wrong(f"{where}:when", f"is not one of the failures that can be retried: {', '.join(unknown)}")
-        return {"max": most, "when": reasons}
+        return {"max": most, "when": reasons, "exit_codes": codes}
+
+    def exit_codes(self, where: str, value: Any) -> list[int]:
+        codes = [] if value is None else value if isinstance(value, list) else [value]
+        if all(isinstance(code, int) and not isinstance(code, bool) for code in codes):
+            return list(codes)
+        self.wrong(where, "should be an integer or an array of integers")
+        return []
+
+    def allow_failure(self, where: str, value: Any) -> tuple[bool | None, list[int]]:
+        """Whether a job may fail, None where the job does not say, and the exit codes with which alone it may."""
+        if isinstance(value, Mapping):
+            found = self.keys(where, value, {"exit_codes"})
+            if found.get("exit_codes") in (None, []):
+                self.wrong(f"{where}:exit_codes", "can't be blank")
+            return False, self.exit_codes(f"{where}:exit_codes", found.get("exit_codes"))
+        if value is None or isinstance(value, bool):
+            return value, []
+        self.wrong(where, "should be a boolean value, or a hash with exit_codes")
+        return None, []
 
     def needs(self, where: str, value: Any) -> list[dict[str, Any]] | None:
         if value is None:

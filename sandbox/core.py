@@ -11,8 +11,11 @@ from typing import Any
 from sandbox.repository import Repository
 from sandbox.store import Store
 
-VERSION = "18.5.0-sandbox"
+VERSION = "19.4.0-sandbox"
 """What /api/v4/version says: the GitLab whose API is imitated, and that it is an imitation."""
+
+REVISION = "sandbox"
+"""What it says as its revision."""
 
 SANDBOX = {"sandbox": True, "project": "gitlab-dind-runners"}
 """What GET /-/sandbox says, so that a client can tell this GitLab from a real one before it sends a token."""

@@ -108,7 +108,7 @@ def list_deployments(request: Request, sandbox: Box, project: Project, given: Gi
     given.string("order_by", allowed=("id", "iid", "created_at", "updated_at", "finished_at", "ref"))
     given.check()
     jobs = environments.deployments(sandbox, project["id"], name)
-    found = [job for job in jobs if status in (None, job["status"])]
+    found = [job for job in jobs if status in (None, _status(job))]
     shown = found if sort == "asc" else found[::-1]
     return paginate(request, shown, lambda job: _as_deployment(sandbox, job))
 
@@ -122,6 +122,11 @@ def get_deployment(deployment_id: Id, sandbox: Box, project: Project) -> Row:
     raise not_found("Deployment")
 
 
+def _status(job: Row) -> str:
+    """Of a job's deployment, which runs until the job has ended."""
+    return "running" if job["status"] == "canceling" else str(job["status"])
+
+
 def _as_deployment(sandbox: Sandbox, job: Row) -> Row:
     pipeline = sandbox.store.get("pipelines", job["pipeline_id"])
     environment = environments.named(sandbox, job["project_id"], job["environment"]["name"])
@@ -130,7 +135,7 @@ def _as_deployment(sandbox: Sandbox, job: Row) -> Row:
         "iid": job["id"],
         "ref": pipeline["ref"],
         "sha": pipeline["sha"],
-        "status": job["status"],
+        "status": _status(job),
         "created_at": job["created_at"],
         "updated_at": job["finished_at"] or job["started_at"],
         "user": as_user(sandbox, sandbox.store.get("users", pipeline["user_id"])),

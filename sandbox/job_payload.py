@@ -6,6 +6,7 @@ Its fields are those of GitLab's lib/api/entities/ci/job_request, and of gitlab-
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Mapping, Sequence
 
 from sandbox import pipelines, variables
@@ -20,7 +21,8 @@ ORGANIZATION_ID = 1
 _FEATURES = {
     "trace_sections": True,
     "token_mask_prefixes": ["glpat-", "glrt-", "glcbt-"],
-    "failure_reasons": ["unknown_failure", "script_failure", "runner_system_failure", "job_execution_timeout"],
+    # Where one is missing here, a runner says a coarser one instead.
+    "failure_reasons": list(pipelines.FAILURE_REASONS),
 }
 
 
@@ -38,12 +40,12 @@ def of(sandbox: Sandbox, runner: Row, job: Row, found: Sequence[variables.Variab
         "allow_git_fetch": True,
         "job_info": _job_info(sandbox, runner, job, project, pipeline),
         "git_info": _git_info(sandbox, project, pipeline, known, token),
-        "runner_info": {"timeout": job["timeout"]},
+        "runner_info": {"uuid": _uuid(sandbox, runner), "timeout": job["timeout"], "runner_session_url": None},
         "variables": found,
         "steps": steps,
         "hooks": [],
-        "image": spec["image"] and spec["image"] | {"name": variables.expand(spec["image"]["name"], known)},
-        "services": spec["services"],
+        "image": spec["image"] and _image(spec["image"]) | {"name": variables.expand(spec["image"]["name"], known)},
+        "services": [_image(service) for service in spec["services"]],
         "artifacts": [_artifacts(spec["artifacts"])] if spec["artifacts"] else [],
         "cache": spec["cache"],
         "credentials": _credentials(sandbox, token),
@@ -52,18 +54,24 @@ def of(sandbox: Sandbox, runner: Row, job: Row, found: Sequence[variables.Variab
     }
 
 
+def _uuid(sandbox: Sandbox, runner: Row) -> str:
+    """The same for a runner for ever, and no other one's."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{sandbox.url}/runners/{runner['id']}"))
+
+
 def _job_info(sandbox: Sandbox, runner: Row, job: Row, project: Row, pipeline: Row) -> Row:
     group = root = sandbox.store.get("groups", project["group_id"])
     while root["parent_id"]:
         root = sandbox.store.get("groups", root["parent_id"])
     # Only counted for instance runners, and a text because of what stands there for the others.
-    on_instance_runners = "+Inf"
+    running = "+Inf"
     if runner["runner_type"] == "instance_type":
         sql = (
             "SELECT count(*) AS number FROM jobs JOIN runners ON runners.id = runner_id "
-            "WHERE project_id = ? AND status = 'running' AND runner_type = 'instance_type' AND jobs.id != ?"
+            "WHERE project_id = ? AND jobs.id != ? AND status IN ('running', 'canceling') "
+            "AND runner_type = 'instance_type'"
         )
-        on_instance_runners = str(sandbox.store.all(sql, project["id"], job["id"])[0]["number"])
+        running = str(sandbox.store.all(sql, project["id"], job["id"])[0]["number"])
     return {
         "id": job["id"],
         "name": job["name"],
@@ -77,7 +85,7 @@ def _job_info(sandbox: Sandbox, runner: Row, job: Row, project: Row, pipeline: R
         "organization_id": ORGANIZATION_ID,
         "user_id": pipeline["user_id"],
         "time_in_queue_seconds": seconds_between(job["queued_at"], now()),
-        "project_jobs_running_on_instance_runners_count": on_instance_runners,
+        "project_jobs_running_on_instance_runners_count": running,
     }
 
 
@@ -118,6 +126,15 @@ def _refspecs(pipeline: Row, depth: int) -> list[str]:
 def _step(name: str, script: list[str], timeout: int, when: str) -> Row:
     # What after_script does never fails a job.
     return {"name": name, "script": script, "timeout": timeout, "when": when, "allow_failure": name != "script"}
+
+
+def _image(wanted: Row) -> Row:
+    """An image or a service: its variables as a list, what is for one executor alone below `executor_opts`."""
+    options = {key: wanted[key] for key in ("docker", "kubernetes") if key in wanted}
+    result = {key: value for key, value in wanted.items() if key not in options}
+    if "variables" in wanted:
+        result["variables"] = [{"key": key, "value": value} for key, value in wanted["variables"].items()]
+    return result | ({"executor_opts": options} if options else {})
 
 
 def _artifacts(wanted: Row) -> Row:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sandbox import environments
@@ -12,8 +12,31 @@ from sandbox.repository import NULL_SHA
 from sandbox.store import Row, now, seconds_between
 
 WAITING = ("created", "pending", "waiting_for_resource")
-ACTIVE = (*WAITING, "running")
+RUNNING = ("running", "canceling")
+"""What a runner has: it works, or clears up after it was told to stop."""
+ACTIVE = (*WAITING, *RUNNING)
 ENDED = ("success", "failed", "canceled")
+FAILURE_REASONS = (
+    *("unknown_failure", "script_failure", "api_failure", "stuck_or_timeout_failure", "runner_system_failure"),
+    *("runner_configuration_error", "runner_external_dependency_failure", "runner_interrupted"),
+    *("missing_dependency_failure", "runner_unsupported", "stale_schedule", "job_execution_timeout"),
+    *("job_execution_server_timeout", "stuck_pending_with_matching_runners", "stuck_pending_no_matching_runners"),
+    *("no_updates_running", "no_updates_canceling", "server_timeout_running", "server_timeout_canceling"),
+    *("archived_failure", "unmet_prerequisites", "scheduler_failure", "data_integrity_failure"),
+    *("forward_deployment_failure", "user_blocked", "project_deleted", "ci_quota_exceeded", "pipeline_loop_detected"),
+    *("trace_size_exceeded", "builds_disabled", "environment_creation_failure", "deployment_rejected"),
+    *("failed_outdated_deployment_job", "runner_provisioning_timeout", "protected_environment_failure"),
+    *("job_token_expired", "job_router_failure"),
+)
+"""Why a job can have failed, as GitLab tells its runners; what is not among them is an `unknown_failure`."""
+_ALSO_RETRIED = {
+    "stuck_or_timeout_failure": (
+        *("stuck_pending_with_matching_runners", "stuck_pending_no_matching_runners"),
+        *("no_updates_running", "no_updates_canceling"),
+    ),
+    "job_execution_timeout": ("server_timeout_running", "server_timeout_canceling"),
+}
+"""Reasons that `retry: when` of an older file means: GitLab 19.1 gave them names of their own."""
 LOST_RUNNER_SECONDS = 60
 """A job that runs this much longer than its timeout has lost its runner, which would have stopped it."""
 
@@ -153,7 +176,7 @@ def _hand_out_resources(sandbox: Sandbox, project_id: int) -> None:
         SELECT min(id) AS id, pipeline_id FROM jobs
         WHERE project_id = ?1 AND status = 'waiting_for_resource' AND resource_group NOT IN (
             SELECT resource_group FROM jobs
-            WHERE project_id = ?1 AND status IN ('pending', 'running') AND resource_group IS NOT NULL)
+            WHERE project_id = ?1 AND status IN ('pending', 'running', 'canceling') AND resource_group IS NOT NULL)
         GROUP BY resource_group"""
     for job in sandbox.store.all(sql, project_id):
         sandbox.store.update("jobs", job["id"], status="pending", queued_at=now())
@@ -226,6 +249,8 @@ def _status(jobs: Sequence[Row]) -> str:
     """A pipeline's status, from its jobs'. A manual job that may fail counts as one that is skipped."""
     statuses = {"skipped" if job["status"] == "manual" and job["allow_failure"] else job["status"] for job in jobs}
     counted = {job["status"] for job in jobs if not job["allow_failure"]}
+    if "canceling" in statuses:
+        return "canceling"
     if statuses & {"pending", "running"}:
         return "pending" if statuses <= {"created", "pending", "skipped"} else "running"
     if "waiting_for_resource" in statuses:
@@ -244,19 +269,34 @@ def _status(jobs: Sequence[Row]) -> str:
 def finish(
     sandbox: Sandbox, job: Row, status: str, *, failure_reason: str | None = None, exit_code: int | None = None
 ) -> bool:
-    """Ends a job, retries it where `retry` says so, and moves its pipeline on; False where it does not run any more."""
-    reason = (failure_reason or "unknown_failure") if status == "failed" else None
-    sql = "UPDATE jobs SET status = ?, failure_reason = ?, exit_code = ?, finished_at = ?"
+    """Ends a job, retries it where `retry` says so, and moves its pipeline on; False where it does not run any more.
+
+    One that was told to stop is cancelled, however it has ended. An exit code that `allow_failure` names is no failure
+    of the pipeline.
+    """
     with sandbox.store.transaction():
-        values = (status, reason, exit_code, now(), job["id"])
-        if not sandbox.store.execute(f"{sql} WHERE id = ? AND status = 'running'", *values):
+        job = sandbox.store.get("jobs", job["id"])
+        if job["status"] not in RUNNING:
             return False
-        _told(sandbox, sandbox.store.get("jobs", job["id"]))
-        retry = job["spec"]["retry"]
-        if reason and job["attempt"] < retry["max"] and {reason, "always"} & set(retry["when"]):
+        status = "canceled" if job["status"] == "canceling" else status
+        reason = _failure_reason(failure_reason) if status == "failed" else None
+        values = {"status": status, "failure_reason": reason, "exit_code": exit_code, "finished_at": now()}
+        if reason and exit_code in job["spec"]["allow_failure_exit_codes"]:
+            values["allow_failure"] = True
+        _change(sandbox, job, **values)
+        if reason and job["attempt"] < job["spec"]["retry"]["max"] and _is_retried(job["spec"], reason, exit_code):
             _run_again(sandbox, job, job["attempt"] + 1)
         process(sandbox, job["pipeline_id"])
         return True
+
+
+def _is_retried(spec: Mapping[str, Any], reason: str, exit_code: int | None) -> bool:
+    wanted = {wider for when in spec["retry"]["when"] for wider in (when, *_ALSO_RETRIED.get(when, ()))}
+    return bool({reason, "always"} & wanted) or exit_code in spec["retry"]["exit_codes"]
+
+
+def _failure_reason(given: str | None) -> str:
+    return given if given in FAILURE_REASONS else "unknown_failure"
 
 
 def play_job(sandbox: Sandbox, job: Row, user: Row) -> Row:
@@ -320,13 +360,16 @@ def _wake_skipped(sandbox: Sandbox, pipeline_id: int) -> None:
     sandbox.store.execute(sql, pipeline_id)
 
 
-def cancel_job(sandbox: Sandbox, job: Row) -> Row:
-    """Cancels a job that has not ended; its runner learns it with the next thing that it sends."""
+def cancel_job(sandbox: Sandbox, job: Row, *, force: bool = False) -> Row:
+    """Cancels a job that has not ended; its runner learns it with the next thing that it sends.
+
+    force: also one whose runner still clears up. Raises ApiError 403 where there is nothing to cancel.
+    """
     with sandbox.store.transaction():
         job = sandbox.store.get("jobs", job["id"])
-        if job["status"] not in ACTIVE:
+        if job["status"] not in ACTIVE or (job["status"] == "canceling" and not force):
             raise forbidden()
-        _change(sandbox, job, status="canceled", finished_at=now())
+        _cancel(sandbox, job, force=force)
         process(sandbox, job["pipeline_id"])
         return sandbox.store.get("jobs", job["id"])
 
@@ -336,16 +379,29 @@ def cancel_pipeline(sandbox: Sandbox, pipeline_id: int) -> Row:
     with sandbox.store.transaction():
         for job in current_jobs(sandbox, pipeline_id):
             if job["status"] in ACTIVE:
-                _change(sandbox, job, status="canceled", finished_at=now())
+                _cancel(sandbox, job)
         return process(sandbox, pipeline_id)
+
+
+def _cancel(sandbox: Sandbox, job: Row, *, force: bool = False) -> None:
+    """A runner that can gets the time to run after_script: its job is `canceling` until it says that it has ended."""
+    if job["status"] in RUNNING and not force and _cancels_gracefully(sandbox, job):
+        _change(sandbox, job, status="canceling")
+    else:
+        _change(sandbox, job, status="canceled", finished_at=now())
+
+
+def _cancels_gracefully(sandbox: Sandbox, job: Row) -> bool:
+    manager = sandbox.store.one("SELECT * FROM runner_managers WHERE id = ?", job["manager_id"])
+    return bool(manager and manager["info"].get("features", {}).get("cancel_gracefully"))
 
 
 def sweep(sandbox: Sandbox, *, clock: Callable[[], str] = now) -> None:
     """Fails jobs whose runner is lost, and removes artifacts that have expired."""
-    for job in sandbox.store.all("SELECT * FROM jobs WHERE status = 'running'"):
+    for job in sandbox.store.all("SELECT * FROM jobs WHERE status IN ('running', 'canceling')"):
         ran = seconds_between(job["started_at"], clock()) or 0.0
         if ran > job["timeout"] + LOST_RUNNER_SECONDS:
-            finish(sandbox, job, "failed", failure_reason="stuck_or_timeout_failure")
+            finish(sandbox, job, "failed", failure_reason="server_timeout_running")
     expired = "SELECT * FROM jobs WHERE artifacts_size IS NOT NULL AND artifacts_expire_at < ?"
     for job in sandbox.store.all(expired, clock()):
         sandbox.artifacts(job["id"]).unlink(missing_ok=True)

@@ -149,13 +149,18 @@ def play_job(job_id: Id, sandbox: Box, project: Project, user: User, given: Give
 
 
 @router.post("/projects/{id}/jobs/{job_id}/{action}", status_code=201)
-def change_job(job_id: Id, action: str, sandbox: Box, project: Project, user: User) -> Row:
-    """`retry` or `cancel`."""
+def change_job(job_id: Id, action: str, sandbox: Box, project: Project, user: User, given: Given) -> Row:
+    """`retry`, or `cancel`, with `force` also where the runner still clears up."""
     if action not in ("retry", "cancel"):
         raise not_found()
+    force = given.boolean("force") or False
+    given.check()
+    if "job_inputs" in given:
+        raise bad_request("inputs of a retried job are not supported by the sandbox GitLab")
     job = _job(sandbox, project, job_id)
-    retried = action == "retry"
-    return as_job(sandbox, pipelines.retry_job(sandbox, job, user) if retried else pipelines.cancel_job(sandbox, job))
+    if action == "retry":
+        return as_job(sandbox, pipelines.retry_job(sandbox, job, user))
+    return as_job(sandbox, pipelines.cancel_job(sandbox, job, force=force))
 
 
 def _job(sandbox: Sandbox, project: Row, job_id: int) -> Row:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request, Response
 
 from sandbox.auth import SCOPES, Box, Group, Project, SeenProject, User, find, make_token, require_admin, scoped, sees
-from sandbox.core import VERSION, ApiError, Sandbox, not_found
+from sandbox.core import REVISION, VERSION, ApiError, Sandbox, not_found
 from sandbox.params import Given, Id, Params
 from sandbox.store import Row, now
 from sandbox.views import as_group, as_project, as_user, paginate
@@ -30,7 +30,7 @@ _PATH = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_.\-]*")
 @router.get("/version")
 def version(_: User) -> Row:
     """GitLab's version."""
-    return {"version": VERSION, "revision": "sandbox"}
+    return {"version": VERSION, "revision": REVISION}
 
 
 @router.get("/user")

@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 
+from sandbox import runner_tokens
 from sandbox.auth import Box, Group, Project, User, owns, require_admin, scoped
-from sandbox.core import ApiError, Sandbox, bad_request, digest, forbidden, new_token, not_found
+from sandbox.core import ApiError, Sandbox, bad_request, forbidden, not_found
 from sandbox.params import Given, Id, Params
 from sandbox.runner_api import serves
 from sandbox.store import Row, now, seconds_between
@@ -61,11 +62,11 @@ def create_runner(sandbox: Box, given: Given, user: Annotated[Row, scoped("creat
         raise bad_request(
             " and ".join(f"{field.replace('_', ' ').capitalize()} {error}" for field, error in errors.items())
         )
-    token = new_token("glrt")
+    token, stored = runner_tokens.made(sandbox, runner_type or "")
     with sandbox.store.transaction():
         runner = sandbox.store.insert(
             "runners",
-            digest=digest(token),
+            **stored,
             runner_type=runner_type,
             group_id=group_id if runner_type == "group_type" else None,
             creator_id=user["id"],
@@ -75,7 +76,7 @@ def create_runner(sandbox: Box, given: Given, user: Annotated[Row, scoped("creat
         )
         if runner_type == "project_type":
             sandbox.store.execute("INSERT INTO runner_projects VALUES (?, ?)", runner["id"], project_id)
-    return {"id": runner["id"], "token": token, "token_expires_at": None}
+    return {"id": runner["id"], "token": token, "token_expires_at": runner["token_expires_at"]}
 
 
 def _settings(given: Params) -> Row:
@@ -177,9 +178,28 @@ def reset_token(runner_id: Id, sandbox: Box, user: RunnerUser) -> Row:
     """A new token; the old one is dead at once."""
     runner = _get(sandbox, runner_id)
     _require(sandbox, user, runner)
-    token = new_token("glrt")
-    sandbox.store.update("runners", runner_id, digest=digest(token))
-    return {"token": token, "token_expires_at": None}
+    return runner_tokens.renew(sandbox, runner)
+
+
+@router.get("/runners/{runner_id}/managers")
+def runner_managers(runner_id: Id, request: Request, sandbox: Box, user: RunnerUser) -> Response:
+    """The processes that a runner's token was seen from, the newest first."""
+    runner = _get(sandbox, runner_id)
+    if runner["runner_type"] != "instance_type":
+        _require(sandbox, user, runner)
+    rows = sandbox.store.all("SELECT * FROM runner_managers WHERE runner_id = ? ORDER BY id DESC", runner_id)
+    return paginate(request, rows, lambda row: _as_manager(sandbox, row))
+
+
+def _as_manager(sandbox: Sandbox, manager: Row) -> Row:
+    sql = "SELECT 1 FROM jobs WHERE manager_id = ? AND status IN ('running', 'canceling')"
+    busy = sandbox.store.one(sql, manager["id"])
+    told = ("version", "revision", "platform", "architecture")
+    return {key: manager[key] for key in ("id", "system_id", "created_at", "contacted_at", "ip_address")} | {
+        **{key: manager["info"].get(key) for key in told},
+        "status": _contact(manager),
+        "job_execution_status": "active" if busy else "idle",
+    }
 
 
 @router.get("/runners/{runner_id}/jobs")
@@ -249,7 +269,7 @@ def _contact(thing: Row) -> str:
 
 
 def _is_busy(sandbox: Sandbox, runner: Row) -> bool:
-    sql = "SELECT 1 FROM jobs WHERE runner_id = ? AND status = 'running'"
+    sql = "SELECT 1 FROM jobs WHERE runner_id = ? AND status IN ('running', 'canceling')"
     return sandbox.store.one(sql, runner["id"]) is not None
 
 

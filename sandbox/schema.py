@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 2
+VERSION = 3
 TABLES = """
 CREATE TABLE IF NOT EXISTS users (
     id INTEGER PRIMARY KEY AUTOINCREMENT, username TEXT NOT NULL UNIQUE, name TEXT NOT NULL, admin INTEGER NOT NULL,
@@ -30,7 +30,12 @@ CREATE TABLE IF NOT EXISTS runners (
     group_id INTEGER REFERENCES groups ON DELETE CASCADE, description TEXT, paused INTEGER NOT NULL,
     locked INTEGER NOT NULL, run_untagged INTEGER NOT NULL, tags TEXT NOT NULL, access_level TEXT NOT NULL,
     maximum_timeout INTEGER, maintenance_note TEXT, creator_id INTEGER NOT NULL, created_at TEXT NOT NULL,
-    contacted_at TEXT, ip_address TEXT, info TEXT NOT NULL);
+    contacted_at TEXT, ip_address TEXT, info TEXT NOT NULL, token_expires_at TEXT);
+CREATE TABLE IF NOT EXISTS runner_managers (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, runner_id INTEGER NOT NULL REFERENCES runners ON DELETE CASCADE,
+    system_id TEXT NOT NULL, info TEXT NOT NULL, ip_address TEXT, created_at TEXT NOT NULL, contacted_at TEXT,
+    UNIQUE (runner_id, system_id));
+CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value INTEGER);
 CREATE TABLE IF NOT EXISTS runner_projects (
     runner_id INTEGER NOT NULL REFERENCES runners ON DELETE CASCADE,
     project_id INTEGER NOT NULL REFERENCES projects ON DELETE CASCADE, PRIMARY KEY (runner_id, project_id));
@@ -47,7 +52,8 @@ CREATE TABLE IF NOT EXISTS jobs (
     attempt INTEGER NOT NULL DEFAULT 0, retried INTEGER NOT NULL DEFAULT 0, token_digest TEXT UNIQUE,
     runner_id INTEGER REFERENCES runners ON DELETE SET NULL, timeout INTEGER, failure_reason TEXT, exit_code INTEGER,
     environment TEXT, resource_group TEXT, artifacts_name TEXT, artifacts_size INTEGER, artifacts_expire_at TEXT,
-    created_at TEXT NOT NULL, queued_at TEXT, started_at TEXT, finished_at TEXT);
+    created_at TEXT NOT NULL, queued_at TEXT, started_at TEXT, finished_at TEXT,
+    manager_id INTEGER REFERENCES runner_managers ON DELETE SET NULL);
 CREATE INDEX IF NOT EXISTS jobs_by_status ON jobs (status);
 CREATE INDEX IF NOT EXISTS jobs_by_pipeline ON jobs (pipeline_id);
 CREATE TABLE IF NOT EXISTS iids (
@@ -105,5 +111,12 @@ DROP TABLE variables;
 ALTER TABLE scoped_variables RENAME TO variables;
 """
 
-STEPS = {1: _FROM_1}
+_FROM_2 = """
+ALTER TABLE runners ADD token_expires_at TEXT;
+ALTER TABLE jobs ADD manager_id INTEGER REFERENCES runner_managers ON DELETE SET NULL;
+UPDATE jobs SET spec = json_set(spec, '$.allow_failure_exit_codes', json('[]'),
+    '$.retry.exit_codes', json('[]'));
+"""
+
+STEPS = {1: _FROM_1 + _FROM_2, 2: _FROM_2}
 """What makes a file of an older version one of this version, before TABLES adds the new tables."""

@@ -82,13 +82,13 @@ class Runner:
     id: int
     token: str
 
-    def ask(self) -> requests.Response:
-        info = {"name": "gitlab-runner", "version": "18.0.0", "platform": "linux", "architecture": "arm64"}
-        return self.live.call("POST", "jobs/request", json={"token": self.token, "info": info, "system_id": "s_1"})
+    def ask(self, system_id: str = "s_1", **more: Any) -> requests.Response:
+        info = {"name": "gitlab-runner", "version": "19.4.0", "platform": "linux", "architecture": "arm64", **more}
+        return self.live.call("POST", "jobs/request", json={"token": self.token, "info": info, "system_id": system_id})
 
-    def job(self) -> dict[str, Any]:
-        """The next job; AssertionError where there is none."""
-        answer = self.ask()
+    def job(self, **more: Any) -> dict[str, Any]:
+        """The next job, for a runner that says `more` of itself; AssertionError where there is none."""
+        answer = self.ask(**more)
         assert answer.status_code == 201, f"{answer.status_code} {answer.text}"
         payload: dict[str, Any] = answer.json()
         return payload

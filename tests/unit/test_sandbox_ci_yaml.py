@@ -87,9 +87,19 @@ def test_what_is_no_duration_is_refused(value: Any) -> None:
         ("a: {script: s, trigger: x}", "jobs:a:trigger is not supported by the sandbox GitLab: leave it out"),
         ("a: {script: s, scrpt: t}", "jobs:a:scrpt is not supported by the sandbox GitLab: leave it out"),
         ("a: {script: s, only: [main]}", "jobs:a:only is not supported by the sandbox GitLab: leave it out"),
+        ("a: {script: s, inputs: {x: {}}}", "jobs:a:inputs is not supported by the sandbox GitLab: leave it out"),
+        ("a: {script: s, run: [{name: x}]}", "jobs:a:run is not supported by the sandbox GitLab: leave it out"),
         (
-            "a: {script: s, retry: {max: 1, exit_codes: 3}}",
-            "jobs:a:retry:exit_codes is not supported by the sandbox GitLab: leave it out",
+            "a: {script: s, allow_failure: {exit_code: 3, exit_codes: 3}}",
+            "jobs:a:allow_failure:exit_code is not supported by the sandbox GitLab: leave it out",
+        ),
+        (
+            "a: {script: s, services: [{name: x, ports: [80]}]}",
+            "jobs:a:services:ports is not supported by the sandbox GitLab: leave it out",
+        ),
+        (
+            "a: {script: s, image: {name: x, docker: {privileged: true}}}",
+            "jobs:a:image:docker:privileged is not supported by the sandbox GitLab: leave it out",
         ),
         (
             "a: {script: s, retry: {max: 1, when: [bad_weather]}}",
@@ -158,6 +168,33 @@ def test_what_is_no_duration_is_refused(value: Any) -> None:
             "a: {script: s, when: delayed}",
             "jobs:a:when should be one of: on_success, on_failure, always, never, manual "
             "(the sandbox GitLab does not support it)",
+        ),
+        (
+            "a: {script: s, retry: {max: 1, exit_codes: [1, x]}}",
+            "jobs:a:retry:exit_codes should be an integer or an array of integers",
+        ),
+        (
+            "a: {script: s, allow_failure: {exit_codes: all}}",
+            "jobs:a:allow_failure:exit_codes should be an integer or an array of integers",
+        ),
+        ("a: {script: s, allow_failure: {}}", "jobs:a:allow_failure:exit_codes can't be blank"),
+        (
+            "a: {script: s, allow_failure: sometimes}",
+            "jobs:a:allow_failure should be a boolean value, or a hash with exit_codes",
+        ),
+        (
+            "a: {script: s, services: [{name: x, variables: [A]}]}",
+            "jobs:a:services:variables config should be a hash of key value pairs",
+        ),
+        (
+            "a: {script: s, services: [{name: x, variables: {A: [1]}}]}",
+            "jobs:a:services:variables config should be a hash of key value pairs, "
+            "value of A can be a string or a number",
+        ),
+        ("a: {script: s, services: [{name: x, docker: arm64}]}", "jobs:a:services:docker config should be a hash"),
+        (
+            "a: {script: s, image: {name: x, docker: {platform: [y]}}}",
+            "jobs:a:image:docker should be a string",
         ),
         ("a: {script: s, retry: 5}", "jobs:a:retry should be an integer from 0 to 2"),
         ("a: {script: s, timeout: soon}", "jobs:a:timeout should be a duration"),
@@ -292,9 +329,30 @@ def test_the_tier_of_an_environment_is_guessed_from_its_name(name: str, expected
 
 
 def test_retry_says_how_often_and_after_what() -> None:
-    assert job_of("a: {script: s, retry: 2}")["retry"] == {"max": 2, "when": ["always"]}
+    assert job_of("a: {script: s, retry: 2}")["retry"] == {"max": 2, "when": ["always"], "exit_codes": []}
     text = "a: {script: s, retry: {max: 1, when: runner_system_failure}}"
-    assert job_of(text)["retry"] == {"max": 1, "when": ["runner_system_failure"]}
+    assert job_of(text)["retry"] == {"max": 1, "when": ["runner_system_failure"], "exit_codes": []}
+    assert job_of("a: {script: s, retry: {max: 1, exit_codes: 3}}")["retry"] == {
+        "max": 1,
+        "when": [],
+        "exit_codes": [3],
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "allowed", "codes"),
+    [
+        ("", None, []),
+        (", allow_failure: true", True, []),
+        (", allow_failure: {exit_codes: 3}", False, [3]),
+        (", allow_failure: {exit_codes: [3, 137]}, when: manual", False, [3, 137]),
+    ],
+)
+def test_allow_failure_says_whether_and_with_which_exit_codes(
+    given: str, allowed: bool | None, codes: list[int]
+) -> None:
+    job = job_of(f"a: {{script: s{given}}}")
+    assert (job["allow_failure"], job["allow_failure_exit_codes"]) == (allowed, codes)
 
 
 def test_expose_as_is_taken() -> None:

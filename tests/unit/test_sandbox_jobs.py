@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 import threading
 import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import gitlab
@@ -16,9 +18,10 @@ import pytest
 import yaml
 from gitlab.v4.objects import Project, ProjectPipeline
 
-from sandbox import app, pipelines
+from sandbox import app, pipelines, runner_api
 from sandbox.store import now
-from tests.unit.live_sandbox import Live, Runner, running
+from sandbox.variables import slug
+from tests.unit.live_sandbox import Live, Runner, git, running
 
 ONE = "job: {script: [echo hello]}"
 STAGES = """
@@ -35,6 +38,10 @@ mourn: {stage: deploy, script: [echo], when: on_failure}
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     with running(tmp_path_factory.mktemp("sandbox"), registry="172.17.0.1:5005") as found:
         yield found
+
+
+GRACEFUL = {"features": {"cancel_gracefully": True}}
+"""What a runner says that runs after_script of a job which was cancelled."""
 
 
 def start(project: Project, **variables: str) -> ProjectPipeline:
@@ -61,12 +68,36 @@ def test_a_runner_without_a_job_gets_204(live: Live) -> None:
     assert (answer.status_code, answer.content) == (204, b"")
 
 
+def test_a_runner_is_told_whether_anything_has_come_since_it_asked_last(live: Live) -> None:
+    project = live.project(ONE)
+    runner = live.runner(project, tag_list=["x"], run_untagged=False)
+    first, second = (runner.ask().headers["X-GitLab-Last-Update"] for _ in range(2))
+    start(project)
+    third = runner.ask()
+    assert (third.status_code, first == second, first == third.headers["X-GitLab-Last-Update"]) == (204, True, False)
+    live.call("PUT", f"runners/{runner.id}", json={"paused": True})
+    assert runner.ask().headers["X-GitLab-Last-Update"] != third.headers["X-GitLab-Last-Update"]
+
+
+def test_a_runner_has_one_uuid_for_ever(live: Live) -> None:
+    project = live.project("\n".join(f"{name}: {{script: [x]}}" for name in "abc"))
+    start(project)
+    one, other = live.runner(project), live.runner(project)
+    found = [runner.job()["runner_info"]["uuid"] for runner in (one, one, other)]
+    assert (found[0] == found[1], found[0] == found[2], len(found[0])) == (True, False, 36)
+
+
 def test_a_job_carries_everything_that_a_runner_needs(live: Live) -> None:
     text = """
 image: {name: "alpine:$VERSION", entrypoint: [""]}
 variables: {VERSION: "3"}
 job:
-  services: [{name: "postgres:15", alias: db}]
+  services:
+    - name: postgres:15
+      alias: db
+      variables: {POSTGRES_PASSWORD: s, PORT: 5433}
+      docker: {platform: linux/arm64, user: "70:70"}
+      kubernetes: {user: 1000}
   before_script: [one]
   script: [two]
   after_script: [three]
@@ -80,12 +111,19 @@ job:
     assert (answer.status_code, answer.headers["Content-Type"]) == (201, "application/json")
     job = answer.json()
     assert job["image"] == {"name": "alpine:3", "entrypoint": [""]}
-    assert job["services"] == [{"name": "postgres:15", "alias": "db"}]
+    assert job["services"] == [
+        {
+            "name": "postgres:15",
+            "alias": "db",
+            "variables": [{"key": "POSTGRES_PASSWORD", "value": "s"}, {"key": "PORT", "value": "5433"}],
+            "executor_opts": {"docker": {"platform": "linux/arm64", "user": "70:70"}, "kubernetes": {"user": 1000}},
+        }
+    ]
     assert job["steps"] == [
         {"name": "script", "script": ["one", "two"], "timeout": 1800, "when": "on_success", "allow_failure": False},
         {"name": "after_script", "script": ["three"], "timeout": 1800, "when": "always", "allow_failure": True},
     ]
-    assert job["runner_info"] == {"timeout": 1800}
+    assert (job["runner_info"]["timeout"], job["runner_info"]["runner_session_url"]) == (1800, None)
     git_info = {key: job["git_info"][key] for key in ("ref", "sha", "ref_type", "depth", "refspecs")}
     reference = f"refs/pipelines/{pipeline.id}"
     assert git_info == {
@@ -189,9 +227,9 @@ def test_every_answer_to_a_runner_that_has_a_body_says_that_it_is_json(live: Liv
 
 
 def test_predefined_variables_are_those_of_gitlab(live: Live) -> None:
-    project = live.project(ONE)
+    project = live.project("job: {script: [x], tags: [x]}")
     pipeline = start(project)
-    job = live.runner(project, tag_list=["x"]).job()
+    job = live.runner(project, tag_list=["y", "x"]).job()
     found = variables_of(job)
     expected = {
         "CI": "true",
@@ -212,6 +250,22 @@ def test_predefined_variables_are_those_of_gitlab(live: Live) -> None:
         "CI_DEFAULT_BRANCH": "main",
         "CI_SERVER_URL": live.url,
         "CI_SERVER_HOST": "127.0.0.1",
+        "CI_SERVER_FQDN": live.url.removeprefix("http://"),
+        "CI_SERVER_VERSION": "19.4.0-sandbox",
+        "CI_SERVER_VERSION_MAJOR": "19",
+        "CI_SERVER_VERSION_MINOR": "4",
+        "CI_SERVER_VERSION_PATCH": "0",
+        "CI_PROJECT_NAMESPACE_ID": str(project.namespace["id"]),
+        "CI_PROJECT_NAMESPACE_SLUG": project.namespace["path"],
+        "CI_PROJECT_ROOT_NAMESPACE_SLUG": project.namespace["path"],
+        "CI_PROJECT_DESCRIPTION": "",
+        "CI_CONFIG_REF_URI": (
+            f"{live.url.removeprefix('http://')}/{project.path_with_namespace}//.gitlab-ci.yml@refs/heads/main"
+        ),
+        "CI_DEFAULT_BRANCH_SLUG": "main",
+        "CI_JOB_GROUP_NAME": "job",
+        "CI_JOB_TAGS": '["x"]',
+        "CI_RUNNER_TAGS": '["x", "y"]',
         "CI_API_V4_URL": f"{live.url}/api/v4",
         "CI_REGISTRY": "172.17.0.1:5005",
         "CI_REGISTRY_IMAGE": f"172.17.0.1:5005/{project.path_with_namespace}",
@@ -220,8 +274,44 @@ def test_predefined_variables_are_those_of_gitlab(live: Live) -> None:
         "CI_JOB_TOKEN": job["token"],
     }
     assert {key: found[key]["value"] for key in expected} == expected
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", found["CI_JOB_STARTED_AT"]["value"])
+    assert found["CI_JOB_STARTED_AT_SLUG"]["value"] == slug(found["CI_JOB_STARTED_AT"]["value"])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", found["CI_PIPELINE_CREATED_AT"]["value"])
+    assert {"CI_JOB_MANUAL", "CI_COMMIT_TAG", "CI_COMMIT_TAG_MESSAGE"}.isdisjoint(found)
     secret = [key for key, variable in found.items() if variable["masked"] and not variable["public"]]
     assert sorted(secret) == ["CI_JOB_TOKEN", "CI_REGISTRY_PASSWORD", "CI_REPOSITORY_URL"]
+
+
+@pytest.mark.parametrize("message", ["Great\n\nNews", ""], ids=["annotated", "just a name"])
+def test_a_tags_job_learns_what_the_tag_says(live: Live, tmp_path: Path, message: str) -> None:
+    project = live.project(ONE)
+    address = live.url.replace("http://", f"http://root:{live.token}@") + f"/{project.path_with_namespace}.git"
+    git("clone", "-q", address, "clone", cwd=tmp_path)
+    git("tag", "v1.0", *(["-m", message] if message else []), cwd=tmp_path / "clone")
+    git("push", "-q", "origin", "v1.0", cwd=tmp_path / "clone")
+    project.pipelines.create({"ref": "v1.0"})
+    found = variables_of(live.runner(project).job())
+    names = ("CI_COMMIT_TAG", "CI_COMMIT_REF_NAME", "CI_COMMIT_TAG_MESSAGE", "CI_CONFIG_REF_URI")
+    values = [found[name]["value"] for name in names]
+    assert (values[:3], values[3].partition("@")[2]) == (["v1.0", "v1.0", message], "refs/tags/v1.0")
+    assert "CI_COMMIT_BRANCH" not in found
+
+
+def test_a_played_job_knows_that_somebody_has_started_it(live: Live) -> None:
+    project = live.project("job: {script: [x], when: manual}")
+    pipeline = start(project)
+    project.jobs.get(pipeline.jobs.list()[0].id).play()
+    assert variables_of(live.runner(project).job())["CI_JOB_MANUAL"]["value"] == "true"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("build 1/3", "build"), ("build 1 3", "build"), ("build: [a, b]", "build"), ("build 3", "build 3")],
+)
+def test_jobs_that_belong_together_have_a_name_in_common(live: Live, name: str, expected: str) -> None:
+    project = live.project(f'"{name}": {{script: [x]}}')
+    start(project)
+    assert variables_of(live.runner(project).job())["CI_JOB_GROUP_NAME"]["value"] == expected
 
 
 def test_the_pipelines_variables_win_over_the_projects_and_those_over_the_files(live: Live) -> None:
@@ -395,7 +485,7 @@ def test_a_runner_that_asks_is_seen(live: Live) -> None:
     runner = live.runner(project)
     runner.job()
     shown = live.client.runners.get(runner.id)
-    assert (shown.status, shown.online, shown.version, shown.architecture) == ("online", True, "18.0.0", "arm64")
+    assert (shown.status, shown.online, shown.version, shown.architecture) == ("online", True, "19.4.0", "arm64")
     assert (shown.ip_address, shown.job_execution_status) == ("127.0.0.1", "active")
     assert [job.name for job in shown.jobs.list(get_all=True)] == ["job"]
     assert shown.jobs.list(status="success", get_all=True) == []
@@ -440,6 +530,55 @@ def test_a_runner_learns_that_its_job_was_cancelled(live: Live) -> None:
     assert pipeline.status == "canceled"
 
 
+def test_a_runner_that_can_is_given_the_time_to_clear_up_after_a_job(live: Live) -> None:
+    project = live.project("a: {script: [x], after_script: [y], resource_group: one}\nb: {script: [x], needs: [a]}")
+    pipeline = start(project)
+    runner = live.runner(project)
+    job = runner.job(**GRACEFUL)
+    project.jobs.get(job["id"]).cancel()
+    pipeline.refresh()
+    assert (pipeline.status, statuses(pipeline)) == ("canceling", {"a": "canceling", "b": "created"})
+    told = [runner.trace(job, b"x", 0), runner.end(job, "running")]
+    assert [(answer.status_code, answer.headers["Job-Status"]) for answer in told] == [
+        (202, "canceling"),
+        (200, "canceling"),
+    ]
+    # after_script may send artifacts, and nobody else gets the resource meanwhile.
+    assert runner.upload(job, {"out": "x"}).status_code == 201
+    other = start(project)
+    assert statuses(other)["a"] == "waiting_for_resource"
+    ended = runner.end(job, "failed", failure_reason="script_failure", exit_code=1)
+    assert (ended.status_code, ended.headers["Job-Status"]) == (200, "canceled")
+    pipeline.refresh()
+    assert (pipeline.status, statuses(pipeline)) == ("canceled", {"a": "canceled", "b": "skipped"})
+    shown = project.jobs.get(job["id"])
+    assert (shown.failure_reason, shown.exit_code, shown.finished_at is not None) == (None, 1, True)
+    assert statuses(other)["a"] == "pending"
+
+
+def test_a_job_that_clears_up_for_too_long_is_cancelled_by_force(live: Live) -> None:
+    project = live.project(ONE)
+    start(project)
+    runner = live.runner(project)
+    job = runner.job(**GRACEFUL)
+    path = f"projects/{project.id}/jobs/{job['id']}/cancel"
+    assert live.call("POST", path).json()["status"] == "canceling"
+    assert live.call("POST", path).status_code == 403
+    assert live.call("POST", path, json={"force": True}).json()["status"] == "canceled"
+    answer = runner.end(job, "running")
+    assert (answer.status_code, answer.headers["Job-Status"]) == (403, "canceled")
+
+
+def test_a_job_whose_runner_was_lost_while_it_cleared_up_is_cancelled(live: Live) -> None:
+    project = live.project("job: {script: [x], timeout: 10 minutes, retry: 2}")
+    pipeline = start(project)
+    live.runner(project).job(**GRACEFUL)
+    pipeline.cancel()
+    assert statuses(pipeline) == {"job": "canceling"}
+    pipelines.sweep(live.sandbox, clock=lambda: now(after=661))
+    assert statuses(pipeline) == {"job": "canceled"}
+
+
 def test_a_job_that_was_cancelled_meanwhile_stays_cancelled(live: Live) -> None:
     project = live.project(ONE)
     pipeline = start(project)
@@ -475,6 +614,78 @@ def test_a_job_says_that_it_still_runs(live: Live) -> None:
     assert (answer.status_code, answer.json()) == (200, "200")
     assert runner.end(job, "odd").status_code == 400
     assert project.jobs.get(job["id"]).status == "running"
+
+
+def test_an_ended_job_tells_its_status_and_asks_for_no_further_update(live: Live) -> None:
+    project = live.project(ONE)
+    start(project)
+    runner = live.runner(project)
+    job = runner.job()
+    interval = "X-GitLab-Trace-Update-Interval"
+    assert runner.trace(job, b"x", 0).headers[interval] == "3"
+    answer = runner.end(job, "failed", failure_reason="script_failure", exit_code=3)
+    assert (answer.headers["Job-Status"], interval in answer.headers) == ("failed", False)
+
+
+def test_a_failure_that_gitlab_does_not_know_is_an_unknown_one(live: Live) -> None:
+    project = live.project("a: {script: [x]}\nb: {script: [x]}\nc: {script: [x]}")
+    start(project)
+    runner = live.runner(project)
+    found = []
+    for given in ("runner_interrupted", "image_pull_failure", None):
+        job = runner.job()
+        assert "runner_interrupted" in job["features"]["failure_reasons"]
+        assert "image_pull_failure" not in job["features"]["failure_reasons"]
+        runner.end(job, "failed", failure_reason=given)
+        found.append(project.jobs.get(job["id"]).failure_reason)
+    assert found == ["runner_interrupted", "unknown_failure", "unknown_failure"]
+
+
+@pytest.mark.parametrize(
+    ("given", "exit_code", "allowed"),
+    [
+        ("allow_failure: {exit_codes: [3, 137]}", 137, True),
+        ("allow_failure: {exit_codes: 3}", 4, False),
+        ("allow_failure: {exit_codes: 3}", None, False),
+        # A rule that says whether the job may fail says it for all exit codes.
+        ("allow_failure: {exit_codes: 3}, rules: [{when: always, allow_failure: false}]", 3, False),
+        ("allow_failure: {exit_codes: 3}, rules: [{when: always, allow_failure: true}]", 4, True),
+        ("allow_failure: {exit_codes: 3}, rules: [{when: always}]", 3, True),
+    ],
+)
+def test_a_job_may_fail_with_the_exit_codes_that_it_names(
+    live: Live, given: str, exit_code: int | None, allowed: bool
+) -> None:
+    project = live.project(
+        f"stages: [one, two]\na: {{script: [x], stage: one, {given}}}\nb: {{script: [x], stage: two}}"
+    )
+    pipeline = start(project)
+    runner = live.runner(project)
+    job = runner.job()
+    runner.end(job, "failed", failure_reason="script_failure", exit_code=exit_code)
+    assert project.jobs.get(job["id"]).allow_failure is allowed
+    assert statuses(pipeline) == {"a": "failed", "b": "pending" if allowed else "skipped"}
+
+
+@pytest.mark.parametrize(
+    ("retry", "reason", "exit_code", "again"),
+    [
+        ("{max: 1, exit_codes: [137, 255]}", "script_failure", 137, True),
+        ("{max: 1, exit_codes: 137}", "script_failure", 1, False),
+        ("{max: 1, exit_codes: 137, when: runner_system_failure}", "runner_system_failure", None, True),
+        ("{max: 1, when: stuck_or_timeout_failure}", "no_updates_running", None, True),
+        ("{max: 1, when: job_execution_timeout}", "server_timeout_running", None, True),
+        ("{max: 1, when: runner_system_failure}", "runner_interrupted", None, False),
+    ],
+)
+def test_a_job_is_retried_after_the_failures_and_exit_codes_that_it_names(
+    live: Live, retry: str, reason: str, exit_code: int | None, again: bool
+) -> None:
+    project = live.project(f"job: {{script: [x], retry: {retry}}}")
+    start(project)
+    runner = live.runner(project)
+    runner.end(runner.job(), "failed", failure_reason=reason, exit_code=exit_code)
+    assert (runner.next_name() == "job") is again
 
 
 def test_a_failed_pipeline_is_retried_from_where_it_failed(live: Live) -> None:
@@ -514,7 +725,7 @@ def test_a_job_whose_runner_is_lost_fails_a_minute_after_its_timeout(live: Live)
     pipelines.sweep(live.sandbox, clock=lambda: now(after=659))
     assert statuses(pipeline) == {"job": "running"}
     pipelines.sweep(live.sandbox, clock=lambda: now(after=661))
-    assert pipeline.jobs.list()[0].failure_reason == "stuck_or_timeout_failure"
+    assert pipeline.jobs.list()[0].failure_reason == "server_timeout_running"
 
 
 def test_later_stages_get_the_artifacts_of_earlier_ones(live: Live) -> None:
@@ -580,6 +791,54 @@ def test_a_refused_upload_leaves_the_artifacts_as_they_were(live: Live) -> None:
         words = {"message": "400 Bad request - expire_in is no duration"}
         assert (answer.status_code, answer.json()) == (400, words)
     assert project.jobs.get(job["id"]).artifact("out/a") == b"A"
+
+
+def test_artifacts_are_sent_to_gitlab_itself_for_there_is_no_object_storage(live: Live) -> None:
+    project = live.project("a: {script: [x], stage: build}\nb: {script: [x]}")
+    start(project)
+    runner = live.runner(project)
+    job = runner.job()
+    headers = {"JOB-TOKEN": job["token"]}
+    path = f"jobs/{job['id']}/artifacts"
+    allowed = live.call("POST", f"{path}/authorize", token="", headers=headers, json={"filesize": 100})
+    assert (allowed.status_code, allowed.json()) == (200, {"MaximumSize": 100 * 2**20})
+    runner.upload(job, {"out": "x"})
+    runner.end(job)
+    asking = runner.job()
+    headers = {"JOB-TOKEN": asking["token"]}
+    answer = live.call("GET", f"{path}?direct_download=true", token="", headers=headers, allow_redirects=False)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/zip")
+
+
+def test_artifacts_that_are_too_large_are_refused(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner_api, "LARGEST_ARTIFACTS", 1000)
+    project = live.project(ONE)
+    start(project)
+    runner = live.runner(project)
+    job = runner.job()
+    path = f"jobs/{job['id']}/artifacts/authorize"
+    answers = [
+        live.call("POST", path, headers={"JOB-TOKEN": job["token"]}, json={"filesize": 1001}),
+        runner.upload(job, {"a": "x" * 1001}),
+    ]
+    for answer in answers:
+        assert (answer.status_code, answer.json()) == (413, {"message": "413 Request Entity Too Large"})
+    assert runner.upload(job, {"a": "x"}).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ({"artifact_type": "junit"}, "artifact type junit is not supported by the sandbox GitLab"),
+        ({"artifact_format": "tarzstd"}, "artifact format tarzstd is not supported by the sandbox GitLab"),
+    ],
+)
+def test_artifacts_of_another_kind_are_refused_by_name(live: Live, query: dict[str, str], message: str) -> None:
+    project = live.project(ONE)
+    start(project)
+    runner = live.runner(project)
+    answer = runner.upload(runner.job(), {"a": "b"}, **query)
+    assert (answer.status_code, answer.json()) == (400, {"message": f"400 Bad request - {message}"})
 
 
 def test_a_file_of_artifacts_that_are_no_archive_is_refused(live: Live) -> None:

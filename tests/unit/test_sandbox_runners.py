@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import gitlab
 import pytest
 import requests
 
+from sandbox.store import now
 from tests.unit.live_sandbox import Live, running
 
 
@@ -49,7 +51,7 @@ def test_tokens_are_taken_from_both_headers(live: Live) -> None:
     answer = live.call("GET", "user", token="", headers={"Authorization": f"Bearer {live.token}"})
     assert (answer.json()["username"], answer.json()["is_admin"]) == ("root", True)
     live.client.auth()
-    assert live.client.version() == ("18.5.0-sandbox", "sandbox")
+    assert live.client.version() == ("19.4.0-sandbox", "sandbox")
 
 
 def test_a_revoked_token_is_refused(live: Live) -> None:
@@ -220,6 +222,102 @@ def test_a_rotated_token_replaces_the_old_one(live: Live, own: bool) -> None:
     assert new["token"] != made["token"]
     assert live.call("POST", "runners/verify", json={"token": made["token"]}).status_code == 403
     assert live.call("POST", "runners/verify", json={"token": new["token"]}).json()["id"] == made["id"]
+
+
+def test_the_processes_of_a_runner_are_told_apart_by_their_system_id(live: Live) -> None:
+    project = live.project("a: {script: [x]}")
+    runner = live.runner(project)
+    path = f"runners/{runner.id}/managers"
+    assert live.call("GET", path).json() == []
+    runner.ask("s_1")
+    runner.ask("r_2", version="19.3.0")
+    live.call("POST", "runners/verify", json={"token": runner.token, "info": {}})
+    legacy, second, first = live.call("GET", path).json()
+    assert [legacy["system_id"], second["system_id"], first["system_id"]] == ["<legacy>", "r_2", "s_1"]
+    assert {key: second[key] for key in ("version", "platform", "status", "job_execution_status", "ip_address")} == {
+        "version": "19.3.0",
+        "platform": "linux",
+        "status": "online",
+        "job_execution_status": "idle",
+        "ip_address": "127.0.0.1",
+    }
+    project.pipelines.create({"ref": "main"})
+    assert runner.ask("s_1").status_code == 201
+    states = {one["system_id"]: one["job_execution_status"] for one in live.call("GET", path).json()}
+    assert states == {"<legacy>": "idle", "r_2": "idle", "s_1": "active"}
+
+
+def test_a_runners_process_unregisters_itself_alone(live: Live) -> None:
+    runner = live.runner(live.project())
+    runner.ask("s_1")
+    runner.ask("s_2")
+    gone = {"token": runner.token, "system_id": "s_1"}
+    assert live.call("DELETE", "runners/managers", token="", json=gone).status_code == 204
+    again = live.call("DELETE", "runners/managers", token="", json=gone)
+    assert (again.status_code, again.json()) == (404, {"message": "404 Runner manager Not Found"})
+    left = live.call("GET", f"runners/{runner.id}/managers").json()
+    assert [one["system_id"] for one in left] == ["s_2"]
+    nameless = live.call("DELETE", "runners/managers", token="", json={"token": runner.token})
+    assert (nameless.status_code, nameless.json()) == (400, {"error": "system_id is missing"})
+
+
+def test_there_is_no_job_router(live: Live) -> None:
+    runner = live.runner(live.project())
+    path = "runners/router/discovery"
+    answer = live.call("GET", path, token="", headers={"RUNNER-TOKEN": runner.token})
+    words = {"message": "Job Router is not available. Please contact your administrator."}
+    assert (answer.status_code, answer.json()) == (501, words)
+    assert live.call("GET", path, token="").status_code == 403
+
+
+def test_tokens_of_runners_expire_where_the_instance_says_so(live: Live) -> None:
+    keys = [f"{kind}runner_token_expiration_interval" for kind in ("", "group_", "project_")]
+    path = "application/settings"
+    assert live.call("GET", path).json() == dict.fromkeys(keys)
+    try:
+        assert live.call("PUT", path, json={keys[2]: 7200}).json()[keys[2]] == 7200
+        made = create(live, runner_type="project_type", project_id=live.project().id).json()
+        assert create(live, runner_type="instance_type").json()["token_expires_at"] is None
+        expires = datetime.fromisoformat(made["token_expires_at"]) - datetime.now(UTC)
+        assert timedelta(minutes=119) < expires <= timedelta(minutes=120)
+        verified = live.call("POST", "runners/verify", json={"token": made["token"]}).json()
+        assert verified == {key: made[key] for key in ("id", "token", "token_expires_at")}
+        live.sandbox.store.update("runners", made["id"], token_expires_at=now(after=-1))
+        for call in ("runners/verify", "jobs/request"):
+            assert live.call("POST", call, json={"token": made["token"]}).status_code == 403
+        # An owner can still give it a new one, which is good as long as the setting says now.
+        live.call("PUT", path, json={keys[2]: None})
+        new = live.call("POST", f"runners/{made['id']}/reset_authentication_token").json()
+        assert new["token_expires_at"] is None
+        assert live.call("POST", "runners/verify", json={"token": new["token"]}).status_code == 200
+    finally:
+        live.call("PUT", path, json=dict.fromkeys(keys))
+
+
+@pytest.mark.parametrize(
+    ("given", "body"),
+    [
+        (
+            {"runner_token_expiration_interval": 60},
+            {"message": {"runner_token_expiration_interval": ["must be greater than or equal to 7200"]}},
+        ),
+        (
+            {"signup_enabled": False},
+            {"error": "signup_enabled: not a setting that the sandbox GitLab knows"},
+        ),
+        ({"runner_token_expiration_interval": "soon"}, {"error": "runner_token_expiration_interval is invalid"}),
+    ],
+)
+def test_a_wrong_setting_of_the_instance_is_refused(live: Live, given: dict[str, Any], body: dict[str, Any]) -> None:
+    answer = live.call("PUT", "application/settings", json=given)
+    assert (answer.status_code, answer.json()) == (400, body)
+
+
+def test_settings_of_the_instance_are_for_administrators(live: Live) -> None:
+    user = live.call("POST", "users", json={"username": "eve", "name": "Eve"}).json()
+    token = live.token_with("api", user=user["id"])
+    for method in ("GET", "PUT"):
+        assert live.call(method, "application/settings", token=token, json={}).status_code == 403
 
 
 def test_registration_tokens_are_gone(live: Live) -> None:

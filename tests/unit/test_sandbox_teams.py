@@ -347,6 +347,8 @@ def old_file(path: Path) -> Path:
     old.executescript("""
         CREATE TABLE projects (id INTEGER PRIMARY KEY, full_path TEXT);
         CREATE TABLE pipelines (id INTEGER PRIMARY KEY);
+        CREATE TABLE runners (id INTEGER PRIMARY KEY);
+        INSERT INTO runners VALUES (5);
         CREATE TABLE jobs (id INTEGER PRIMARY KEY, status TEXT, pipeline_id INTEGER, spec TEXT);
         INSERT INTO jobs VALUES (3, 'success', 1, '{"name": "a", "retry": {"max": 1}}');
         CREATE TABLE variables (
@@ -372,10 +374,11 @@ def test_the_file_of_an_older_sandbox_gets_the_new_tables(tmp_path: Path) -> Non
         assert store.next_iid(1, "issues") in (1, 2)
         job = store.get("jobs", 3)
         assert job["spec"] == {
-            **{"name": "a", "retry": {"max": 1, "when": ["always"]}},
+            **{"name": "a", "retry": {"max": 1, "when": ["always"], "exit_codes": []}, "allow_failure_exit_codes": []},
             **{"environment": None, "resource_group": "", "interruptible": False},
         }
-        assert (job["environment"], job["resource_group"]) == (None, None)
+        assert (job["environment"], job["resource_group"], job["manager_id"]) == (None, None, None)
+        assert store.get("runners", 5)["token_expires_at"] is None
         store.close()
 
 
