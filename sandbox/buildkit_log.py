@@ -10,11 +10,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from sandbox.traces import plain
+
 RESOLUTION = 0.1
 """BuildKit prints seconds with one decimal: what it calls 0.0 s took less than this."""
 
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_TIMESTAMP = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z [0-9a-f]{2}[OE][+ ]?")
 _LINE = re.compile(r"^#(\d+) (.+)$")
 _DONE = re.compile(r"^DONE (\d+(?:\.\d+)?)s$")
 _IN_STAGE = re.compile(r"^\[\s*(?:(?P<stage>\S.*?)\s+)?\d+/\d+\] (?P<instruction>[A-Z]+)\b")
@@ -91,8 +92,8 @@ def parse_builds(trace: str) -> list[Build]:
 
 def _progress(trace: str) -> Iterator[tuple[int, str]]:
     """The lines of BuildKit, as number of the step and text."""
-    for line in re.split(r"[\r\n]+", _ESCAPE.sub("", trace)):
-        if match := _LINE.match(_TIMESTAMP.sub("", line)):
+    for line in re.split(r"[\r\n]+", _ESCAPE.sub("", plain(trace))):
+        if match := _LINE.match(line):
             yield int(match[1]), match[2].strip()
 
 

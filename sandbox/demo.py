@@ -23,6 +23,7 @@ import yaml
 from gitlab.v4.objects import Project
 
 from sandbox.buildkit_log import RESOLUTION, Build, parse_builds
+from sandbox.traces import plain
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "examples" / "fastapi-app" / ".gitlab-ci.yml"
@@ -304,7 +305,7 @@ def _ratio(seconds: Sequence[float | None]) -> float | None:
 def _ended(project: Project, job: Any, say: Callable[[str], None]) -> JobRun:
     """The job with what its trace says; the end of the trace is printed where the job has failed."""
     trace = project.jobs.get(job.id).trace()
-    text = trace.decode(errors="replace") if isinstance(trace, bytes) else ""
+    text = plain(trace.decode(errors="replace")) if isinstance(trace, bytes) else ""
     if job.status == "failed":
         lines = [line.rsplit("\r", 1)[-1] for line in text.rstrip().split("\n")]
         say(f"the last lines of the trace of job {job.name} ({job.id}):")

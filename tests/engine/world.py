@@ -23,6 +23,8 @@ import yaml
 from gitlab.v4.objects import Project as GitLabProject
 from gitlab.v4.objects import ProjectJob, ProjectPipeline, RunnerAll
 
+from sandbox.traces import plain
+
 ROOT = Path(__file__).resolve().parents[2]
 STEP_SECONDS = 300
 JOB_SECONDS = 240
@@ -143,9 +145,9 @@ class Sandbox:
 
 
 def trace(job: ProjectJob) -> str:
-    """A job's log."""
+    """A job's log, without the times that newer runners put before each line."""
     text = job.trace()
-    return text.decode() if isinstance(text, bytes) else str(text)
+    return plain(text.decode() if isinstance(text, bytes) else str(text))
 
 
 @contextmanager

@@ -228,9 +228,11 @@ def test_traces_without_any_build_fail_the_demo() -> None:
     ]
 
 
-def test_a_failed_job_ends_the_demo_with_the_last_lines_of_its_trace() -> None:
+@pytest.mark.parametrize("header", ["", "2026-11-30T00:00:00.000000Z 00O "])
+def test_a_failed_job_ends_the_demo_with_the_last_lines_of_its_trace(header: str) -> None:
     failing = FakePipeline(1, {"build": ["success"], "test": ["failed"]}, {"build": 20.0, "test": 1.0})
-    trace = "".join(f"line {n}\n" for n in range(100)) + "section_end:1:x\r\x1b[0KERROR: Job failed: exit code 1\n"
+    lines = [*(f"line {n}" for n in range(100)), "section_end:1:x\r\x1b[0KERROR: Job failed: exit code 1"]
+    trace = "".join(f"{header}{line}\n" for line in lines)
     project = FakeProject([failing], {10: COLD, 11: trace})
     status, said = play(project)
     assert status == 1

@@ -79,6 +79,18 @@ def test_the_timestamps_of_newer_runners_are_no_part_of_a_name() -> None:
     assert parse_builds(trace) == [Build((Step("[2/3] RUN make", seconds=1.7),))]
 
 
+@pytest.mark.parametrize("run", ["cold", "warm"])
+def test_a_trace_says_the_same_with_the_timestamps_of_newer_runners_as_without(run: str) -> None:
+    trace = (TRACES / f"buildx-{run}.txt").read_text()
+    dated = "".join(f"2026-11-21T10:00:00.123456Z 01E {line}\n" for line in trace.splitlines())
+    assert parse_builds(dated) == recorded(f"buildx-{run}")
+
+
+def test_a_line_that_a_runner_has_sent_in_two_pieces_is_one() -> None:
+    trace = "2026-11-21T10:00:00.123456Z 01E #4 [2/3] RUN\n2026-11-21T10:00:00.123456Z 01E+ make\n"
+    assert parse_builds(trace) == [Build((Step("[2/3] RUN make"),))]
+
+
 def test_a_step_without_a_named_stage_is_a_layer_of_no_stage() -> None:
     (build,) = parse_builds("#5 [ 2/10] RUN make\n#5 CACHED\n")
     assert (build.target, [step.stage for step in build.layers]) == ("", [""])
