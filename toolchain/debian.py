@@ -6,11 +6,13 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterable
+from pathlib import Path
 
 from toolchain.shared import Say, ToolchainError, log_dir, progress, run
 
 ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where root's programs are; nothing in it can be written by users."""
+_ENVIRONMENT = ("env", "DEBIAN_FRONTEND=noninteractive")
 
 
 def root_prefix(why: str) -> list[str]:
@@ -41,22 +43,45 @@ def install_packages(packages: Iterable[str], as_root: list[str]) -> None:
 
     Raises ToolchainError where apt fails, also where a package that is there would have to go.
     """
-    environment = ["env", "DEBIAN_FRONTEND=noninteractive"]
     names = list(packages)
-    # -o: another apt may be at work.
-    apt = [*as_root, *environment, "apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]
+    apt = _apt_get(as_root)
     install = [*apt, "install", "--yes", "--no-install-recommends", "--no-remove", *names]
     what = f"apt-get install {' '.join(names)}"
     log = log_dir() / f"apt-install-{names[0]}.log"
-    run([*apt, "update"], limit=300, what="apt-get update", log=log_dir() / "apt-update.log")
+    _update(as_root)
     try:
         run(install, limit=900, what=what, log=log)
     except ToolchainError as error:
         # apt's own words where an earlier installation was interrupted.
         if "dpkg --configure -a" not in str(error):
             raise
-        run([*as_root, *environment, "dpkg", "--configure", "-a"], limit=900, what="dpkg --configure -a")
+        run([*as_root, *_ENVIRONMENT, "dpkg", "--configure", "-a"], limit=900, what="dpkg --configure -a")
         run(install, limit=900, what=what, log=log)
+
+
+def unpack_package(name: str, folder: Path, as_root: list[str]) -> None:
+    """Puts the files of the package that this machine's suite has into `folder`, and installs nothing.
+
+    Raises ToolchainError where apt cannot download it.
+    """
+    _update(as_root)
+    packages = folder / "packages"
+    packages.mkdir()
+    # Root's apt would go to its own user, who may not write here, and warn.
+    download = ["apt-get", "-qq", "-o", "APT::Sandbox::User=", "download", name]
+    run(download, limit=300, what=f"apt-get download {name}", cwd=packages)
+    for package in packages.glob("*.deb"):
+        run(["dpkg-deb", "--extract", package, folder], limit=300)
+    shutil.rmtree(packages)
+
+
+def _update(as_root: list[str]) -> None:
+    run([*_apt_get(as_root), "update"], limit=300, what="apt-get update", log=log_dir() / "apt-update.log")
+
+
+def _apt_get(as_root: list[str]) -> list[str]:
+    # -o: another apt may be at work.
+    return [*as_root, *_ENVIRONMENT, "apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]
 
 
 def ensure_program(name: str, say: Say) -> None:

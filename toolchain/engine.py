@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import platform
 import shutil
 import signal
 import socket
@@ -15,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolchain.debian import ROOT_PATH, find_program, install_packages, root_prefix
-from toolchain.gobuild import GoBinary, build
+from toolchain import docker
+from toolchain.debian import ROOT_PATH, find_program, install_packages, root_prefix, unpack_package
 from toolchain.shared import (
     LimitReached,
     Say,
@@ -24,17 +25,14 @@ from toolchain.shared import (
     cache_dir,
     elapsed,
     file_lock,
-    link_or_copy,
     progress,
     run,
+    whole_directory,
     write_atomic,
 )
 
 _SOCKET = "/var/run/docker.sock"
 DEFAULT_HOST = f"unix://{_SOCKET}"
-OCI_WRAPPER = GoBinary(name="oci-wrapper", package=".", version="1")
-"""Stands before runc on the daemon's PATH and drops the capabilities that this machine lacks."""
-
 _EXEC_ROOT = Path("/run/gitlab-dind-runners")
 """Run-time files; short, because the paths of unix sockets in it are limited to 108 bytes."""
 _START_LIMIT = 60.0
@@ -84,15 +82,15 @@ def up(say: Say) -> None:
         if _server_version(DEFAULT_HOST):
             return
         as_root = root_prefix("a Docker engine has to be started")
-        _install(say, as_root)
-        if _server_version(DEFAULT_HOST):  # the package's own service may have come up
+        path = daemon_path(say)
+        if _server_version(DEFAULT_HOST):  # the service of an installed package may have come up
             return
         with progress(say, "starting the Docker engine"):
-            if Path("/run/systemd/system").is_dir():
+            if installed() and Path("/run/systemd/system").is_dir():
                 run([*as_root, "systemctl", "start", "docker"], limit=_START_LIMIT, what="systemctl start docker")
                 _wait_ready("journalctl -u docker shows why")
             else:
-                _start(say, as_root)
+                _start(path, as_root)
 
 
 def down(say: Say) -> None:
@@ -132,13 +130,33 @@ def default_route_mtu(routes: str, mtus: dict[str, int]) -> int:
     return mtus.get(min(defaults)[1], 1500) if defaults else 1500
 
 
-def lacks_capabilities(process_status: str, last_capability: int) -> bool:
-    """Whether the bounding set in the text of /proc/self/status has less than all the kernel's capabilities."""
-    for line in process_status.splitlines():
-        if line.startswith("CapBnd:"):
-            every = (1 << (last_capability + 1)) - 1
-            return int(line.split()[1], 16) & every != every
-    return False
+def installed() -> bool:
+    """Whether the machine has a Docker of its own, for which it stays responsible."""
+    return bool(find_program("dockerd") and shutil.which("docker"))
+
+
+def daemon_path(say: Say) -> str:
+    """The PATH for a daemon on this machine: its own Docker, else the pinned packages in the cache, else its suite's.
+
+    Raises ToolchainError where there is none and none can be had.
+    """
+    if installed():
+        return f"{ROOT_PATH}:{Path(find_program('dockerd') or '').parent}"
+    found = docker.ensure(say)
+    if not found:
+        _install(say)
+        return ROOT_PATH
+    if not find_program("iptables"):
+        with progress(say, "installing iptables"):
+            install_packages(["iptables"], root_prefix("iptables has to be installed"))
+    return ":".join(map(str, (*_runc_folder(found, say), found.programs, ROOT_PATH)))
+
+
+def client(say: Say) -> Path:
+    """The docker client: the machine's own, else that of the pinned packages."""
+    on_path = shutil.which("docker")
+    found = None if on_path else docker.ensure(say)
+    return found.programs / "docker" if found else Path(on_path or "docker")
 
 
 def _home() -> Path:
@@ -149,27 +167,38 @@ def _log() -> Path:
     return _home() / "dockerd.log"
 
 
-def _install(say: Say, as_root: list[str]) -> None:
-    if find_program("dockerd") and shutil.which("docker"):
-        return
+def _install(say: Say) -> None:
     if not shutil.which("apt-get"):
         raise ToolchainError(
-            "no Docker engine here and no apt-get to install one with: install Docker "
+            "no Docker engine here and no apt-get to get one with: install Docker "
             "(https://docs.docker.com/engine/install/) and try again"
         )
+    say("Docker: installing docker.io of this machine's own suite, which may be years older")
     with progress(say, "installing docker.io"):
-        install_packages(["docker.io", "iptables"], as_root)
+        install_packages(["docker.io", "iptables"], root_prefix("docker.io has to be installed"))
 
 
-def _start(say: Say, as_root: list[str]) -> None:
+def _runc_folder(found: docker.Edition, say: Say) -> list[Path]:
+    """What has to come before the pinned programs: nothing, or a runc for this machine's C library.
+
+    All the others take any; runc asks for one that is newer than Debian 12's.
+    """
+    with contextlib.suppress(ToolchainError):
+        run([found.programs / "runc", "--version"], limit=30)
+        return []
+    if find_program("runc"):
+        return [Path(find_program("runc") or "").parent]
+    folder = cache_dir() / "docker" / f"runc-{platform.freedesktop_os_release().get('VERSION_ID', 'unknown')}"
+    with file_lock(cache_dir() / "docker" / "runc-lock", say=say):
+        if not folder.is_dir():
+            with progress(say, "getting the runc of this machine's own suite"), whole_directory(folder) as new:
+                unpack_package("runc", new, root_prefix("runc has to be downloaded"))
+    return [folder / "usr" / "sbin"]
+
+
+def _start(path: str, as_root: list[str]) -> None:
     home = _home()
-    dockerd = Path(find_program("dockerd") or "dockerd")
-    path = f"{ROOT_PATH}:{dockerd.parent}"
-    last_capability = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
-    if lacks_capabilities(Path("/proc/self/status").read_text(), last_capability):
-        # On PATH and not a configured runtime: BuildKit calls "runc" whatever the default runtime is.
-        link_or_copy(build(OCI_WRAPPER, say=say), home / "bin" / "runc")
-        path = f"{home / 'bin'}:{path}"
+    dockerd = Path(shutil.which("dockerd", path=path) or "dockerd")
     mtus = {
         link.name: int((link / "mtu").read_text())
         for link in Path("/sys/class/net").iterdir()

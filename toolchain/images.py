@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolchain.debian import find_program, install_packages, root_prefix
-from toolchain.engine import OCI_WRAPPER
 from toolchain.gobuild import GoBinary, build, cached_path
 from toolchain.shared import (
     TOOLCHAIN_DIR,
@@ -88,7 +87,7 @@ class Role:
 
 
 _ROLES = (
-    Role("dind", "20.10.24", binaries=(OCI_WRAPPER, DNS_RELAY)),
+    Role("dind", "20.10.24", binaries=(DNS_RELAY,)),
     Role("tools", "12", exported=False),
     Role("runner", "12.8.0-dev", base="tools", binaries=(RUNNER,), needs_dind=True),
     Role("helper", "12.8.0-dev", base="tools", binaries=(HELPER,)),
