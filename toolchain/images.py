@@ -42,18 +42,18 @@ _DISTRIBUTION_CERTIFICATES = Path("/usr/share/ca-certificates")
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 _RUNNER_MODULE = "gitlab.com/gitlab-org/gitlab-runner"
+RUNNER_VERSION = "19.4.0"
+"""What the module's commit calls itself; go.mod pins that commit."""
 _RUNNER_LDFLAGS = (
-    f"-X {_RUNNER_MODULE}/common.NAME=gitlab-runner -X {_RUNNER_MODULE}/common.VERSION=12.8.0-dev"
-    f" -X {_RUNNER_MODULE}/common.REVISION=8e5683f8 -X {_RUNNER_MODULE}/common.BRANCH=master"
+    f"-X {_RUNNER_MODULE}/common.NAME=gitlab-runner -X {_RUNNER_MODULE}/common.VERSION={RUNNER_VERSION}"
+    f" -X {_RUNNER_MODULE}/common.REVISION=fc1f1862 -X {_RUNNER_MODULE}/common.BRANCH=go-modules"
 )
-# A development snapshot: the module proxy serves no release of it that can be built.
-RUNNER = GoBinary(
-    name="gitlab-runner", package=_RUNNER_MODULE, version="12.8.0-dev", ldflags=_RUNNER_LDFLAGS, module="gitlab-runner"
-)
+# Upstream's main package needs modules that no registry serves: this one is put together from its other packages.
+RUNNER = GoBinary(name="gitlab-runner", package=".", version=RUNNER_VERSION, ldflags=_RUNNER_LDFLAGS)
 HELPER = GoBinary(
     name="gitlab-runner-helper",
     package=f"{_RUNNER_MODULE}/apps/gitlab-runner-helper",
-    version="12.8.0-dev",
+    version=RUNNER_VERSION,
     ldflags=_RUNNER_LDFLAGS,
     module="gitlab-runner",
 )
@@ -89,8 +89,8 @@ class Role:
 _ROLES = (
     Role("dind", "20.10.24", binaries=(DNS_RELAY,)),
     Role("tools", "12", exported=False),
-    Role("runner", "12.8.0-dev", base="tools", binaries=(RUNNER,), needs_dind=True),
-    Role("helper", "12.8.0-dev", base="tools", binaries=(HELPER,)),
+    Role("runner", RUNNER_VERSION, base="tools", binaries=(RUNNER,), needs_dind=True),
+    Role("helper", RUNNER_VERSION, base="tools", binaries=(HELPER,)),
     Role("job", "20.10.24", base="tools", binaries=(COMPOSE,), needs_dind=True),
     Role("python", "3.11"),
     Role("postgres", "15"),

@@ -307,7 +307,7 @@ def test_the_helper_has_the_version_of_the_runner_and_the_architecture_of_the_ma
         f"gitlab/gitlab-runner@{DIGEST}",
         "mirror:5000/gitlab/gitlab-runner:v18.5.0",
         "example/gitlab-runner:v18.5.0",
-        "dindrunner.local/runner:12.8.0-dev-daed0715",
+        "dindrunner.local/runner:19.4.0-daed0715",
     ],
 )
 def test_a_runner_image_without_an_official_version_has_no_helper(runner: str) -> None:

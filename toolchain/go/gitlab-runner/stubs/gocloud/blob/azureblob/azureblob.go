@@ -1,0 +1,2 @@
+// Package azureblob would open containers of Azure.
+package azureblob

@@ -1,0 +1,4 @@
+// Stands in for a module that no registry serves: what gitlab-runner is compiled against, and no more.
+module gitlab.com/ajwalker/phrasestream
+
+go 1.26
