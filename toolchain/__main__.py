@@ -31,7 +31,6 @@ def install(say: Say) -> None:
     for tool in pulumi.tools():
         if pulumi.ensure(tool, say=say).source == pulumi.STAND_IN:
             say("note: the GitLab plugin is a stand-in: it serves a few resources, and only against the sandbox GitLab")
-    pulumi.ensure_policy_pack()
     ensure_env_file()
     say(f"toolchain: ready in {elapsed(time.monotonic() - began)}; `. .toolchain/env` to use it")
 

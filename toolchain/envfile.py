@@ -36,7 +36,7 @@ export PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION=true
 if [ -z "${{PULUMI_CONFIG_PASSPHRASE+set}}" ] && [ -z "${{PULUMI_CONFIG_PASSPHRASE_FILE:-}}" ]; then
     export PULUMI_CONFIG_PASSPHRASE={SANDBOX_PASSPHRASE}
 fi
-export DINDRUNNER_POLICY_PACK={shlex.quote(str(toolchain / "policy"))}
+export DINDRUNNER_POLICY_PACK={shlex.quote(str(root / "policy"))}
 export DINDRUNNER_SANDBOX={shlex.quote(str(toolchain / "sandbox.json"))}
 """
 

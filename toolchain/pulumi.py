@@ -42,7 +42,6 @@ OLDEST_CLI = (3, 230)
 OFFICIAL_CLI = "3.272.0"
 BIN_DIR = TOOLCHAIN_DIR / "bin"
 PULUMI_HOME = TOOLCHAIN_DIR / "pulumi-home"
-POLICY_PACK = TOOLCHAIN_DIR / "policy"
 STAND_IN = "stand-in"
 OFFICIAL = "official release"
 BUILT = "built from Go modules"
@@ -56,23 +55,16 @@ _DOWNLOAD_LIMIT = 900.0
 _CLI = GoBinary(
     name="pulumi",
     package="github.com/pulumi/pulumi/pkg/v3/cmd/pulumi",
-    version="3.259.0",
-    ldflags="-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v3.259.0",
+    version="3.276.0",
+    ldflags="-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v3.276.0",
     module="pulumi-cli",
+    # Without Google's own service mesh, which is a tenth of the build: cloud storage's module has this tag for it.
+    tags="disable_grpc_modules",
 )
-_LANGUAGE_HOST = GoBinary(
-    name="pulumi-language-python",
-    package="github.com/pulumi/pulumi/sdk/v3/python/cmd/pulumi-language-python",
-    version="3.78.0",
-    ldflags="-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v3.78.0",
-    module="language-python",
-)
+_LANGUAGE_HOST = GoBinary(name="pulumi-language-python", package=".", version="1.0.0", module="language-python")
+"""The project's own, on the modules that the CLI is made from: there is little left to compile after the CLI."""
 _LANGUAGE_HOST_MODULE = "github.com/pulumi/pulumi/sdk/v3"
-_LANGUAGE_HOST_SCRIPTS = (
-    "cmd/pulumi-language-python-exec",
-    "dist/pulumi-resource-pulumi-python",
-    "dist/pulumi-analyzer-policy-python",
-)
+_LANGUAGE_HOST_SCRIPTS = ("cmd/pulumi-language-python-exec", "dist/pulumi-resource-pulumi-python")
 _DOCKER = GoBinary(
     name="pulumi-resource-docker", package=".", version="5.2.0", module="docker-plugin", tags="no_compose"
 )
@@ -89,9 +81,6 @@ KUBERNETES = GoBinary(
 )
 _KUBERNETES_MODULE = "github.com/pulumi/pulumi-kubernetes/provider/v4"
 _KUBERNETES_DATA = Path("cmd", "pulumi-resource-kubernetes")
-
-_LAUNCHED_RUNTIME = "toolchain-python"
-"""The policy pack's runtime where the language host cannot start it: the engine looks for a plugin of that name."""
 
 _GITLAB_VERSION = "10.4.0"
 TLS_VERSION = "5.6.2"
@@ -289,15 +278,16 @@ def verify_sha256(file: Path, checksums: str) -> None:
 
 
 def built_cli(say: Say) -> Origin | None:
-    """CLI and language host from Go modules; the scripts beside the host come from its own module."""
+    """CLI and language host from Go modules; the scripts beside the host come from the SDK's module."""
+    cli = build(_CLI, say=say)
     host = build(_LANGUAGE_HOST, say=say)
     scripts = [host.parent / Path(script).name for script in _LANGUAGE_HOST_SCRIPTS]
     if not all(script.exists() for script in scripts):
         module = module_directory(_LANGUAGE_HOST, _LANGUAGE_HOST_MODULE, say=say)
         for script, name in zip(scripts, _LANGUAGE_HOST_SCRIPTS, strict=True):
             write_atomic(script, (module / "python" / name).read_bytes(), mode=0o755)
-    _fill_bin([build(_CLI, say=say), host, *scripts])
-    return Origin(BUILT, _CLI.version, f"language host {_LANGUAGE_HOST.version}")
+    _fill_bin([cli, host, *scripts])
+    return Origin(BUILT, _CLI.version, "with the project's own language host")
 
 
 def _fill_bin(files: Iterator[Path] | list[Path]) -> None:
@@ -414,46 +404,6 @@ def _stand_in_launcher() -> str:
         f"PYTHONPATH={shlex.quote(str(ROOT))} export PYTHONPATH\n"
         f'exec {shlex.quote(str(VENV_DIR / "bin" / "python"))} -P -m sandbox.gitlab_plugin "$@"\n'
     )
-
-
-# The policy pack
-
-
-def ensure_policy_pack() -> None:
-    """Has in `.toolchain/policy` a policy pack that the CLI which is installed can start; its program is `policy/`'s.
-
-    The language host that is built here is older than the CLI beside it, and does not hear from it where a pack is. The
-    engine then starts a plugin that is named after the pack's runtime, as it did before language hosts ran packs.
-    """
-    cli = installed(tools()[0])
-    runtime: object = {"name": "python", "options": {"toolchain": "pip", "virtualenv": str(VENV_DIR)}}
-    if cli and cli.source == BUILT:
-        runtime = _LAUNCHED_RUNTIME
-        name = f"policy-{_LAUNCHED_RUNTIME}"
-        launcher = PULUMI_HOME / "plugins" / f"analyzer-{name}-v1.0.0" / f"pulumi-analyzer-{name}"
-        _write_if_other(launcher, _policy_launcher(), mode=0o755)
-    described = (ROOT / "policy" / "PulumiPolicy.yaml").read_text().partition("runtime:")[0]
-    # JSON is YAML, and needs no package, which the toolchain has none of.
-    _write_if_other(POLICY_PACK / "PulumiPolicy.yaml", f"{described}runtime: {json.dumps(runtime)}\n")
-    program = POLICY_PACK / "__main__.py"
-    if not program.exists():
-        program.unlink(missing_ok=True)
-        program.symlink_to(Path("..", "..", "policy", program.name))
-
-
-def _policy_launcher() -> str:
-    # -P: it starts in the pack's directory, whose modules must not shadow others.
-    return (
-        "#!/bin/sh\n"
-        "# Starts a policy pack in Python, as the language host would.\n"
-        f'exec {shlex.quote(str(VENV_DIR / "bin" / "python"))} -P -u -m pulumi.policy "$1" "$2"\n'
-    )
-
-
-def _write_if_other(path: Path, text: str, *, mode: int = 0o644) -> None:
-    if not path.exists() or path.read_text() != text:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, text, mode=mode)
 
 
 @functools.cache

@@ -317,3 +317,6 @@ replace github.com/terraform-providers/terraform-provider-docker => github.com/k
 
 // The bridge works with its own fork of the Terraform SDK only.
 replace github.com/hashicorp/terraform-plugin-sdk/v2 => github.com/pulumi/terraform-plugin-sdk/v2 v2.0.0-20260318212141-5525259d096b
+
+// It would bring the SDKs of every cloud that Terraform modules can be downloaded from, and takes none here.
+replace github.com/hashicorp/go-getter => ./getter
