@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import time
 from collections.abc import Sequence
@@ -10,6 +11,8 @@ from collections.abc import Sequence
 from toolchain import ci_local, doctor, engine, images, pulumi
 from toolchain.debian import ensure_program
 from toolchain.envfile import ensure_env_file
+from toolchain.gobuild import build
+from toolchain.parts import Part, do_parts
 from toolchain.recover import recover
 from toolchain.shared import Say, elapsed, make_say, run_command
 from toolchain.state import is_up, kept, remove
@@ -25,14 +28,50 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def install(say: Say) -> None:
     """Has everything but the Docker engine and the images: git, packages, CLI, plugins, `.toolchain/env`."""
     began = time.monotonic()
-    # It keeps the sandbox's repositories, and takes the sample project there.
-    ensure_program("git", say)
-    ensure_project_venv(say=say)
-    for tool in pulumi.tools():
-        if pulumi.ensure(tool, say=say).source == pulumi.STAND_IN:
-            say("note: the GitLab plugin is a stand-in: it serves a few resources, and only against the sandbox GitLab")
+    do_parts(_tools(say), say=say)
+    _finish(began, say)
+
+
+def up(say: Say) -> None:
+    """Has all that a stack on this machine needs."""
+    began = time.monotonic()
+    engine_and_images = [
+        Part("Docker engine", lambda: engine.up(say)),
+        Part("images", lambda: images.ensure(say), needs=("Docker engine",)),
+        # Nobody waits for it before the sandbox is started.
+        Part("sandbox's registry", lambda: _build_registry(say), needs=("docker plugin", "images")),
+    ]
+    do_parts([*_tools(say), *engine_and_images], say=say)
+    _finish(began, say)
+
+
+def _tools(say: Say) -> list[Part]:
+    cli, *plugins = pulumi.tools()
+    return [
+        # It keeps the sandbox's repositories, and takes the sample project there.
+        Part("git", lambda: ensure_program("git", say)),
+        Part("Python packages", lambda: ensure_project_venv(say=say)),
+        Part("Go modules", lambda: pulumi.fetch_modules(say)),
+        Part(cli.name, lambda: pulumi.ensure(cli, say=say)),
+        # The CLI downloads plugins; and where both are built, they would compile the same at the same time.
+        *(
+            Part(plugin.name, functools.partial(pulumi.ensure, plugin, say=say), needs=(cli.name,))
+            for plugin in plugins
+        ),
+    ]
+
+
+def _finish(began: float, say: Say) -> None:
     ensure_env_file()
+    for tool in pulumi.tools():
+        if (origin := pulumi.installed(tool)) and origin.source == pulumi.STAND_IN:
+            say("note: the GitLab plugin is a stand-in: it serves a few resources, and only against the sandbox GitLab")
     say(f"toolchain: ready in {elapsed(time.monotonic() - began)}; `. .toolchain/env` to use it")
+
+
+def _build_registry(say: Say) -> None:
+    if images.recorded():
+        build(images.REGISTRY, say=say)
 
 
 def install_cluster_plugins(say: Say) -> None:
@@ -67,9 +106,7 @@ def _run(chosen: argparse.Namespace, say: Say) -> int:
         case "remove":
             remove(chosen.stack, say)
         case "up":
-            install(say)
-            engine.up(say)
-            images.ensure(say)
+            up(say)
     return 0
 
 

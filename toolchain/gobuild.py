@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,7 +85,7 @@ def build(spec: GoBinary, *, say: Say) -> Path:
             return target
         go = find_go(say=say)
         what = f"building {spec.name} {spec.version} from Go modules"
-        with progress(say, what), whole_directory(target.parent) as out:
+        with progress(say, what), whole_directory(target.parent) as out, _told_of_memory():
             run(
                 [
                     go,
@@ -103,6 +105,34 @@ def build(spec: GoBinary, *, say: Say) -> Path:
                 log=log_dir() / f"go-build-{spec.name}.log",
             )
     return target
+
+
+@contextlib.contextmanager
+def _told_of_memory() -> Iterator[None]:
+    try:
+        yield
+    except ToolchainError as error:
+        # The Go command's words for a compiler that the kernel has ended.
+        if "signal: killed" in str(error):
+            raise ToolchainError(
+                "there was too little memory for the compiler, and the kernel ended it: free some and repeat, which "
+                f"goes on from there. {error}"
+            ) from error
+        raise
+
+
+def fetch(spec: GoBinary, *, say: Say) -> None:
+    """Downloads the modules that the program is made of, unless it is built already: a build need not wait for them."""
+    if cached_path(spec).exists():
+        return
+    tags = ["-tags", spec.tags] if spec.tags else []
+    run(
+        [find_go(say=say), "list", "-mod=readonly", "-deps", "-f", "", *tags, spec.package],
+        what=f"downloading the Go modules of {spec.name}",
+        limit=_BUILD_LIMIT,
+        cwd=spec.directory,
+        env=_ENVIRONMENT,
+    )
 
 
 def module_directory(spec: GoBinary, module: str, *, say: Say) -> Path:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolchain.gobuild import GoBinary, build, cached_path, module_directory
+from toolchain.gobuild import GoBinary, build, cached_path, fetch, module_directory
 from toolchain.shared import (
     ROOT,
     TOOLCHAIN_DIR,
@@ -387,6 +387,14 @@ def built_kubernetes_plugin(say: Say) -> Origin | None:
         write_atomic(folder / "schema.json", json.dumps(schema, separators=(",", ":")))
         write_atomic(folder / "terraform-mapping.json", (data / "terraform-mapping.json").read_bytes())
     return Origin(BUILT, KUBERNETES.version, "its components register objects without their types")
+
+
+def fetch_modules(say: Say) -> None:
+    """Downloads what the docker plugin will be built from, if it will be, while others compile."""
+    plugin = tools()[1]
+    if not installed(plugin) and not _reachable(_PLUGIN_SITE):
+        for spec in (_DOCKER, _DOCKER_SCHEMA):
+            fetch(spec, say=say)
 
 
 def stand_in_gitlab_plugin(_: Say) -> Origin | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import hashlib
 import os
@@ -27,10 +28,22 @@ ROOT = Path(__file__).resolve().parent.parent
 TOOLCHAIN_DIR = ROOT / ".toolchain"
 VENV_DIR = ROOT / ".venv"
 
+NO_SPACE = (
+    "no space is left on its device: free some (`docker system df` and `du -sh ~/.cache` show what takes it) and "
+    "repeat; what is done already is kept"
+)
+_OUT_OF_SPACE = "no space left on device"
+
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _PR_SET_PDEATHSIG = 1
 _HEARTBEAT_SECONDS = 20.0
+_GRACE = 5.0
+"""Seconds that a command has to end after it was asked to."""
 _TAIL_LINES = 15
+
+_running: set[subprocess.Popen[bytes]] = set()
+"""The commands of all threads."""
+_stopping = threading.Event()
 
 
 class ToolchainError(Exception):
@@ -45,6 +58,11 @@ def run_command(command: Callable[[], int]) -> int:
     except ToolchainError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print(f"error: {error.filename or error}: {NO_SPACE}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
@@ -56,6 +74,10 @@ def _interrupt(_signal: int, _frame: object) -> None:
 
 class LimitReached(ToolchainError):
     """A wait took longer than its limit."""
+
+
+class Stopped(ToolchainError):
+    """It was given up because another part of the same command failed or was interrupted."""
 
 
 def cache_dir() -> Path:
@@ -141,6 +163,7 @@ def run(
             log.parent.mkdir(parents=True, exist_ok=True)
         out = stack.enter_context(_scratch(log))
         err = out if log else stack.enter_context(_scratch(None))
+        _check_stop(name)
         try:
             process = subprocess.Popen(
                 words,
@@ -154,17 +177,49 @@ def run(
             )
         except OSError as error:
             raise ToolchainError(f"{name}: cannot run {words[0]}: {error.strerror}") from error
+        _running.add(process)
         try:
+            _check_stop(name)
             process.communicate(stdin, timeout=limit)
         except BaseException as error:
             _stop_group(process)
             if isinstance(error, subprocess.TimeoutExpired):
                 raise LimitReached(f"{name}: not finished after {elapsed(limit)}, stopped.{_tail(err, log)}") from None
             raise
+        finally:
+            _running.discard(process)
+        _check_stop(name)
         if process.returncode:
-            raise ToolchainError(f"{name}: failed with exit code {process.returncode}.{_tail(err, log)}")
+            tail = _tail(err, log)
+            if _OUT_OF_SPACE in tail.lower():
+                raise ToolchainError(f"{name}: {NO_SPACE}.{tail}")
+            raise ToolchainError(f"{name}: failed with exit code {process.returncode}.{tail}")
         out.seek(0)
         return out.read().decode(errors="replace")
+
+
+def stop_commands() -> None:
+    """Ends what `run` runs in other threads; until it is resumed, nothing is run, and no lock is waited for."""
+    _stopping.set()
+    ended = [process for process in _running.copy() if process.poll() is None]
+    for process in ended:
+        _signal_group(process, signal.SIGTERM)
+    give_up = time.monotonic() + _GRACE
+    while any(process.poll() is None for process in ended) and time.monotonic() < give_up:
+        time.sleep(0.05)
+    for process in ended:
+        if process.poll() is None:
+            _signal_group(process, signal.SIGKILL)
+
+
+def resume_commands() -> None:
+    """Takes back `stop_commands`."""
+    _stopping.clear()
+
+
+def _check_stop(name: str) -> None:
+    if _stopping.is_set():
+        raise Stopped(f"{name}: given up")
 
 
 def _end_with_parent() -> None:
@@ -178,13 +233,17 @@ def _scratch(log: Path | None) -> IO[bytes]:
 
 
 def _stop_group(process: subprocess.Popen[bytes]) -> None:
-    for signal_number, grace in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
-        # Commands under sudo are not ours to signal; what stopped us is more important than that.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal_number)
+    for signal_number in (signal.SIGTERM, signal.SIGKILL):
+        _signal_group(process, signal_number)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(grace)
+            process.wait(_GRACE)
             return
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    # Commands under sudo are not ours to signal; what stopped us is more important than that.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
 
 
 def _tail(stream: IO[bytes], log: Path | None) -> str:
@@ -209,6 +268,7 @@ def file_lock(path: Path, *, say: Say, limit: float = 1800.0) -> Iterator[None]:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
+                _check_stop(f"waiting for {path}")
                 if time.monotonic() > give_up:
                     raise LimitReached(
                         f"waited {elapsed(limit)} for another process that holds {path}; see `fuser {path}`"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 from collections.abc import Iterator
 
 import pytest
 
 from toolchain import __main__ as command_line
-from toolchain import doctor, engine, images
+from toolchain import doctor, engine, images, pulumi
 from toolchain.doctor import Row
 from toolchain.engine import Status
 from toolchain.pulumi import release_platform
@@ -28,6 +29,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was done, by name; nothing is done in earnest."""
     names: list[str] = []
     monkeypatch.setattr(command_line, "install", lambda _: names.append("install"))
+    monkeypatch.setattr(command_line, "up", lambda _: names.append("up"))
     monkeypatch.setattr(engine, "up", lambda _: names.append("engine up"))
     monkeypatch.setattr(engine, "down", lambda _: names.append("engine down"))
     monkeypatch.setattr(images, "ensure", lambda _: names.append("images"))
@@ -37,16 +39,82 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["up"], ["install", "engine up", "images"]),
+        (["up"], ["up"]),
         (["install"], ["install"]),
         (["images"], ["images"]),
         (["engine", "up"], ["engine up"]),
         (["engine", "down"], ["engine down"]),
     ],
 )
-def test_a_command_does_its_parts_in_order(arguments: list[str], expected: list[str], done: list[str]) -> None:
+def test_a_command_does_what_it_is_named_after(arguments: list[str], expected: list[str], done: list[str]) -> None:
     assert command_line.main(arguments) == 0
     assert done == expected
+
+
+@pytest.fixture
+def parts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The parts of `up` and `install` in the order in which they were done; nothing is done in earnest."""
+    names: list[str] = []
+    monkeypatch.setattr(command_line, "ensure_program", lambda name, _: names.append(name))
+    monkeypatch.setattr(command_line, "ensure_project_venv", lambda *, say: names.append("packages"))
+    monkeypatch.setattr(command_line, "ensure_env_file", lambda: names.append("env"))
+    monkeypatch.setattr(command_line, "build", lambda spec, *, say: names.append(spec.name))
+    monkeypatch.setattr(pulumi, "fetch_modules", lambda _: names.append("modules"))
+    monkeypatch.setattr(pulumi, "ensure", lambda tool, *, say: names.append(tool.name))
+    monkeypatch.setattr(engine, "up", lambda _: names.append("engine"))
+    monkeypatch.setattr(images, "ensure", lambda _: names.append("images"))
+    monkeypatch.setattr(images, "recorded", lambda: {"dind": "dindrunner.local/dind:1"})
+    return names
+
+
+def test_up_does_everything_and_what_depends_on_something_after_it(parts: list[str]) -> None:
+    assert command_line.main(["up"]) == 0
+    assert sorted(parts[:-1]) == sorted(
+        ["git", "packages", "modules", "pulumi", "docker plugin", "gitlab plugin", "engine", "images", "registry"]
+    )
+    assert parts[-1] == "env"
+    for first, then in (("pulumi", "docker plugin"), ("engine", "images"), ("images", "registry")):
+        assert parts.index(first) < parts.index(then)
+
+
+def test_up_builds_no_registry_where_there_are_no_images_to_serve(
+    parts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "recorded", lambda: {})
+    assert command_line.main(["up"]) == 0
+    assert "registry" not in parts
+
+
+def test_install_needs_no_engine(parts: list[str]) -> None:
+    assert command_line.main(["install"]) == 0
+    assert not {"engine", "images", "registry"} & set(parts)
+    assert parts[-1] == "env"
+
+
+def test_a_part_that_fails_is_named(
+    parts: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: object) -> None:
+        raise ToolchainError("debootstrap: failed with exit code 1.")
+
+    monkeypatch.setattr(images, "ensure", fail)
+    assert command_line.main(["up"]) == 1
+    assert capsys.readouterr().err == "error: images: debootstrap: failed with exit code 1.\n"
+    assert not {"registry", "env"} & set(parts)
+
+
+def test_a_full_disk_is_told_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fill(_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/cache/go/pulumi")
+
+    monkeypatch.setattr(command_line, "install", fill)
+    assert command_line.main(["install"]) == 1
+    assert capsys.readouterr().err == (
+        "error: /cache/go/pulumi: no space is left on its device: free some (`docker system df` and "
+        "`du -sh ~/.cache` show what takes it) and repeat; what is done already is kept\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -63,7 +131,7 @@ def test_what_goes_wrong_is_said_without_a_traceback(
         raise error
 
     monkeypatch.setattr(command_line, "install", fail)
-    assert command_line.main(["up"]) == code
+    assert command_line.main(["install"]) == code
     assert capsys.readouterr().err == text
 
 

@@ -55,6 +55,16 @@ def test_a_command_that_fails_tells_its_exit_code_and_last_lines() -> None:
     assert str(caught.value) == "making it: failed with exit code 3.\n    no disk"
 
 
+def test_a_command_that_fills_the_disk_is_told_with_the_remedy() -> None:
+    code = "import sys; sys.exit('write /cache/a: no space left on device')"
+    with pytest.raises(shared.ToolchainError) as caught:
+        shared.run(_python(code), limit=30, what="making it")
+    assert str(caught.value) == (
+        "making it: no space is left on its device: free some (`docker system df` and `du -sh ~/.cache` show what "
+        "takes it) and repeat; what is done already is kept.\n    write /cache/a: no space left on device"
+    )
+
+
 def test_a_command_that_is_not_there_is_named() -> None:
     with pytest.raises(shared.ToolchainError) as caught:
         shared.run(["no-such-program"], limit=30, what="making it")
