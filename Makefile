@@ -28,7 +28,7 @@ SAY = @echo "=="
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help up preview refresh outputs demo doctor down test lint clean stack ready destroy stop
+.PHONY: help up preview refresh outputs versions demo doctor down test lint clean stack ready destroy stop
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-10s%s\n", $$1, $$2}' Makefile
@@ -49,6 +49,9 @@ refresh: stack ## compare the stack's state with what is really there, and take 
 
 outputs: ready ## print the stack's outputs as JSON
 	@$(PULUMI) stack output --json --stack $(STACK)
+
+versions: ready ## show the images' versions: default, set, and the newest that is known
+	@$(IN_ENV) python -m tools versions --stack $(STACK)
 
 demo: ready ## run the sample project's pipeline twice, cold and warm
 	@$(IN_ENV) python -m sandbox demo $(ARGS)

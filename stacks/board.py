@@ -15,6 +15,7 @@ from stacks.mistakes import Mistake, SettingsError, shown
 from stacks.platforms import Platform, fits, helper_image
 from stacks.settings import Orchestrator, PiRunner, RaspberryPiSettings
 from stacks.values import NAME
+from stacks.versions import RUNNER_IMAGE, Engine
 
 MEMORY_CGROUP = (
     "the kernel of the board was started without its memory cgroup: append cgroup_enable=memory to the line in "
@@ -41,6 +42,7 @@ class Board:
     cores, memory_mib: of the machine. limits_memory: whether its kernel can limit a container's memory.
     swarm: state of the engine in a swarm (inactive, active, ...). is_manager: whether it manages that one.
     node_id: its own ID. nodes: all of the swarm, where it is a manager.
+    engine: the engine's version; None where it does not say it.
     """
 
     hostname: str
@@ -54,6 +56,7 @@ class Board:
     is_manager: bool = False
     node_id: str = ""
     nodes: tuple[Node, ...] = ()
+    engine: Engine | None = None
 
     @property
     def nominal_memory_mib(self) -> int:
@@ -116,7 +119,7 @@ def _helper_mistakes(settings: RaspberryPiSettings) -> Iterator[Mistake]:
                 f"runners[{index}].helper_image",
                 None,
                 "has to be named on a 32-bit system, as GitLab Runner would take the one for the kernel: for example "
-                "registry.gitlab.com/gitlab-org/gitlab-runner/gitlab-runner-helper:arm-v18.5.0",
+                f"{helper_image(RUNNER_IMAGE, Platform.ARM_V7)}",
             )
 
 

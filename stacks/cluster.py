@@ -11,6 +11,7 @@ from components.kubernetes.names import labels
 from components.transport import Transport
 from stacks.gke_settings import Claim, GkeSettings, budget_for
 from stacks.mistakes import Mistake, SettingsError, shown
+from stacks.versions import CRON_JOBS, ONE_POD_CLAIMS, plain_version, written
 
 PRIVILEGED = "pod-security.kubernetes.io/enforce"
 AUTOPILOT = re.compile("autogke|autopilot", re.IGNORECASE)
@@ -92,6 +93,7 @@ class Facts:
     enforcers: DaemonSets that enforce NetworkPolicy; None where nobody can tell.
     pod_ranges: addresses of the nodes' pods.
     most_cpus, most_memory_mib: what the largest node has for pods.
+    version: of Kubernetes, as the API server says it; empty where it does not.
     """
 
     access: Access
@@ -105,6 +107,12 @@ class Facts:
     pod_ranges: tuple[ipaddress.IPv4Network, ...] = ()
     most_cpus: float | None = None
     most_memory_mib: int | None = None
+    version: str = ""
+
+    def is_before(self, version: tuple[int, int]) -> bool:
+        """Whether its Kubernetes is known to be older than this one."""
+        found = plain_version(self.version)
+        return found is not None and found[:2] < version
 
 
 def check_prefix(prefix: str, stack: str) -> None:
@@ -126,6 +134,7 @@ def check_cluster(settings: GkeSettings, facts: Facts, prefix: str, stack: str) 
     """Raise SettingsError, with a line for each mistake, where the settings do not fit the cluster."""
     mistakes = [
         *_rights_mistakes(facts, settings.namespace_for(prefix)),
+        *_version_mistakes(settings, facts),
         *_namespace_mistakes(settings, facts, prefix, stack),
         *(_daemon_mistakes(settings, facts, stack) if settings.needs_daemon else ()),
     ]
@@ -141,6 +150,26 @@ def _rights_mistakes(facts: Facts, namespace: str) -> Iterator[Mistake]:
             f"does not let these credentials do in namespace {namespace} what the stack needs: "
             f"{', '.join(facts.missing_rights)}. Have somebody grant it, for example by the role "
             "roles/container.admin in Google Cloud, or by a RoleBinding to ClusterRole admin",
+        )
+
+
+def _version_mistakes(settings: GkeSettings, facts: Facts) -> Iterator[Mistake]:
+    if not settings.needs_daemon:
+        return
+    if settings.prune is not None and facts.is_before(CRON_JOBS):
+        yield Mistake(
+            "cluster",
+            facts.access.title,
+            f"runs Kubernetes {facts.version}, which has no CronJob of batch/v1, as prune needs it: upgrade it to "
+            f"{written(CRON_JOBS)} or newer, or set prune: null",
+        )
+    wanted = settings.daemon.claim.access_mode
+    if wanted == "ReadWriteOncePod" and settings.daemon.existing_claim is None and facts.is_before(ONE_POD_CLAIMS):
+        yield Mistake(
+            "daemon.claim.access_mode",
+            wanted,
+            f"is not known to Kubernetes {facts.version}: upgrade it to {written(ONE_POD_CLAIMS)} or newer, or use "
+            "ReadWriteOnce",
         )
 
 
@@ -308,7 +337,8 @@ def fitted(settings: GkeSettings, facts: Facts) -> GkeSettings:
     """The settings with what they leave open and the cluster decides.
 
     daemon.claim.access_mode: that of the claim that is there; else ReadWriteOncePod where a CSI driver serves the
-    class, and ReadWriteOnce where none does, or nobody can tell. daemon.cache_budget_gib: 60 % of the claim.
+    class and Kubernetes knows it, and ReadWriteOnce where not, or nobody can tell. daemon.cache_budget_gib: 60 % of
+    the claim.
     """
     daemon, chosen = settings.daemon, _chosen_class(settings.daemon.claim, facts)
     size = daemon.claim.size_gib
@@ -318,7 +348,8 @@ def fitted(settings: GkeSettings, facts: Facts) -> GkeSettings:
     if "cache_budget_gib" not in daemon.model_fields_set:
         update["cache_budget_gib"] = budget_for(size)
     if daemon.claim.access_mode is None:
-        mode = "ReadWriteOncePod" if chosen is not None and chosen.is_csi else "ReadWriteOnce"
+        takes_one_pod = chosen is not None and chosen.is_csi and not facts.is_before(ONE_POD_CLAIMS)
+        mode = "ReadWriteOncePod" if takes_one_pod else "ReadWriteOnce"
         if facts.claim is not None and not daemon.existing_claim:
             # It cannot be changed without losing what is on it.
             mode = facts.claim.access_modes[0]

@@ -41,20 +41,12 @@ from stacks.values import (
     split,
     web_url,
 )
-
-DIND_IMAGE = "docker:28.5.2-dind"
-"""Docker Official Image, the daemon of the latest 28.x series: clients down to API 1.24 are still served."""
-
-JOB_IMAGE = "docker:28.5.2-cli"
-"""Docker Official Image with the client, buildx and compose: what a Docker build needs, nothing more to trust."""
+from stacks.versions import CLIENT_IMAGE, DAEMON_IMAGE, RUNNER_IMAGE
 
 PLACEHOLDER = "REPLACE-ME"
 """Stands for a secret in settings that are still to be completed; see docs/adoption.md."""
 
 TOKEN_PLACEHOLDER = f"glrt-{PLACEHOLDER}"
-
-RUNNER_IMAGE = "gitlab/gitlab-runner:v18.5.0"
-"""GitLab's own image; its version should not be newer than the GitLab it talks to."""
 
 DAEMON_SOCKETS = tuple(PurePosixPath(path) for path in (DOCKER_SOCKET, "/run/docker.sock", SOCKET))
 DAEMON_SECRETS = (PurePosixPath(CERTS_DIR), PurePosixPath("/proc"))
@@ -163,7 +155,7 @@ class Daemon(Model):
     ready_timeout_seconds: how long `up` waits for the daemon. Default 120: a small board takes 10 s for certificates.
     """
 
-    image: Image = DIND_IMAGE
+    image: Image = DAEMON_IMAGE
     transport: Transport = Transport.TLS
     endpoint: str | None = None
     certificate_names: tuple[CertificateName, ...] | None = None
@@ -295,9 +287,9 @@ class Runner(Model):
     access_level: Literal["ref_protected", "not_protected"] = "ref_protected"
     maximum_timeout: Annotated[int, Field(strict=True, ge=600, le=MOST)] = 3600
     paused: Flag = False
-    image: Image = JOB_IMAGE
+    image: Image = CLIENT_IMAGE
     helper_image: Image | None = None
-    job_daemon_image: Image = DIND_IMAGE
+    job_daemon_image: Image = DAEMON_IMAGE
     limit: CountOrNone = 0
     request_concurrency: Count = 1
     pull_policy: Annotated[tuple[PullPolicy, ...], Field(min_length=1), BeforeValidator(one_or_many)] = ("always",)

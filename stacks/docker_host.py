@@ -8,17 +8,16 @@ import pulumi
 
 from components.docker import RunnerContainer, RunnerNetwork
 from stacks import docker_parts as parts
-from stacks.load import Stack
+from stacks.load import Stack, warnings_of
 from stacks.outputs import common_outputs
 from stacks.registrations import register
 from stacks.settings import DockerHostSettings
-from stacks.warnings import warnings_about
 
 
 def build(stack: Stack[DockerHostSettings]) -> dict[str, Any]:
     """Make the stack's resources; outputs: network, daemon, and those of `common_outputs`."""
     settings = stack.settings
-    for warning in warnings_about(settings):
+    for warning in warnings_of(stack):
         pulumi.log.warn(warning)
     engine = settings.engine
     on_engine = pulumi.ResourceOptions(provider=parts.provider(engine))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,13 @@ from stacks.mistakes import SettingsError, shown
 from stacks.no_answer import NoAnswer, explained
 from stacks.platforms import fits, manifest_platforms, published
 from stacks.settings import DockerHostSettings, Orchestrator, RaspberryPiSettings
+from stacks.versions import ApiRange, Engine
 
 ANSWER_SECONDS = 30
 """How long an engine may take for one answer; a small board under load takes several seconds."""
+
+VERSION_SECONDS = 10
+"""How long a Docker host's engine may take to say its version, without which all goes on."""
 
 REGISTRY_SECONDS = 20
 """How long a registry may take; where it takes longer, the table of published platforms has to do."""
@@ -53,7 +58,24 @@ def _board(settings: RaspberryPiSettings) -> Board:
         is_manager=is_manager,
         node_id=swarm.get("NodeID") or "",
         nodes=_nodes(engine) if is_manager and settings.orchestrator is Orchestrator.SWARM else (),
+        engine=_version(info["Name"], server),
     )
+
+
+def ask_engine(settings: DockerHostSettings) -> Engine | None:
+    """The version of a Docker host's engine; None where it does not say it, of which Pulumi's provider says more."""
+    try:
+        text = _run(settings.engine.docker("version", "--format", "{{json .}}"), VERSION_SECONDS)
+        return _version(settings.docker_host, json.loads(text)["Server"])
+    except (NoAnswer, AttributeError, LookupError, TypeError, ValueError):
+        return None
+
+
+def _version(name: str, server: Mapping[str, Any]) -> Engine | None:
+    """What `docker version` says of the server. name: how messages call it."""
+    found = [re.fullmatch(r"(\d+)\.(\d+)", str(server.get(key))) for key in ("MinAPIVersion", "ApiVersion")]
+    ends = [(int(each[1]), int(each[2])) for each in found if each]
+    return Engine(name, str(server.get("Version")), ApiRange(*ends)) if len(ends) == 2 else None
 
 
 def check_paths(settings: RaspberryPiSettings) -> None:

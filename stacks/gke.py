@@ -28,11 +28,10 @@ from components.transport import Transport
 from stacks.cluster import Facts, warnings_about_cluster
 from stacks.daemon_file import daemon_file
 from stacks.gke_settings import GkeDaemon, GkeSettings, Toleration
-from stacks.load import Stack
+from stacks.load import Stack, warnings_of
 from stacks.outputs import common_outputs
 from stacks.registrations import config_toml, register
 from stacks.values import is_address
-from stacks.warnings import warnings_about
 
 
 def build(stack: Stack[GkeSettings]) -> dict[str, Any]:
@@ -42,7 +41,7 @@ def build(stack: Stack[GkeSettings]) -> dict[str, Any]:
     those of `common_outputs`.
     """
     settings, facts = stack.settings, _facts(stack)
-    for warning in [*warnings_about(settings), *warnings_about_cluster(settings, facts)]:
+    for warning in [*warnings_of(stack), *warnings_about_cluster(settings, facts)]:
         pulumi.log.warn(warning)
     on_cluster = pulumi.ResourceOptions(provider=_provider(stack))
     network = RunnerNetwork("network", _network_args(stack), on_cluster)

@@ -169,6 +169,7 @@ def _facts(settings: GkeSettings, prefix: str, access: Access, api: _Api) -> Fac
         if settings.needs_daemon and takes_pods
         else None,
         enforcers=_asked(lambda: _enforcers(api)),
+        version=_asked(lambda: _version(api)) or "",
         **(_asked(lambda: _about_nodes(api)) or {}),
     )
 
@@ -458,6 +459,13 @@ def _refusal(api: _Api, namespace: str, settings: GkeSettings) -> str | None:
 def _enforcers(api: _Api) -> tuple[str, ...]:
     names = {each["metadata"]["name"] for each in api.get("/apis/apps/v1/daemonsets")["items"]}
     return tuple(sorted(names & POLICY_ENFORCERS))
+
+
+def _version(api: _Api) -> str:
+    """The version of Kubernetes: v1.34.4-gke.1193000. Empty where the API server says something else."""
+    found = api.get("/version")
+    version = found.get("gitVersion") if isinstance(found, dict) else None
+    return version.removeprefix("v") if isinstance(version, str) else ""
 
 
 def _about_nodes(api: _Api) -> dict[str, Any]:

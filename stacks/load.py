@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -12,14 +13,17 @@ import pulumi
 from stacks import cluster, sandbox
 from stacks.board import Board, check_board, check_images, check_names, fitted
 from stacks.cluster import Facts
+from stacks.combinations import check_engine, warnings_about_versions
 from stacks.common import PLACEHOLDER, Common
-from stacks.engine import ask_board, check_paths, check_volume, offered_platforms
+from stacks.engine import ask_board, ask_engine, check_paths, check_volume, offered_platforms
 from stacks.gke_settings import GkeSettings
 from stacks.mistakes import SettingsError
 from stacks.places import leaves, written
 from stacks.preflight import check_gitlab
 from stacks.settings import RaspberryPiSettings, Settings, parse
 from stacks.shared import IN_PROJECT, merged, missing
+from stacks.versions import Engine
+from stacks.warnings import warnings_about
 
 S = TypeVar("S", bound=Common)
 
@@ -30,6 +34,7 @@ class Stack(Generic[S]):
 
     settings: checked, and complete. gitlab_token: for GitLab's API; None where every runner brings a token of its own.
     board, cluster: what the machine, or the cluster, said of itself, for a target that asks.
+    engine, gitlab_version: of the Docker host or board, and of GitLab; None where they do not say it.
     """
 
     name: str
@@ -38,6 +43,8 @@ class Stack(Generic[S]):
     gitlab_token: pulumi.Output[str] | None
     board: Board | None = None
     cluster: Facts | None = None
+    engine: Engine | None = None
+    gitlab_version: str | None = None
 
     @property
     def prefix(self) -> str:
@@ -47,6 +54,12 @@ class Stack(Generic[S]):
 
 def _prefix(settings: Common, project: str, stack: str) -> str:
     return settings.name or f"{project}-{stack}"
+
+
+def warnings_of(stack: Stack[Any]) -> Iterator[str]:
+    """What a preview of a stack of any target should say aloud."""
+    yield from warnings_about(stack.settings)
+    yield from warnings_about_versions(stack.settings, gitlab_version=stack.gitlab_version, engine=stack.engine)
 
 
 def load() -> Stack[Any]:
@@ -76,7 +89,7 @@ def _load() -> Stack[Any]:
             "gitlab:token: is missing: export GITLAB_TOKEN, or run: pulumi config set --secret gitlab:token "
             "(a token with scope api), or give every runner a token of its own"
         )
-    check_gitlab(
+    gitlab_version = check_gitlab(
         settings.gitlab.url,
         token if registers else None,
         direct=on_this_machine,
@@ -90,24 +103,31 @@ def _load() -> Stack[Any]:
         gitlab_token=pulumi.Output.secret(token) if registers else None,
         board=told if isinstance(told, Board) else None,
         cluster=told if isinstance(told, Facts) else None,
+        engine=told.engine if isinstance(told, Board) else told if isinstance(told, Engine) else None,
+        gitlab_version=gitlab_version,
     )
 
 
-def _fit(settings: Settings) -> tuple[Settings, Board | Facts | None]:
+def _fit(settings: Settings) -> tuple[Settings, Board | Facts | Engine | None]:
     """The settings completed from the machine or cluster that they name, and what that said of itself."""
     prefix = _prefix(settings, pulumi.get_project(), pulumi.get_stack())
     if isinstance(settings, RaspberryPiSettings):
         return _fit_board(settings, prefix)
     if isinstance(settings, GkeSettings):
         return _fit_cluster(settings, prefix)
+    engine = ask_engine(settings)
+    if engine is not None:
+        check_engine(settings, engine)
     check_volume(settings, prefix)
-    return settings, None
+    return settings, engine
 
 
 def _fit_board(settings: RaspberryPiSettings, prefix: str) -> tuple[RaspberryPiSettings, Board]:
     check_names(settings, prefix)
     board = ask_board(settings)
     check_board(settings, board)
+    if board.engine is not None:
+        check_engine(settings, board.engine)
     check_paths(settings)
     check_volume(settings, prefix)
     settings = fitted(settings, board)

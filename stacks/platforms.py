@@ -34,7 +34,7 @@ class Platform(StrEnum):
     def helper(self) -> str:
         """How the tags of GitLab Runner's helper image name the architecture.
 
-        https://gitlab.com/gitlab-org/gitlab-runner/-/blob/v18.5.0/helpers/container/helperimage/linux_info.go
+        https://gitlab.com/gitlab-org/gitlab-runner/-/blob/v19.3.0/helpers/container/helperimage/linux_info.go
         """
         return "x86_64" if self is Platform.AMD64 else self.architecture
 
@@ -104,7 +104,7 @@ class Release:
         found = re.fullmatch(self.tags, tag)
         if found is None:
             return None
-        version = _version(found["version"])
+        version = version_of(found["version"])
         known = [first for first in self.since if first <= version]
         return self.since[max(known)] if known else None
 
@@ -118,8 +118,8 @@ HELPER_SINCE = (16, 0, 0)
 """Older helper images name a wrong platform: https://gitlab.com/gitlab-org/gitlab-runner/-/issues/30909"""
 
 # The runner: no 32-bit ARM in any version; releases before 15.1 were not looked up.
-# https://gitlab.com/gitlab-org/gitlab-runner/-/blob/v18.5.0/dockerfiles/runner/docker-bake.hcl (platforms)
-# https://gitlab.com/gitlab-org/gitlab-runner/-/blob/v18.5.0/scripts/pusher/runner-images.json (tags)
+# https://gitlab.com/gitlab-org/gitlab-runner/-/blob/v19.3.0/dockerfiles/runner/docker-bake.hcl (platforms)
+# https://gitlab.com/gitlab-org/gitlab-runner/-/blob/v19.3.0/scripts/pusher/runner-images.json (tags)
 RUNNER = (
     Release(RUNNER_TAGS, {(15, 1, 0): BOTH}),
     Release(r"(?P<version>)(?:latest|alpine[\d.]*|ubuntu)", {(15, 1, 0): BOTH}),
@@ -140,7 +140,7 @@ PUBLISHED: Mapping[str, tuple[Release, ...]] = {
     ),
     **dict.fromkeys(RUNNER_REPOSITORIES, RUNNER),
     # A tag for each platform.
-    # https://gitlab.com/gitlab-org/gitlab-runner/-/blob/v18.5.0/dockerfiles/runner-helper/docker-bake.hcl
+    # https://gitlab.com/gitlab-org/gitlab-runner/-/blob/v19.3.0/dockerfiles/runner-helper/docker-bake.hcl
     HELPER_REPOSITORY: tuple(
         Release(
             rf"(?:(?:alpine[\d.]*|alpine-latest|ubuntu)-)?{platform.helper}-v{FULL}",
@@ -202,12 +202,12 @@ def helper_image(runner_image: str, platform: Platform) -> str | None:
     """
     reference = Reference.parse(runner_image)
     tag = re.fullmatch(RUNNER_TAGS, reference.tag)
-    if reference.repository not in RUNNER_REPOSITORIES or tag is None or _version(tag["version"]) < HELPER_SINCE:
+    if reference.repository not in RUNNER_REPOSITORIES or tag is None or version_of(tag["version"]) < HELPER_SINCE:
         return None
     return f"{HELPER_REPOSITORY}:{platform.helper}-v{tag['version']}"
 
 
-def _version(text: str | None) -> Version:
+def version_of(text: str | None) -> Version:
     """A version of three parts; the parts that are left open are the newest."""
     parts = [int(part) for part in text.split(".")] if text else []
     return tuple([*parts, NEWEST, NEWEST, NEWEST][:3])

@@ -32,8 +32,10 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def check_gitlab(url: str, token: str | None, *, direct: bool = False, ca_file: str | None = None) -> None:
-    """Raise SettingsError where `url` answers as no GitLab, or where GitLab does not know `token`.
+def check_gitlab(url: str, token: str | None, *, direct: bool = False, ca_file: str | None = None) -> str | None:
+    """GitLab's version; None where it does not say it, which it does to tokens that may read.
+
+    Raises SettingsError where `url` answers as no GitLab, or where GitLab does not know `token`.
 
     The token is sent only once the server has answered as a GitLab without it, and never to where that redirects.
     direct: past the proxies of the environment, which do not reach a GitLab on this machine.
@@ -51,11 +53,23 @@ def check_gitlab(url: str, token: str | None, *, direct: bool = False, ca_file: 
             f"settings.gitlab.url: {url!r} answers something that is no GitLab API (GET {probe}: status "
             f"{answer.status}): give the base URL of a GitLab, for example https://gitlab.com"
         )
-    if token is not None and _get(opener, url, probe, token).status == 401:
+    if token is not None:
+        answer = _get(opener, url, probe, token)
+    if token is not None and answer.status == 401:
         raise SettingsError(
             f"gitlab:token: is not accepted by {url}: it may be expired; create one with scope api "
             "and export it as GITLAB_TOKEN"
         )
+    return _version(answer)
+
+
+def _version(answer: _Answer) -> str | None:
+    try:
+        found = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return None
+    version = found.get("version") if isinstance(found, dict) and answer.status == 200 else None
+    return version if isinstance(version, str) else None
 
 
 def _opener(direct: bool, ca_file: str | None) -> urllib.request.OpenerDirector:

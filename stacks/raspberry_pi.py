@@ -12,11 +12,10 @@ from components.docker import DindDaemon, RunnerContainer, RunnerNetwork
 from components.registration import RunnerRegistration
 from stacks import docker_parts as parts
 from stacks.board import Board, node_constraint, warnings_about_board
-from stacks.load import Stack
+from stacks.load import Stack, warnings_of
 from stacks.outputs import common_outputs
 from stacks.registrations import register
 from stacks.settings import Orchestrator, RaspberryPiSettings
-from stacks.warnings import warnings_about
 
 
 def build(stack: Stack[RaspberryPiSettings]) -> dict[str, Any]:
@@ -25,7 +24,7 @@ def build(stack: Stack[RaspberryPiSettings]) -> dict[str, Any]:
     Outputs: platform, orchestrator, network, service (None without a swarm), daemon, and those of `common_outputs`.
     """
     settings, board = stack.settings, _board(stack)
-    for warning in [*warnings_about(settings), *warnings_about_board(board)]:
+    for warning in [*warnings_of(stack), *warnings_about_board(board)]:
         pulumi.log.warn(warning)
     on_engine = pulumi.ResourceOptions(provider=parts.provider(settings.engine))
     network = _network(stack, on_engine)

@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from components.engine import DockerEngine
 from components.paths import DOCKER_SOCKET
+from stacks.combinations import check_versions
 from stacks.common import Common, Daemon, Runner
 from stacks.gke_settings import GkeSettings
 from stacks.mistakes import Model, SettingsError, explain, fail, is_consequence, shown
@@ -210,7 +211,9 @@ def parse(raw: object) -> Settings:
     if model is None:
         raise SettingsError(f"settings.target: {shown(target)} is not known: use one of {', '.join(TARGETS)}")
     try:
-        return model.model_validate(raw)
+        settings = model.model_validate(raw)
     except ValidationError as error:
         mistakes = [details for details in error.errors(include_url=False) if not is_consequence(details)]
         raise SettingsError("\n".join(dict.fromkeys(explain(details, raw, model) for details in mistakes))) from None
+    check_versions(settings)
+    return settings

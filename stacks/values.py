@@ -10,6 +10,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from stacks.versions import DAEMON_IMAGE
+
 MOST = 2**31 - 1
 """Upper limit of whole numbers: GitLab's database and GitLab Runner on 32-bit ARM hold no more."""
 
@@ -34,9 +36,9 @@ def _pinned(image: str) -> str:
     """Refuse an image whose content may change under the same name."""
     tag = image.rsplit("/", 1)[-1].partition(":")[2]
     if ":" in tag.partition("@")[0]:
-        raise ValueError("has two tags: name one, for example docker:28.5.2-dind")
+        raise ValueError(f"has two tags: name one, for example {DAEMON_IMAGE}")
     if "@sha256:" not in image and tag in ("", "latest"):
-        raise ValueError("is not pinned: name a version tag or a digest, for example docker:28.5.2-dind")
+        raise ValueError(f"is not pinned: name a version tag or a digest, for example {DAEMON_IMAGE}")
     return image
 
 
@@ -150,7 +152,7 @@ Image = Annotated[
     _matching(
         # GitLab Runner expands variables in the images of jobs and helpers.
         r"[A-Za-z0-9$][A-Za-z0-9$._:/{}-]*(@sha256:[0-9a-f]{64})?",
-        "is no image: write it as [registry/]name:tag, for example docker:28.5.2-dind",
+        f"is no image: write it as [registry/]name:tag, for example {DAEMON_IMAGE}",
     ),
     AfterValidator(_pinned),
 ]

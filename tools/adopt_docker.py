@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 from components.paths import DOCKER_SOCKET
 from components.transport import CERTS_DIR, CLIENT_CERTS_DIR, SOCKET, Transport
-from stacks.common import DIND_IMAGE, JOB_IMAGE, Executor, Kind
+from stacks.common import Executor, Kind
 from stacks.places import Path
+from stacks.versions import CLIENT_IMAGE, DAEMON_IMAGE
 from tools import adopt_keys as keys
 from tools.adopt_draft import Draft
 
@@ -186,7 +187,7 @@ def _image(draft: Draft, docker: Mapping[str, Any], here: Path, runner: Path) ->
         if docker.get(key):
             draft.put((*runner, key), docker[key], (*here, key))
     if "image" in docker and not docker["image"]:
-        draft.agreed[(*here, "image")] = f"jobs that name no image get the default, {JOB_IMAGE}"
+        draft.agreed[(*here, "image")] = f"jobs that name no image get the default, {CLIENT_IMAGE}"
 
 
 def pull_policy(draft: Draft, value: object, here: Path, runner: Path, target: str) -> None:
@@ -298,7 +299,7 @@ def _docker_services(draft: Draft, docker: Mapping[str, Any], kind: Kind, here: 
         if re.search(r"\d|@", str(image).rpartition(":")[2]):
             draft.put((*runner, "job_daemon_image"), image, (*source, "name"))
         else:
-            draft.change((*source, "name"), f"{DIND_IMAGE}, as the one that is there is not pinned")
+            draft.change((*source, "name"), f"{DAEMON_IMAGE}, as the one that is there is not pinned")
         draft.change((*source, "alias"), "the job's daemon is called docker, the name in its certificate")
         for key in table(service).keys() - {"name", "alias"}:
             draft.refuse((*source, key), "the daemon of kind job-dind takes no options: use kind dind, and daemon")

@@ -8,8 +8,9 @@ from typing import Any
 
 from components.job_pods import POLL_SECONDS
 from components.transport import CLIENT_CERTS_DIR
-from stacks.common import JOB_IMAGE, Kind
+from stacks.common import Kind
 from stacks.places import Path
+from stacks.versions import CLIENT_IMAGE
 from tools import adopt_keys as keys
 from tools.adopt_docker import is_dind, table, variables
 from tools.adopt_draft import Draft
@@ -51,7 +52,7 @@ def kubernetes_settings(draft: Draft, entry: Mapping[str, Any], source: Path, ru
         if pods.get(key):
             draft.put((*runner, key), pods[key], (*here, key))
     if "image" in pods and not pods["image"]:
-        draft.agreed[(*here, "image")] = f"jobs that name no image get the default, {JOB_IMAGE}"
+        draft.agreed[(*here, "image")] = f"jobs that name no image get the default, {CLIENT_IMAGE}"
     draft.change((*here, "privileged"), "false: jobs build with the stack's daemon and need no privileges")
     draft.refuse((*here, "service_account"), "jobs have an account of the stack's own, without rights")
     draft.change((*here, "automount_service_account_token"), "false, as jobs have no business with the cluster's API")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stacks import versions
 from stacks.common import TOKEN_PLACEHOLDER, Executor, Kind
 from stacks.places import Path
 from tools import adopt_docker, adopt_kubernetes
@@ -24,7 +25,7 @@ TARGETS: Mapping[str, frozenset[str]] = {
 
 PROJECT = "my-group/my-project"
 CONTEXT = "my-context"
-RUNNER_IMAGE = "registry.example.com/gitlab-runner-with-docker:v18.5.0"
+RUNNER_IMAGE = f"registry.example.com/gitlab-runner-with-docker:{versions.RUNNER_IMAGE.rpartition(':')[2]}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,7 +48,7 @@ def check(directory: Path, stack: str) -> Checked:
     except yaml.YAMLError as error:
         return Checked((f"Pulumi.{stack}.yaml: is no YAML: {_place(error)}",), ())
     encrypted = tuple(path for path, value in _leaves(raw, "settings") if isinstance(value, _Secure))
-    plain = _without_secure(raw)
+    plain = without_secure(raw)
     try:
         if sandbox.uses_sandbox(plain):
             plain = {**plain, "gitlab": {**plain["gitlab"], "url": "http://sandbox"}}
@@ -131,14 +131,14 @@ def _marked(value: Any) -> Any:
     return value
 
 
-def _without_secure(value: Any) -> Any:
+def without_secure(value: Any) -> Any:
     match value:
         case _Secure():
             return ENCRYPTED
         case Mapping():
-            return {key: _without_secure(item) for key, item in value.items()}
+            return {key: without_secure(item) for key, item in value.items()}
         case [*items]:
-            return [_without_secure(item) for item in items]
+            return [without_secure(item) for item in items]
     return value
 
 

@@ -20,7 +20,9 @@ from gitlab.v4.objects import Project as GitLabProject
 from components.config_toml import render
 from stacks.board import fitted
 from stacks.engine import ask_board
+from stacks.platforms import Platform, helper_image
 from stacks.settings import RaspberryPiSettings, parse
+from stacks.versions import DAEMON_IMAGE, RUNNER_IMAGE
 from tests.engine.board import Board
 from tests.engine.jobs import end_long_job, project_files, start_long_job
 from tests.engine.world import ROOT, Sandbox, Stack, docker, run, unique, wait_for
@@ -274,11 +276,11 @@ def test_the_stack_file_for_a_pi_asks_for_arm64_images_alone(
     made = [step["newState"] for step in json.loads(shown)["steps"]]
     pulled = [one["inputs"] for one in made if one["type"] == "docker:index/remoteImage:RemoteImage"]
     assert {image["name"]: image["platform"] for image in pulled} == {
-        "docker:28.5.2-dind": "linux/arm64",
-        "gitlab/gitlab-runner:v18.5.0": "linux/arm64",
+        DAEMON_IMAGE: "linux/arm64",
+        RUNNER_IMAGE: "linux/arm64",
     }
     (daemon,) = (one["inputs"] for one in made if one["urn"].endswith("::dind-container"))
-    assert (daemon["image"], daemon["cpus"], daemon["memory"]) == ("docker:28.5.2-dind", "3.0", 2560)
+    assert (daemon["image"], daemon["cpus"], daemon["memory"]) == (DAEMON_IMAGE, "3.0", 2560)
     assert ("docker:index/service:Service" in {one["type"] for one in made}) is (orchestrator == "swarm")
     assert re.search(r'platform +: "linux/arm64"', said)
     assert re.search(rf'orchestrator *: "{orchestrator}"', said)
@@ -287,7 +289,7 @@ def test_the_stack_file_for_a_pi_asks_for_arm64_images_alone(
     config = tomllib.loads(render(wanted, {"plain": "glrt-1", "docker": "glrt-2"}))
     assert config["concurrent"] == 2
     assert [runner["docker"]["helper_image"] for runner in config["runners"]] == [
-        "registry.gitlab.com/gitlab-org/gitlab-runner/gitlab-runner-helper:arm64-v18.5.0"
+        helper_image(RUNNER_IMAGE, Platform.ARM64)
     ] * 2
 
 

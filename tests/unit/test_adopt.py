@@ -18,6 +18,7 @@ import yaml
 
 from stacks.places import leaves, written
 from stacks.settings import Settings, parse
+from stacks.versions import DAEMON_IMAGE
 from tests.unit.samples import WITH_CLIENT, gke, pi, plain, runner
 from tools import adopt_keys as keys
 from tools.__main__ import main
@@ -281,7 +282,7 @@ def test_on_a_cluster_every_way_to_build_becomes_the_stacks_daemon(kubernetes: A
         (
             {"image": "docker:latest"},
             "image",
-            "'docker:latest' is not pinned: name a version tag or a digest, for example docker:28.5.2-dind. Until "
+            f"'docker:latest' is not pinned: name a version tag or a digest, for example {DAEMON_IMAGE}. Until "
             "you do, the default holds",
         ),
         (
@@ -305,7 +306,7 @@ def test_on_a_cluster_every_way_to_build_becomes_the_stacks_daemon(kubernetes: A
         (
             {"services": [{"name": "docker:dind"}], "privileged": True},
             "services[0].name",
-            "docker:28.5.2-dind, as the one that is there is not pinned",
+            f"{DAEMON_IMAGE}, as the one that is there is not pinned",
         ),
         (
             {"cap_add": ["SYS_ADMIN"]},

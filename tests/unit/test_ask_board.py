@@ -12,10 +12,11 @@ import pytest
 
 from stacks import engine as asking
 from stacks.board import Board, Node
-from stacks.engine import ask_board, check_paths, check_volume, offered_platforms
+from stacks.engine import ask_board, ask_engine, check_paths, check_volume, offered_platforms
 from stacks.mistakes import SettingsError
-from stacks.settings import RaspberryPiSettings
-from tests.unit.samples import pi_settings, runner
+from stacks.settings import DockerHostSettings, RaspberryPiSettings, parse
+from stacks.versions import CLIENT_IMAGE, DAEMON_IMAGE, RUNNER_IMAGE, ApiRange, Engine
+from tests.unit.samples import pi_settings, plain, runner
 
 LOCAL = {"docker_host": "unix:///var/run/docker.sock"}
 VERSION = {"Client": {"Arch": "amd64"}, "Server": {"Version": "28.5.2", "Os": "linux", "Arch": "arm64"}}
@@ -182,6 +183,51 @@ def test_a_manager_is_asked_for_the_nodes_of_its_swarm(clients: Clients) -> None
         "docker node ls --quiet",
         "docker node inspect own other",
     ]
+
+
+SPEAKS = {"MinAPIVersion": "1.24", "ApiVersion": "1.51"}
+ENGINE = ApiRange((1, 24), (1, 51))
+
+
+def test_a_board_says_the_version_of_its_engine(clients: Clients) -> None:
+    clients.answer("docker version", VERSION | {"Server": VERSION["Server"] | SPEAKS})
+    assert ask_board(pi_settings()).engine == Engine("raspberry", "28.5.2", ENGINE)
+
+
+def docker_host(**more: Any) -> DockerHostSettings:
+    settings = parse(plain(**more))
+    assert isinstance(settings, DockerHostSettings)
+    return settings
+
+
+def test_a_docker_host_says_the_version_of_its_engine(clients: Clients) -> None:
+    clients.answer("version --format", {"Client": {}, "Server": {"Version": "28.5.2"} | SPEAKS})
+    assert ask_engine(docker_host()) == Engine("unix:///var/run/docker.sock", "28.5.2", ENGINE)
+    assert clients.asked() == ["docker --host unix:///var/run/docker.sock version --format {{json .}}"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        "[]",
+        {"Server": None},
+        {"Server": {"Version": "28.5.2"}},
+        {"Server": {"Version": "28.5.2", "ApiVersion": "1.51"}},
+        {"Server": {"Version": "28.5.2", "ApiVersion": "new", "MinAPIVersion": "1.24"}},
+    ],
+    ids=["nothing", "a list", "no server", "no API", "no oldest API", "no version of an API"],
+)
+def test_a_docker_host_that_says_no_version_is_not_judged(clients: Clients, answer: object) -> None:
+    clients.answer("version --format", answer)
+    assert ask_engine(docker_host()) is None
+
+
+def test_a_docker_host_that_does_not_answer_is_left_to_pulumis_provider(clients: Clients) -> None:
+    clients.answer("version --format", error="Cannot connect to the Docker daemon", status=1)
+    assert ask_engine(docker_host()) is None
+    clients.remove("docker")
+    assert ask_engine(docker_host()) is None
 
 
 def test_nodes_are_nobodys_business_with_orchestrator_docker(clients: Clients) -> None:
@@ -500,9 +546,9 @@ def test_an_official_image_that_is_known_not_to_be_there_is_not_asked_for(client
     clients.answer("docker image inspect", error="Error: No such image", status=1)
     clients.answer("docker manifest inspect", manifest("linux/arm/v7"))
     found = offered(platform="linux/arm/v7", runners=[runner(kind="host-docker", image=JOB)])
-    assert found["gitlab/gitlab-runner:v18.5.0"] == frozenset({"linux/amd64", "linux/arm64"})
+    assert found[RUNNER_IMAGE] == frozenset({"linux/amd64", "linux/arm64"})
     assert images_asked(clients) == [
-        "image inspect gitlab/gitlab-runner:v18.5.0",
+        f"image inspect {RUNNER_IMAGE}",
         f"image inspect {JOB}",
         f"manifest inspect {JOB}",
     ]
@@ -510,11 +556,11 @@ def test_an_official_image_that_is_known_not_to_be_there_is_not_asked_for(client
 
 def test_the_registry_is_not_asked_for_official_images_of_jobs(clients: Clients) -> None:
     clients.answer("docker image inspect", "linux/arm64\n")
-    assert offered()["docker:28.5.2-cli"] == frozenset({"linux/amd64", "linux/arm/v6", "linux/arm/v7", "linux/arm64"})
+    assert offered()[CLIENT_IMAGE] == frozenset({"linux/amd64", "linux/arm/v6", "linux/arm/v7", "linux/arm64"})
     # Those that the engine itself runs.
     assert images_asked(clients) == [
-        "image inspect docker:28.5.2-dind",
-        "image inspect gitlab/gitlab-runner:v18.5.0",
+        f"image inspect {DAEMON_IMAGE}",
+        f"image inspect {RUNNER_IMAGE}",
     ]
 
 

@@ -19,7 +19,9 @@ from stacks.board import (
     warnings_about_board,
 )
 from stacks.mistakes import SettingsError
+from stacks.platforms import Platform, helper_image
 from stacks.settings import PiRunner, RaspberryPiSettings, parse
+from stacks.versions import RUNNER_IMAGE
 from tests.unit.samples import WITH_CLIENT, board, pi, pi_settings, runner
 
 HELPER = "registry.gitlab.com/gitlab-org/gitlab-runner/gitlab-runner-helper"
@@ -137,7 +139,7 @@ def test_a_32_bit_system_needs_the_name_of_the_helper() -> None:
     )
     assert mistakes(settings, architecture="arm") == [
         "settings.runners[0].helper_image: has to be named on a 32-bit system, as GitLab Runner would take the "
-        f"one for the kernel: for example {HELPER}:arm-v18.5.0"
+        f"one for the kernel: for example {helper_image(RUNNER_IMAGE, Platform.ARM_V7)}"
     ]
 
 

@@ -51,6 +51,33 @@ def mistakes(settings: dict[str, Any] | None = None, **found: Any) -> list[str]:
     return []
 
 
+# its version
+
+
+def test_a_kubernetes_that_has_no_such_cron_jobs_is_refused_where_the_stack_makes_one() -> None:
+    assert mistakes(version="1.20.15") == [
+        "settings.cluster: 'mine' runs Kubernetes 1.20.15, which has no CronJob of batch/v1, as prune needs it: "
+        "upgrade it to 1.21 or newer, or set prune: null"
+    ]
+    assert mistakes({"prune": None}, version="1.20.15") == []
+    assert mistakes(PLAIN, version="1.20.15") == []
+
+
+def test_a_kubernetes_that_knows_no_claims_for_one_pod_is_refused_where_one_is_asked_for() -> None:
+    wanted = {"daemon": {"claim": {"access_mode": RWOP}}}
+    assert mistakes(wanted, version="1.26.15-gke.4901000") == [
+        "settings.daemon.claim.access_mode: 'ReadWriteOncePod' is not known to Kubernetes 1.26.15-gke.4901000: upgrade "
+        "it to 1.27 or newer, or use ReadWriteOnce"
+    ]
+    for version in ("1.27.0", "1.34.4-gke.1193000", "2.0.0", "", "unknown"):
+        assert mistakes(wanted, version=version) == []
+
+
+@pytest.mark.parametrize(("version", "mode"), [("1.26.15", RWO), ("1.27.0", RWOP), ("", RWOP)])
+def test_a_claim_for_one_pod_is_chosen_where_kubernetes_knows_it(version: str, mode: str) -> None:
+    assert fitted(gke_settings(), facts(version=version)).daemon.claim.access_mode == mode
+
+
 # names
 
 

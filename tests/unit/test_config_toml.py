@@ -9,8 +9,8 @@ import pytest
 
 from components.config_toml import merge, render
 from components.job_pods import JobPods
-from stacks.common import JOB_IMAGE
 from stacks.settings import parse
+from stacks.versions import CLIENT_IMAGE, DAEMON_IMAGE
 from tests.unit.samples import TOKEN, WITH_CLIENT, changed, gke_settings, plain, runner
 
 SOCKET = "unix:///var/run/docker.sock"
@@ -19,9 +19,9 @@ TLS_ENVIRONMENT = ["DOCKER_HOST=tcp://docker:2376", "DOCKER_TLS_VERIFY=1", "DOCK
 TCP_ENVIRONMENT = ["DOCKER_HOST=tcp://docker:2375", "DOCKER_TLS_CERTDIR="]
 GATEWAY = {"extra_hosts": ["docker:host-gateway"]}
 JOB_DAEMON = {
-    "services": [{"name": "docker:28.5.2-dind", "alias": "docker"}],
+    "services": [{"name": DAEMON_IMAGE, "alias": "docker"}],
     "services_privileged": True,
-    "allowed_privileged_services": ["docker:28.5.2-dind"],
+    "allowed_privileged_services": [DAEMON_IMAGE],
 }
 HOSTS: dict[str, dict[str, Any]] = {
     "tls": TLS_HOST,
@@ -62,7 +62,7 @@ def test_the_whole_file_of_the_smallest_stack_is_as_documented() -> None:
                 "docker": {
                     **TLS_HOST,
                     **GATEWAY,
-                    "image": JOB_IMAGE,
+                    "image": CLIENT_IMAGE,
                     "privileged": False,
                     "pull_policy": "always",
                     "volumes": ["/cache", "/certs/client:/certs/client:ro"],
@@ -93,7 +93,7 @@ def test_jobs_of_each_kind_find_their_daemon_over_each_transport(
     assert only["docker"] == {
         **HOSTS[transport],
         **others,
-        "image": JOB_IMAGE,
+        "image": CLIENT_IMAGE,
         "privileged": False,
         "pull_policy": "always",
         "volumes": ["/cache", *volumes],
@@ -353,7 +353,7 @@ def test_jobs_in_pods_of_each_kind_find_their_daemon_over_each_transport(
         "feature_flags": {"FF_DISABLE_AUTOMATIC_TOKEN_ROTATION": True},
         "kubernetes": {
             "namespace": "ci",
-            "image": JOB_IMAGE,
+            "image": CLIENT_IMAGE,
             "pull_policy": "always",
             "privileged": False,
             "service_account": "ci-dev-job",

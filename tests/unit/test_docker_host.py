@@ -19,6 +19,7 @@ from components.engine import DockerEngine
 from stacks.docker_host import build
 from stacks.load import Stack
 from stacks.settings import DockerHostSettings, parse
+from stacks.versions import CLIENT_IMAGE
 from tests.unit.recording import Recorded, Recording, Secret, in_the_clear, run
 from tests.unit.samples import API_TOKEN, LOOKUPS, TOKEN, WITH_CLIENT, plain, runner
 
@@ -625,7 +626,7 @@ def test_the_outputs_are_exactly_as_documented(dev: Recording) -> None:
                 "maximum_timeout": 3600,
                 "limit": 0,
                 "paused": False,
-                "image": "docker:28.5.2-cli",
+                "image": CLIENT_IMAGE,
                 "helper_image": None,
                 "description": "dev docker",
             }

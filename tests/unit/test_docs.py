@@ -15,11 +15,11 @@ from pydantic.fields import FieldInfo
 from stacks import cluster, sandbox
 from stacks.board import Board, fitted
 from stacks.cluster import Access, ClaimFound, Facts, StorageClass
-from stacks.common import RUNNER_IMAGE
 from stacks.gke_settings import GkeSettings
 from stacks.mistakes import Model, SettingsError
 from stacks.platforms import Platform, helper_image
 from stacks.settings import TARGETS, Orchestrator, RaspberryPiSettings, Settings, parse
+from stacks.versions import DAEMON_IMAGE, RUNNER_IMAGE
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(path.relative_to(ROOT) for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -229,7 +229,7 @@ REFUSED: Mapping[str, tuple[object, ...]] = {
     "daemon.keep_cache": (True, False),
     "runners[].kind": ("host-docker", "job-dind"),
     "runners[].executor": ("docker", "shell"),
-    "runners[].job_daemon_image": ("docker:28.5.2-dind",),
+    "runners[].job_daemon_image": (DAEMON_IMAGE,),
     "runners[].volumes": (["/data"],),
     "runners[].shm_size_mib": (64,),
     "runners[].network_mode": ("bridge",),

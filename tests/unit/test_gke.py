@@ -31,6 +31,7 @@ from stacks.cluster import Access, ClaimFound, Facts, fitted
 from stacks.gke_settings import GkeSettings
 from stacks.load import Stack
 from stacks.targets import build
+from stacks.versions import CLIENT_IMAGE, DAEMON_IMAGE, RUNNER_IMAGE
 from tests.unit.recording import Recorded, Recording, Secret, in_the_clear, run
 from tests.unit.samples import API_TOKEN, LOOKUPS, TOKEN, facts, gke, gke_settings, runner
 
@@ -781,7 +782,7 @@ def test_the_pruner_runs_once_a_week_never_twice_at_a_time_and_not_for_ever(dev:
     }
     assert job == {"backoffLimit": 1, "activeDeadlineSeconds": 3600}
     assert pod["restartPolicy"] == "Never"
-    assert container(dev, "prune-cronjob")["image"] == "docker:28.5.2-dind"
+    assert container(dev, "prune-cronjob")["image"] == DAEMON_IMAGE
 
 
 def test_the_pruner_does_what_the_settings_say() -> None:
@@ -1021,7 +1022,7 @@ def outputs(**different: Any) -> dict[str, Any]:
                 "maximum_timeout": 3600,
                 "limit": 0,
                 "paused": False,
-                "image": "docker:28.5.2-cli",
+                "image": CLIENT_IMAGE,
                 "helper_image": None,
                 "description": "dev docker",
             }
@@ -1382,6 +1383,6 @@ def test_a_runner_that_is_still_starting_is_told_to_drain_as_well(tmp_path: Path
 
 def test_the_runners_container_runs_that_script_and_keeps_its_files_where_it_may_write(dev: Recording) -> None:
     only = container(dev, "runner-deployment")
-    assert only["image"] == "gitlab/gitlab-runner:v18.5.0"
+    assert only["image"] == RUNNER_IMAGE
     assert only["command"] == ["sh", "-c", runner_module.SCRIPT]
     assert only["env"] == [{"name": "HOME", "value": CONFIG_DIR}, {"name": "DRAIN_SECONDS", "value": "3600"}]

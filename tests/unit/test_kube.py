@@ -242,6 +242,16 @@ def test_a_cluster_says_what_it_is_and_has(cluster: FakeCluster) -> None:
 
 
 @pytest.mark.usefixtures("kubeconfig")
+@pytest.mark.parametrize(
+    ("answer", "version"),
+    [({"gitVersion": "v1.34.4-gke.1193000"}, "1.34.4-gke.1193000"), ({"gitVersion": None}, ""), ({}, ""), ([], "")],
+)
+def test_a_cluster_says_its_version(cluster: FakeCluster, answer: object, version: str) -> None:
+    cluster.objects["/version"] = answer
+    assert ask() == dataclasses.replace(STANDARD, version=version)
+
+
+@pytest.mark.usefixtures("kubeconfig")
 def test_nothing_is_changed_by_asking(cluster: FakeCluster) -> None:
     ask()
     written = {path for method, path, _ in cluster.asked if method != "GET"}

@@ -16,15 +16,18 @@ from stacks import load as loading
 from stacks.board import Board, fitted
 from stacks.cluster import Facts
 from stacks.gke_settings import GkeSettings
-from stacks.load import Stack, load
+from stacks.load import Stack, load, warnings_of
 from stacks.mistakes import SettingsError
-from stacks.settings import RaspberryPiSettings, parse
+from stacks.platforms import Platform, helper_image
+from stacks.settings import DockerHostSettings, RaspberryPiSettings, parse
+from stacks.versions import DAEMON_IMAGE, RUNNER_IMAGE, ApiRange, Engine
 from tests.unit.recording import Secret, run
 from tests.unit.samples import TOKEN, board, changed, facts, gke, gke_settings, pi, pi_settings, plain, runner
 
 PROJECT = "gitlab-dind-runners"
 SANDBOX_GITLAB = {"url": "sandbox", "scope": "project", "project": "demo/app"}
 WRONG = "the settings of stack dev are wrong:\n"
+HELPER_IMAGE = str(helper_image(RUNNER_IMAGE, Platform.ARM64))
 SALTED = "encryptionsalt: v1:c2FsdA==:v1:x:y\nconfig: {}\n"
 
 
@@ -54,18 +57,19 @@ def _asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Asked]:
 
 @dataclass
 class World:
-    """A board, its paths, what registries offer, and a cluster; `seen` is what was asked, in order."""
+    """A board, its paths, what registries offer, an engine, and a cluster; `seen` is what was asked, in order."""
 
     board: Board = field(default_factory=board)
     cluster: Facts = field(default_factory=facts)
     offered: dict[str, frozenset[str] | None] = field(default_factory=dict)
+    engine: Engine | None = None
     paths_are_there: bool = True
     seen: list[str] = field(default_factory=list)
 
 
 @pytest.fixture(name="world", autouse=True)
 def _world(monkeypatch: pytest.MonkeyPatch) -> World:
-    """What a raspberry-pi's engine and a cluster answer; no stack of another target asks them."""
+    """What engines and a cluster answer; no stack of another target asks them."""
     world = World()
 
     def ask_board(settings: RaspberryPiSettings) -> Board:
@@ -81,12 +85,17 @@ def _world(monkeypatch: pytest.MonkeyPatch) -> World:
         world.seen.append(f"images, helper {settings.runners[0].helper_image}")
         return world.offered
 
+    def ask_engine(settings: DockerHostSettings) -> Engine | None:
+        world.seen.append(f"engine at {settings.docker_host}")
+        return world.engine
+
     def ask_cluster(settings: GkeSettings, prefix: str) -> Facts:
         world.seen.append(f"cluster {settings.cluster.context}, {prefix}")
         return world.cluster
 
     monkeypatch.setattr(kube, "ask_cluster", ask_cluster)
     monkeypatch.setattr(loading, "ask_board", ask_board)
+    monkeypatch.setattr(loading, "ask_engine", ask_engine)
     monkeypatch.setattr(loading, "check_paths", check_paths)
     monkeypatch.setattr(loading, "offered_platforms", offered_platforms)
     return world
@@ -311,9 +320,40 @@ def test_a_board_completes_the_settings_and_is_kept(world: World) -> None:
     assert (stack.settings.concurrent, stack.settings.daemon.cpus, stack.settings.daemon.memory_mib) == (4, 7.0, 5120)
 
 
-def test_no_board_is_asked_for_a_docker_host(world: World) -> None:
+def test_a_docker_host_is_asked_for_its_version_only(world: World) -> None:
+    world.engine = Engine("unix:///var/run/docker.sock", "28.5.2", ApiRange((1, 24), (1, 51)))
     stack, _ = loaded(plain(), gitlab_token="glpat-x")
-    assert (stack.board, world.seen) == (None, [])
+    assert (stack.board, stack.engine) == (None, world.engine)
+    assert world.seen == ["engine at unix:///var/run/docker.sock"]
+
+
+def test_a_docker_host_that_does_not_say_its_version_is_taken(world: World) -> None:
+    stack, _ = loaded(plain(), gitlab_token="glpat-x")
+    assert (world.engine, stack.engine) == (None, None)
+
+
+@pytest.mark.parametrize("raw", [plain(), pi()], ids=["docker-host", "raspberry-pi"])
+def test_an_engine_that_is_too_old_is_refused_with_what_to_do(world: World, raw: dict[str, Any]) -> None:
+    engine = Engine("raspberry", "18.09.1", ApiRange((1, 12), (1, 39)))
+    world.engine, world.board = engine, board(engine=engine)
+    where = raw.get("docker_host", "unix:///var/run/docker.sock")
+    assert refusal(raw, gitlab_token="glpat-x") == (
+        f"{WRONG}settings.docker_host: '{where}' is Docker 18.09.1, API 1.39, which is too old for what the stack "
+        "makes there: upgrade it to Docker 20.10 or newer"
+    )
+
+
+def test_what_an_engine_a_board_and_gitlab_say_of_their_versions_is_kept(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "check_gitlab", lambda *_, **__: "18.5.0-ee")
+    world.board = board(engine=Engine("raspberry", "28.5.2", ApiRange((1, 24), (1, 51))))
+    stack, _ = loaded(pi(), gitlab_token="glpat-x")
+    assert (stack.engine, stack.gitlab_version) == (world.board.engine, "18.5.0-ee")
+    assert list(warnings_of(stack)) == [
+        f"settings.runner_image: '{RUNNER_IMAGE}' is newer than the GitLab at https://gitlab.example.com (18.5.0-ee), "
+        "and may ask it for what it does not know: use GitLab Runner 18.5, or upgrade GitLab first"
+    ]
 
 
 def test_gitlab_is_asked_first_then_the_board_then_its_paths_then_for_images(
@@ -326,7 +366,7 @@ def test_gitlab_is_asked_first_then_the_board_then_its_paths_then_for_images(
         "board at ssh://pi@raspberry",
         "paths, /mnt/ssd",
         # Of the completed settings, which name the helper.
-        "images, helper registry.gitlab.com/gitlab-org/gitlab-runner/gitlab-runner-helper:arm64-v18.5.0",
+        f"images, helper {HELPER_IMAGE}",
     ]
 
 
@@ -360,16 +400,15 @@ def test_a_path_that_is_not_there_is_refused_before_any_registry_is_asked(world:
 
 
 def test_images_that_are_not_there_for_the_board_are_refused(world: World) -> None:
-    helper = "registry.gitlab.com/gitlab-org/gitlab-runner/gitlab-runner-helper:arm64-v18.5.0"
-    world.offered = {"docker:28.5.2-dind": frozenset({"linux/amd64"}), helper: frozenset({"linux/amd64"})}
+    world.offered = {DAEMON_IMAGE: frozenset({"linux/amd64"}), HELPER_IMAGE: frozenset({"linux/amd64"})}
     remedy = (
         "is not there for linux/arm64 (only for linux/amd64): choose another image, tag or platform, or remove a wrong "
         "copy on the board with `docker image rm`"
     )
     assert refusal(pi(), gitlab_token="glpat-x").splitlines() == [
         WRONG.strip(),
-        f"settings.daemon.image: 'docker:28.5.2-dind' {remedy}",
-        f"settings.runners[0].helper_image: '{helper}' {remedy}",
+        f"settings.daemon.image: '{DAEMON_IMAGE}' {remedy}",
+        f"settings.runners[0].helper_image: '{HELPER_IMAGE}' {remedy}",
     ]
 
 

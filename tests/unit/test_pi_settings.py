@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from components.engine import DockerEngine
-from stacks.common import RUNNER_IMAGE
 from stacks.mistakes import SettingsError
 from stacks.settings import Orchestrator, RaspberryPiSettings, parse
+from stacks.versions import RUNNER_IMAGE
 from tests.unit.samples import TOKEN, WITH_CLIENT, pi, pi_settings, plain, runner
 
 LOCAL = "unix:///var/run/docker.sock"

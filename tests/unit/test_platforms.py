@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 import stacks.platforms
-from stacks.common import DIND_IMAGE, JOB_IMAGE, RUNNER_IMAGE
 from stacks.platforms import (
     HELPER_REPOSITORY,
     RUNS,
@@ -20,6 +19,7 @@ from stacks.platforms import (
     manifest_platforms,
     published,
 )
+from stacks.versions import CLIENT_IMAGE, DAEMON_IMAGE, RUNNER_IMAGE
 
 AMD64, ARM64, V6, V7 = "linux/amd64", "linux/arm64", "linux/arm/v6", "linux/arm/v7"
 BOTH = {AMD64, ARM64}
@@ -177,7 +177,7 @@ def test_of_other_images_the_table_says_nothing(image: str) -> None:
 def test_the_default_images_are_in_the_table_and_only_the_runners_lacks_32_bit_arm(platform: Platform) -> None:
     helper = helper_image(RUNNER_IMAGE, platform)
     unfit = []
-    for image in (DIND_IMAGE, JOB_IMAGE, RUNNER_IMAGE, str(helper)):
+    for image in (DAEMON_IMAGE, CLIENT_IMAGE, RUNNER_IMAGE, str(helper)):
         platforms = published(image)
         assert platforms, image
         if not fits(platform, platforms):

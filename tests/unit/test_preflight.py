@@ -22,7 +22,7 @@ from stacks.preflight import check_gitlab
 
 TOKEN = "glpat-right"
 UNAUTHORIZED = json.dumps({"message": "401 Unauthorized"}).encode()
-VERSION = json.dumps({"version": "18.5.0", "revision": "abc"}).encode()
+VERSION = json.dumps({"version": "19.4.0", "revision": "abc"}).encode()
 PROBE = "/api/v4/version"
 
 
@@ -112,9 +112,15 @@ def test_a_gitlab_that_knows_the_token_is_taken_and_asked_twice(path: str) -> No
     assert server.requests == [(probe, None), (probe, TOKEN)]
 
 
-def test_a_token_that_may_only_create_runners_is_taken() -> None:
+def test_a_gitlab_says_its_version_to_a_token_that_may_read() -> None:
     with serving(gitlab) as server:
-        check_gitlab(server.url, "glpat-narrow")
+        assert check_gitlab(server.url, TOKEN) == "19.4.0"
+        assert check_gitlab(server.url, None) is None
+
+
+def test_a_token_that_may_only_create_runners_is_taken_and_told_no_version() -> None:
+    with serving(gitlab) as server:
+        assert check_gitlab(server.url, "glpat-narrow") is None
     assert server.tokens == [None, "glpat-narrow"]
 
 

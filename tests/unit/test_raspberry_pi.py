@@ -16,7 +16,9 @@ import yaml
 from components.docker.spelling import go_duration, short_duration
 from stacks.board import fitted
 from stacks.load import Stack
+from stacks.platforms import Platform, helper_image
 from stacks.targets import build
+from stacks.versions import CLIENT_IMAGE, DAEMON_IMAGE, RUNNER_IMAGE
 from tests.unit.recording import Recorded, Recording, Secret, in_the_clear, run
 from tests.unit.samples import API_TOKEN, LOOKUPS, TOKEN, WITH_CLIENT, board, pi, pi_settings, runner
 
@@ -216,11 +218,11 @@ def test_no_container_is_touched_before_its_image_is_there(dev: Recording, swarm
 
 
 def test_containers_and_service_run_the_images_that_were_pulled(dev: Recording, swarm: Recording) -> None:
-    assert inputs(dev, "dind-container")["image"] == inputs(swarm, "dind-container")["image"] == "docker:28.5.2-dind"
-    assert inputs(dev, "runner-container")["image"] == "gitlab/gitlab-runner:v18.5.0"
-    assert inputs(dev, "runner-config")["image"] == "gitlab/gitlab-runner:v18.5.0"
+    assert inputs(dev, "dind-container")["image"] == inputs(swarm, "dind-container")["image"] == DAEMON_IMAGE
+    assert inputs(dev, "runner-container")["image"] == RUNNER_IMAGE
+    assert inputs(dev, "runner-config")["image"] == RUNNER_IMAGE
     # By digest where the engine knows one.
-    assert container_spec(swarm)["image"] == "gitlab/gitlab-runner:v18.5.0"
+    assert container_spec(swarm)["image"] == RUNNER_IMAGE
 
 
 # network
@@ -530,7 +532,7 @@ def test_two_kinds_stand_in_one_config_toml_with_a_registration_each(
         assert table["pull_policy"] == "if-not-present"
         assert (table["cpus"], table["service_cpus"]) == ("1.5", "1.5")
         assert (table["memory"], table["service_memory"]) == ("1280m", "1280m")
-        assert table["helper_image"].endswith("/gitlab-runner-helper:arm64-v18.5.0")
+        assert table["helper_image"] == helper_image(RUNNER_IMAGE, Platform.ARM64)
         assert recording.outputs["runners"][wanted["name"]]["kind"] == wanted.get("kind", "dind")
     assert len(recording.of_type(USER_RUNNER)) == 2
     assert len([each for each in recording.resources if each.name in ("runner-container", "runner-service")]) == 1
@@ -604,8 +606,8 @@ def test_the_outputs_are_exactly_as_documented(orchestrator: str, network: str) 
                 "maximum_timeout": 3600,
                 "limit": 0,
                 "paused": False,
-                "image": "docker:28.5.2-cli",
-                "helper_image": "registry.gitlab.com/gitlab-org/gitlab-runner/gitlab-runner-helper:arm64-v18.5.0",
+                "image": CLIENT_IMAGE,
+                "helper_image": helper_image(RUNNER_IMAGE, Platform.ARM64),
                 "description": "dev docker",
             }
         },

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from stacks import sandbox
-from stacks.common import DIND_IMAGE
 from stacks.mistakes import SettingsError
 from stacks.settings import parse
+from stacks.versions import DAEMON_IMAGE
 from tests.unit.samples import gke, plain, runner
 
 REMEDY = "start it and set DINDRUNNER_SANDBOX with: make up, then source .toolchain/env"
@@ -113,7 +113,7 @@ def test_what_the_stack_left_open_is_filled_in_and_gives_right_settings() -> Non
     assert (resolved.daemon.image, resolved.runner_image) == (IMAGES["daemon"], IMAGES["runner"])
     assert {(r.image, r.helper_image) for r in resolved.runners} == {(IMAGES["job"], IMAGES["helper"])}
     # Only kind job-dind starts that one; target gke has no such setting.
-    assert [r.job_daemon_image for r in resolved.runners] == [DIND_IMAGE, IMAGES["job_daemon"]]
+    assert [r.job_daemon_image for r in resolved.runners] == [DAEMON_IMAGE, IMAGES["job_daemon"]]
 
 
 def test_a_cluster_may_serve_the_sandbox() -> None:

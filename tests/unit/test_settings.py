@@ -32,10 +32,11 @@ import stacks.settings
 import stacks.shared
 import stacks.warnings
 from components.transport import Transport
-from stacks.common import DIND_IMAGE, JOB_IMAGE, RUNNER_IMAGE, Common, Daemon, Executor, GitLab, Kind, Network, Runner
+from stacks.common import Common, Daemon, Executor, GitLab, Kind, Network, Runner
 from stacks.gke_settings import Claim, Cluster, GkeDaemon, GkeNetwork, GkeRunner, GkeSettings, Prune, Toleration
 from stacks.mistakes import Model, SettingsError, shown
 from stacks.settings import DockerHostSettings, PiDaemon, PiRunner, RaspberryPiSettings, Ssh, Swarm, parse
+from stacks.versions import CLIENT_IMAGE, DAEMON_IMAGE, RUNNER_IMAGE
 from tests.unit.samples import TOKEN, WITH_CLIENT, changed, plain, runner
 
 SECRET = "s3cret"
@@ -218,7 +219,7 @@ WRONG: list[tuple[str, Any, str]] = [
     # images, on every path that takes one
     *(
         (path, value, f"settings.{shown}: {value!r} is not pinned: name a version tag or a digest, for example "
-         "docker:28.5.2-dind")
+         f"{DAEMON_IMAGE}")
         for path, shown in [
             ("daemon.image", "daemon.image"),
             ("runner_image", "runner_image"),
@@ -230,7 +231,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ),
     *(
         ("daemon.image", value, f"settings.daemon.image: {value!r} is no image: write it as [registry/]name:tag, for "
-         "example docker:28.5.2-dind")
+         f"example {DAEMON_IMAGE}")
         for value in ["", "my docker:1", "docker@sha256:0", "dockér:1", "-docker:1"]
     ),
     ("daemon.image", 28, "settings.daemon.image: 28 is not accepted: should be a valid string"),
@@ -560,7 +561,7 @@ def test_all_mistakes_are_reported_at_once_a_line_each() -> None:
     )
     assert mistakes(raw).splitlines() == [
         "settings.gitlab.url: 'gitlab.com' is no URL of a GitLab: give its base URL, for example https://gitlab.com",
-        "settings.daemon.image: 'docker' is not pinned: name a version tag or a digest, for example docker:28.5.2-dind",
+        f"settings.daemon.image: 'docker' is not pinned: name a version tag or a digest, for example {DAEMON_IMAGE}",
         "settings.daemon.cpus: 'two' is not accepted: should be a valid number",
         "settings.runners[0].name: 'A' is no name: use up to 40 lower-case letters, digits and dashes, and no dash "
         "first",
@@ -632,7 +633,7 @@ def test_the_defaults_are_the_secure_ones() -> None:
     )
     assert (only.kind, only.executor, only.pull_policy) == (Kind.DIND, Executor.DOCKER, ("always",))
     assert (only.privileged, only.run_untagged, only.locked, only.access_level) == (False, False, True, "ref_protected")
-    assert (only.image, settings.daemon.image, settings.runner_image) == (JOB_IMAGE, DIND_IMAGE, RUNNER_IMAGE)
+    assert (only.image, settings.daemon.image, settings.runner_image) == (CLIENT_IMAGE, DAEMON_IMAGE, RUNNER_IMAGE)
     assert (settings.drain_seconds, only.maximum_timeout, settings.metrics_address) == (3600, 3600, None)
     assert parse({"target": "docker-host", "gitlab": {"scope": "instance"}, "runners": [runner()]}).gitlab.url == (
         "https://gitlab.com"

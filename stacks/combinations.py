@@ -1,0 +1,227 @@
+"""Versions that do not work together: clients and daemons, GitLab Runner and GitLab. Pure.
+
+What cannot work is refused, because every job would fail although all was brought up; what may work is warned of. An
+image whose name does not say a version, such as one by digest alone, is judged by nobody.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from components.transport import Transport
+from stacks import versions
+from stacks.common import Common, Executor, Kind, Runner
+from stacks.daemon_file import daemon_file
+from stacks.mistakes import Mistake, SettingsError, shown
+from stacks.versions import ApiRange, Engine
+
+
+@dataclass(frozen=True)
+class _Server:
+    """A daemon that clients talk to. title: how messages call it. is_image: whether the settings choose its version."""
+
+    title: str
+    api: ApiRange
+    is_image: bool
+
+
+@dataclass(frozen=True)
+class _Client:
+    """What talks to a daemon. path, image: of the setting. kind: how a remedy calls it."""
+
+    path: str
+    image: str
+    api: ApiRange
+    kind: str
+
+
+def check_versions(settings: Common) -> None:
+    """Raise SettingsError, with a line for each mistake, where versions in the settings cannot work together."""
+    _raise([*_daemon_mistakes(settings), *_pairs_of_images(settings)])
+
+
+def check_engine(settings: Common, engine: Engine) -> None:
+    """Raise SettingsError where the engine that the stack is deployed to cannot do what the settings ask."""
+    if engine.api.newest < versions.OLDEST_HOST_API:
+        _raise(
+            [
+                Mistake(
+                    "docker_host",
+                    getattr(settings, "docker_host", None),
+                    f"is {_is(engine)}, which is too old for what the stack makes there: upgrade it to Docker "
+                    f"{versions.written(versions.OLDEST_ENGINE)} or newer",
+                )
+            ]
+        )
+    server = _Server(f"the engine of {engine.name} ({_is(engine)})", engine.api, is_image=False)
+    _raise(list(_on_host(settings, server)))
+
+
+def _is(engine: Engine) -> str:
+    return f"Docker {engine.version}, API {_api(engine.api.newest)}"
+
+
+def _raise(mistakes: list[Mistake]) -> None:
+    if mistakes:
+        lines = (f"settings.{each.where}: {shown(each.value)} {each.remedy}" for each in mistakes)
+        raise SettingsError("\n".join(dict.fromkeys(lines)))
+
+
+def _daemon_mistakes(settings: Common) -> Iterator[Mistake]:
+    """A daemon that is too old for what it is told to do."""
+    image = settings.daemon.image
+    version = versions.docker_version(image) if settings.needs_daemon else None
+    if version is None:
+        return
+    if version < versions.OLDEST_ENGINE and any(_names_its_gateway(settings, runner) for runner in settings.runners):
+        yield Mistake(
+            "daemon.image",
+            image,
+            "knows no host-gateway, by which jobs of kind dind find the daemon, so all of them would fail: use Docker "
+            f"{versions.written(versions.OLDEST_ENGINE)} or newer",
+        )
+    yield from too_new_keys(image, version, json.loads(daemon_file(settings)))
+
+
+def too_new_keys(image: str, version: tuple[int, ...], daemon_json: Mapping[str, object]) -> Iterator[Mistake]:
+    """A mistake for each key of daemon.json that a daemon of this version does not know."""
+    for key, (since, setting) in versions.DAEMON_KEYS.items():
+        if key in daemon_json and version < since:
+            yield Mistake(
+                "daemon.image",
+                image,
+                f"does not start with {key} in daemon.json, which {setting} needs: use Docker "
+                f"{versions.written(since)} or newer, or remove {setting}",
+            )
+
+
+def _names_its_gateway(settings: Common, runner: Runner) -> bool:
+    is_inside = runner.kind is Kind.DIND and runner.executor is Executor.DOCKER
+    return is_inside and settings.daemon.transport is not Transport.SOCKET
+
+
+def _pairs_of_images(settings: Common) -> Iterator[Mistake]:
+    daemon = _image_server("daemon.image", settings.daemon.image) if settings.needs_daemon else None
+    runner = _runner(settings)
+    starts_jobs_there = any(
+        each.executor is Executor.DOCKER and each.kind is not Kind.HOST_DOCKER for each in settings.runners
+    )
+    if daemon and runner and starts_jobs_there:
+        yield from _mistakes(runner, daemon, "every job would fail")
+    for index, each in enumerate(settings.runners):
+        where = f"runners[{index}]"
+        client = _client(where, each)
+        if client is None or each.kind not in (Kind.DIND, Kind.JOB_DIND):
+            continue
+        own = _image_server(f"{where}.job_daemon_image", each.job_daemon_image)
+        server = own if each.kind is Kind.JOB_DIND else daemon
+        if server:
+            yield from _mistakes(client, server, "no job could use Docker")
+
+
+def _on_host(settings: Common, server: _Server) -> Iterator[Mistake]:
+    """Clients that talk to the engine of the host itself."""
+    runner = _runner(settings)
+    for index, each in enumerate(settings.runners):
+        if each.kind is not Kind.HOST_DOCKER:
+            continue
+        if runner:
+            yield from _mistakes(runner, server, f"every job of runners[{index}] would fail")
+        if client := _client(f"runners[{index}]", each):
+            yield from _mistakes(client, server, "no job could use Docker")
+
+
+def _runner(settings: Common) -> _Client | None:
+    version = versions.runner_version(settings.runner_image)
+    api = versions.runner_api(version) if version else None
+    return _Client("runner_image", settings.runner_image, api, "GitLab Runner") if api else None
+
+
+def _client(where: str, runner: Runner) -> _Client | None:
+    """The Docker client in the image of jobs that name none."""
+    version = versions.docker_version(runner.image) if runner.executor is not Executor.SHELL else None
+    api = versions.docker_api(version) if version else None
+    return _Client(f"{where}.image", runner.image, api, "Docker's client") if api else None
+
+
+def _image_server(path: str, image: str) -> _Server | None:
+    version = versions.docker_version(image)
+    api = versions.docker_api(version) if version else None
+    return _Server(f"{path} {shown(image)}", api, is_image=True) if api else None
+
+
+def _mistakes(client: _Client, server: _Server, then: str) -> Iterator[Mistake]:
+    if client.api.newest < server.api.oldest:
+        yield Mistake(client.path, client.image, _too_old(client, server, then))
+    elif client.api.oldest > server.api.newest:
+        yield Mistake(client.path, client.image, _too_new(client, server, then))
+
+
+def _too_old(client: _Client, server: _Server, then: str) -> str:
+    newest, oldest = _api(client.api.newest), _api(server.api.oldest)
+    table = versions.RUNNER_API if client.path == "runner_image" else versions.DOCKER_API
+    needed = versions.first_with(table, server.api.oldest)
+    ways = [f"{client.kind} {versions.written(needed)} or newer"] if needed else []
+    if server.is_image:
+        ways.append("a daemon of the 28 series")
+    remedy = f"use {', or '.join(ways)}" if ways else "use a newer one"
+    return f"speaks Docker's API up to {newest}, and {server.title} takes none below {oldest}, so {then}: {remedy}"
+
+
+def _too_new(client: _Client, server: _Server, then: str) -> str:
+    oldest, newest = _api(client.api.oldest), _api(server.api.newest)
+    needed = versions.first_with(versions.DOCKER_API, client.api.oldest)
+    assert needed is not None, "every API that a client speaks is in the table"
+    docker = versions.written(max(needed, versions.OLDEST_ENGINE))
+    remedy = "use a daemon of" if server.is_image else "upgrade it to"
+    return (
+        f"speaks Docker's API from {oldest} on, and {server.title} none above {newest}, so {then}: {remedy} Docker "
+        f"{docker} or newer, or an older image here"
+    )
+
+
+def _api(version: tuple[int, int]) -> str:
+    return f"{version[0]}.{version[1]}"
+
+
+def warnings_about_versions(
+    settings: Common, *, gitlab_version: str | None = None, engine: Engine | None = None
+) -> Iterator[str]:
+    """A line for each pair of versions that nobody has tried, or that is known to lack something.
+
+    gitlab_version: as GitLab's API says it; None where it does not. engine: where it was asked.
+    """
+    runner = versions.runner_version(settings.runner_image)
+    if runner is not None and gitlab_version is not None:
+        yield from _about_gitlab(settings, runner, gitlab_version)
+    for index, each in enumerate(settings.runners):
+        if runner is not None and each.helper_image is not None:
+            yield from _about_helper(f"settings.runners[{index}].helper_image", each.helper_image, runner)
+    if engine is not None and engine.api.newest < versions.DOCKER_API[versions.OLDEST_ENGINE]:
+        yield (
+            f"settings.docker_host: {engine.name} has {_is(engine)}, which no stack was ever tried on: upgrade it to "
+            f"Docker {versions.written(versions.OLDEST_ENGINE)} or newer"
+        )
+
+
+def _about_gitlab(settings: Common, runner: tuple[int, ...], gitlab_version: str) -> Iterator[str]:
+    gitlab = versions.plain_version(gitlab_version)
+    if gitlab is not None and runner[:2] > gitlab[:2]:
+        newest = versions.written(gitlab[:2])
+        yield (
+            f"settings.runner_image: {shown(settings.runner_image)} is newer than the GitLab at {settings.gitlab.url} "
+            f"({gitlab_version}), and may ask it for what it does not know: use GitLab Runner {newest}, or upgrade "
+            "GitLab first"
+        )
+
+
+def _about_helper(where: str, image: str, runner: tuple[int, ...]) -> Iterator[str]:
+    helper = versions.helper_version(image)
+    if helper is not None and helper != runner:
+        yield (
+            f"{where}: {shown(image)} is of GitLab Runner {versions.written(helper)}, and runner_image of "
+            f"{versions.written(runner)}, which are made for each other: use the helper of "
+            f"{versions.written(runner)}"
+        )
