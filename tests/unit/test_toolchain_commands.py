@@ -56,11 +56,11 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The parts of `up` and `install` in the order in which they were done; nothing is done in earnest."""
     names: list[str] = []
     monkeypatch.setattr(command_line, "ensure_program", lambda name, _: names.append(name))
-    monkeypatch.setattr(command_line, "ensure_project_venv", lambda *, say: names.append("packages"))
+    monkeypatch.setattr(command_line, "ensure_project_venv", lambda **_: names.append("packages"))
     monkeypatch.setattr(command_line, "ensure_env_file", lambda: names.append("env"))
-    monkeypatch.setattr(command_line, "build", lambda spec, *, say: names.append(spec.name))
+    monkeypatch.setattr(command_line, "build", lambda spec, **_: names.append(spec.name))
     monkeypatch.setattr(pulumi, "fetch_modules", lambda _: names.append("modules"))
-    monkeypatch.setattr(pulumi, "ensure", lambda tool, *, say: names.append(tool.name))
+    monkeypatch.setattr(pulumi, "ensure", lambda tool, **_: names.append(tool.name))
     monkeypatch.setattr(engine, "up", lambda _: names.append("engine"))
     monkeypatch.setattr(images, "ensure", lambda _: names.append("images"))
     monkeypatch.setattr(images, "recorded", lambda: {"dind": "dindrunner.local/dind:1"})
