@@ -10,10 +10,11 @@ from sandbox.ci_rules import RuleError, holds
 
 JOB_WHEN = ("on_success", "on_failure", "always", "never", "manual")
 _ARTIFACT_KEYS = {"paths", "exclude", "name", "expire_in", "when", "untracked", "reports", "expose_as"}
-_CACHE_KEYS = {"key", "paths", "untracked", "policy", "when"}
+_CACHE_KEYS = {"key", "paths", "untracked", "policy", "when", "unprotect", "fallback_keys"}
 _ARTIFACT_WHEN = ("on_success", "on_failure", "always")
 _POLICIES = ("pull-push", "pull", "push")
 _MOST_KEY_FILES = 2
+_MOST_FALLBACK_KEYS = 5
 _EXECUTOR_OPTIONS = {"docker": {"platform", "user"}, "kubernetes": {"user"}}
 """Of images and services, by executor."""
 _RETRY_WHEN = (
@@ -86,6 +87,9 @@ class JobReader(Reader):
         for item in value if isinstance(value, list) else [] if value is None else [value]:
             found = self.keys(where, item, _CACHE_KEYS)
             key = found.get("key", "default")
+            others = self.texts(f"{where}:fallback_keys", found.get("fallback_keys"))
+            if len(others) > _MOST_FALLBACK_KEYS:
+                self.wrong(f"{where}:fallback_keys", f"has too many entries (maximum {_MOST_FALLBACK_KEYS})")
             result.append(
                 {
                     "key": key if isinstance(key, str) else self._cache_key(f"{where}:key", key),
@@ -93,6 +97,8 @@ class JobReader(Reader):
                     "paths": self.texts(f"{where}:paths", found.get("paths")),
                     "policy": self.choice(f"{where}:policy", found.get("policy"), _POLICIES),
                     "when": self.choice(f"{where}:when", found.get("when"), _ARTIFACT_WHEN),
+                    "unprotect": self.flag(f"{where}:unprotect", found.get("unprotect")),
+                    "fallback_keys": others,
                 }
             )
         return result

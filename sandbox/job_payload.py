@@ -47,7 +47,7 @@ def of(sandbox: Sandbox, runner: Row, job: Row, found: Sequence[variables.Variab
         "image": spec["image"] and _image(spec["image"]) | {"name": variables.expand(spec["image"]["name"], known)},
         "services": [_image(service) for service in spec["services"]],
         "artifacts": [_artifacts(spec["artifacts"])] if spec["artifacts"] else [],
-        "cache": spec["cache"],
+        "cache": [_cache(cache, variables.is_protected(project, pipeline)) for cache in spec["cache"]],
         "credentials": _credentials(sandbox, token),
         "dependencies": _dependencies(sandbox, job, token),
         "features": _FEATURES,
@@ -141,6 +141,14 @@ def _artifacts(wanted: Row) -> Row:
     named = {key: wanted[key] for key in ("name", "untracked", "paths", "exclude", "when")}
     expire_in = str(wanted["expire_in"]) if wanted["expire_in"] else ""
     return named | {"expire_in": expire_in, "artifact_type": "archive", "artifact_format": "zip"}
+
+
+def _cache(wanted: Row, protected: bool) -> Row:
+    """A cache; protected references have their own, so that no other branch's job can put something into it."""
+    suffix = "protected" if protected and not wanted.get("unprotect") else "non_protected"
+    result = {key: value for key, value in wanted.items() if key != "unprotect"}
+    others = [f"{key}-{suffix}" for key in wanted.get("fallback_keys", [])]
+    return result | {"key": f"{wanted['key']}-{suffix}", "fallback_keys": others}
 
 
 def _credentials(sandbox: Sandbox, token: str) -> list[Row]:

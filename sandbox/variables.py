@@ -88,7 +88,7 @@ def of_pipeline(sandbox: Sandbox, project: Row, pipeline: Row) -> dict[str, str]
         "CI_COMMIT_TITLE": message.partition("\n")[0],
         "CI_COMMIT_DESCRIPTION": message.partition("\n")[2].strip(),
         "CI_COMMIT_AUTHOR": f"{commit.get('author_name')} <{commit.get('author_email')}>",
-        "CI_COMMIT_TIMESTAMP": commit.get("committed_date", ""),
+        "CI_COMMIT_TIMESTAMP": _to_the_second(commit.get("committed_date", "")),
     }
     if merge_request:
         result |= merge_request["variables"]

@@ -296,7 +296,8 @@ b: {script: [x], cache: {key: {files: [gone.txt]}, paths: [.cache]}}
     commit(project, "main", {"README.md": "1"})
     runner = live.runner(project)
     keys = {job["job_info"]["name"]: job["cache"][0]["key"] for job in (runner.job(), runner.job())}
-    assert keys == {"a": f"pip-{hashlib.sha1(changed.encode()).hexdigest()}", "b": "default"}
+    text = hashlib.sha1(changed.encode()).hexdigest()
+    assert keys == {"a": f"pip-{text}-protected", "b": "default-protected"}
 
 
 def test_a_job_knows_its_environment(live: Live) -> None:

@@ -196,6 +196,10 @@ def test_what_is_no_duration_is_refused(value: Any) -> None:
             "a: {script: s, image: {name: x, docker: {platform: [y]}}}",
             "jobs:a:image:docker should be a string",
         ),
+        (
+            "a: {script: s, cache: {paths: [y], fallback_keys: [a, b, c, d, e, f]}}",
+            "jobs:a:cache:fallback_keys has too many entries (maximum 5)",
+        ),
         ("a: {script: s, retry: 5}", "jobs:a:retry should be an integer from 0 to 2"),
         ("a: {script: s, timeout: soon}", "jobs:a:timeout should be a duration"),
         ("a: {script: s, rules: [{if: '$A =='}]}", "jobs:a:rules:rule[0] if invalid expression syntax"),

@@ -138,7 +138,7 @@ job:
     )
     (artifacts,) = job["artifacts"]
     assert (artifacts["paths"], artifacts["expire_in"], artifacts["when"]) == (["out/"], "1 week", "always")
-    assert job["cache"][0]["key"] == "k"
+    assert job["cache"][0]["key"] == "k-protected"
     assert job["credentials"] == [
         {"type": "registry", "url": "172.17.0.1:5005", "username": "gitlab-ci-token", "password": job["token"]}
     ]
@@ -224,6 +224,26 @@ def test_every_answer_to_a_runner_that_has_a_body_says_that_it_is_json(live: Liv
     ]
     assert [answer.status_code for answer in answers] == [200, 403, 201, 200, 403, 416, 201]
     assert {answer.headers["Content-Type"] for answer in answers} == {"application/json"}
+
+
+@pytest.mark.parametrize(
+    ("given", "main", "other"),
+    [
+        ("", "protected", "non_protected"),
+        (", unprotect: true", "non_protected", "non_protected"),
+    ],
+)
+def test_protected_references_have_caches_of_their_own(live: Live, given: str, main: str, other: str) -> None:
+    text = f"job: {{script: [x], cache: {{key: k, paths: [y], fallback_keys: [a, b]{given}}}}}"
+    project = live.project(text)
+    start(project)
+    runner = live.runner(project)
+    project.branches.create({"branch": "other", "ref": "main"})
+    project.pipelines.create({"ref": "other"})
+    for suffix in (main, other):
+        (cache,) = runner.job()["cache"]
+        assert (cache["key"], cache["fallback_keys"]) == (f"k-{suffix}", [f"a-{suffix}", f"b-{suffix}"])
+        assert "unprotect" not in cache
 
 
 def test_predefined_variables_are_those_of_gitlab(live: Live) -> None:
