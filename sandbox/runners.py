@@ -15,8 +15,8 @@ from sandbox.auth import Box, Group, Project, User, owns, require_admin, scoped
 from sandbox.core import ApiError, Sandbox, bad_request, forbidden, not_found
 from sandbox.params import Given, Id, Params
 from sandbox.runner_api import serves
-from sandbox.store import Row, now, seconds_between
-from sandbox.views import as_job, as_user, paginate
+from sandbox.store import Row, now
+from sandbox.views import as_job, as_manager, as_user, contact, paginate
 
 router = APIRouter()
 
@@ -25,10 +25,6 @@ RunnerUser = Annotated[Row, scoped("manage_runner")]
 RUNNER_TYPES = ("instance_type", "group_type", "project_type")
 ACCESS_LEVELS = ("not_protected", "ref_protected")
 STATUSES = ("online", "offline", "stale", "never_contacted")
-ONLINE_SECONDS = 2 * 3600
-"""A runner that was seen this lately is online, as in GitLab."""
-STALE_SECONDS = 7 * 86400
-"""One that was not seen this long is stale."""
 SHORTEST_TIMEOUT = 600
 LONGEST_NOTE = 1024
 
@@ -188,18 +184,7 @@ def runner_managers(runner_id: Id, request: Request, sandbox: Box, user: RunnerU
     if runner["runner_type"] != "instance_type":
         _require(sandbox, user, runner)
     rows = sandbox.store.all("SELECT * FROM runner_managers WHERE runner_id = ? ORDER BY id DESC", runner_id)
-    return paginate(request, rows, lambda row: _as_manager(sandbox, row))
-
-
-def _as_manager(sandbox: Sandbox, manager: Row) -> Row:
-    sql = "SELECT 1 FROM jobs WHERE manager_id = ? AND status IN ('running', 'canceling')"
-    busy = sandbox.store.one(sql, manager["id"])
-    told = ("version", "revision", "platform", "architecture")
-    return {key: manager[key] for key in ("id", "system_id", "created_at", "contacted_at", "ip_address")} | {
-        **{key: manager["info"].get(key) for key in told},
-        "status": _contact(manager),
-        "job_execution_status": "active" if busy else "idle",
-    }
+    return paginate(request, rows, lambda row: as_manager(sandbox, row))
 
 
 @router.get("/runners/{runner_id}/jobs")
@@ -256,16 +241,9 @@ def _listed(request: Request, runners: Sequence[Row], given: Params) -> Response
         if runner_type in (None, runner["runner_type"])
         and paused in (None, runner["paused"])
         and set(tags or ()) <= set(runner["tags"])
-        and status in (None, _contact(runner))
+        and status in (None, contact(runner))
     ]
     return paginate(request, chosen, as_runner)
-
-
-def _contact(thing: Row) -> str:
-    silent = seconds_between(thing["contacted_at"], now())
-    if silent is None:
-        return "never_contacted"
-    return "online" if silent < ONLINE_SECONDS else "offline" if silent < STALE_SECONDS else "stale"
 
 
 def _is_busy(sandbox: Sandbox, runner: Row) -> bool:
@@ -275,7 +253,7 @@ def _is_busy(sandbox: Sandbox, runner: Row) -> bool:
 
 def as_runner(runner: Row) -> dict[str, Any]:
     """A runner as GitLab's lists show it."""
-    contact = _contact(runner)
+    status = contact(runner)
     return {
         "id": runner["id"],
         "description": runner["description"],
@@ -285,9 +263,9 @@ def as_runner(runner: Row) -> dict[str, Any]:
         "is_shared": runner["runner_type"] == "instance_type",
         "runner_type": runner["runner_type"],
         "name": runner["info"].get("name"),
-        "online": None if contact == "never_contacted" else contact == "online",
+        "online": None if status == "never_contacted" else status == "online",
         "created_at": runner["created_at"],
-        "status": contact,
+        "status": status,
     }
 
 

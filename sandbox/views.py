@@ -13,6 +13,10 @@ from fastapi.responses import JSONResponse
 from sandbox.core import ApiError, Sandbox
 from sandbox.store import Row, now, seconds_between
 
+ONLINE_SECONDS = 2 * 3600
+"""A runner that was seen this lately is online, as in GitLab."""
+STALE_SECONDS = 7 * 86400
+"""One that was not seen this long is stale."""
 _PER_PAGE, _MOST_PER_PAGE = 20, 100
 
 
@@ -109,11 +113,32 @@ def as_pipeline(sandbox: Sandbox, pipeline: Row) -> Row:
     }
 
 
+def contact(thing: Row) -> str:
+    """How GitLab calls a runner, or a process of one, by when it was seen last."""
+    silent = seconds_between(thing["contacted_at"], now())
+    if silent is None:
+        return "never_contacted"
+    return "online" if silent < ONLINE_SECONDS else "offline" if silent < STALE_SECONDS else "stale"
+
+
+def as_manager(sandbox: Sandbox, manager: Row) -> Row:
+    """A process of a runner as GitLab shows it."""
+    sql = "SELECT 1 FROM jobs WHERE manager_id = ? AND status IN ('running', 'canceling')"
+    busy = sandbox.store.one(sql, manager["id"])
+    told = ("version", "revision", "platform", "architecture")
+    return {key: manager[key] for key in ("id", "system_id", "created_at", "contacted_at", "ip_address")} | {
+        **{key: manager["info"].get(key) for key in told},
+        "status": contact(manager),
+        "job_execution_status": "active" if busy else "idle",
+    }
+
+
 def as_job(sandbox: Sandbox, job: Row) -> Row:
     """A job as GitLab shows it."""
     pipeline = sandbox.store.get("pipelines", job["pipeline_id"])
     project = sandbox.store.get("projects", job["project_id"])
     runner = sandbox.store.one("SELECT * FROM runners WHERE id = ?", job["runner_id"])
+    manager = sandbox.store.one("SELECT * FROM runner_managers WHERE id = ?", job["manager_id"])
     size = job["artifacts_size"]
     archive = {"filename": job["artifacts_name"], "size": size}
     keys = ("id", "name", "stage", "status", "allow_failure", "failure_reason", "exit_code", "created_at", "queued_at")
@@ -135,6 +160,7 @@ def as_job(sandbox: Sandbox, job: Row) -> Row:
         },
         "web_url": f"{sandbox.url}/{project['full_path']}/-/jobs/{job['id']}",
         "runner": runner and {key: runner[key] for key in ("id", "description", "runner_type", "paused")},
+        "runner_manager": manager and as_manager(sandbox, manager),
         "artifacts": [] if size is None else [archive | {"file_type": "archive", "file_format": "zip"}],
         **({} if size is None else {"artifacts_file": archive}),
     }

@@ -738,6 +738,18 @@ def test_a_job_is_retried_alone_once(live: Live) -> None:
         job.retry()
 
 
+def test_inputs_of_a_job_that_is_retried_are_refused(live: Live) -> None:
+    project = live.project(ONE)
+    start(project)
+    runner = live.runner(project)
+    job = runner.job()
+    runner.end(job)
+    answer = live.call("POST", f"projects/{project.id}/jobs/{job['id']}/retry", json={"job_inputs": {"a": 1}})
+    words = {"message": "400 Bad request - inputs of a retried job are not supported by the sandbox GitLab"}
+    assert (answer.status_code, answer.json()) == (400, words)
+    assert runner.ask().status_code == 204
+
+
 def test_a_job_whose_runner_is_lost_fails_a_minute_after_its_timeout(live: Live) -> None:
     project = live.project("job: {script: [x], timeout: 10 minutes}")
     pipeline = start(project)

@@ -245,6 +245,8 @@ def test_the_processes_of_a_runner_are_told_apart_by_their_system_id(live: Live)
     assert runner.ask("s_1").status_code == 201
     states = {one["system_id"]: one["job_execution_status"] for one in live.call("GET", path).json()}
     assert states == {"<legacy>": "idle", "r_2": "idle", "s_1": "active"}
+    (job,) = project.jobs.list(get_all=True)
+    assert (job.runner["id"], job.runner_manager["system_id"]) == (runner.id, "s_1")
 
 
 def test_a_runners_process_unregisters_itself_alone(live: Live) -> None:
