@@ -278,16 +278,20 @@ def verify_sha256(file: Path, checksums: str) -> None:
 
 
 def built_cli(say: Say) -> Origin | None:
-    """CLI and language host from Go modules; the scripts beside the host come from the SDK's module."""
-    cli = build(_CLI, say=say)
+    """CLI and language host from Go modules."""
+    _fill_bin([build(_CLI, say=say), *built_language_host(say)])
+    return Origin(BUILT, _CLI.version, "with the project's own language host")
+
+
+def built_language_host(say: Say) -> list[Path]:
+    """The project's own host, and the scripts that have to be beside it, which come from the SDK's module."""
     host = build(_LANGUAGE_HOST, say=say)
     scripts = [host.parent / Path(script).name for script in _LANGUAGE_HOST_SCRIPTS]
     if not all(script.exists() for script in scripts):
         module = module_directory(_LANGUAGE_HOST, _LANGUAGE_HOST_MODULE, say=say)
         for script, name in zip(scripts, _LANGUAGE_HOST_SCRIPTS, strict=True):
             write_atomic(script, (module / "python" / name).read_bytes(), mode=0o755)
-    _fill_bin([cli, host, *scripts])
-    return Origin(BUILT, _CLI.version, "with the project's own language host")
+    return [host, *scripts]
 
 
 def _fill_bin(files: Iterator[Path] | list[Path]) -> None:

@@ -1,11 +1,10 @@
-"""How the policy pack gets to the engine: its own files, those that the toolchain makes, and `make preview`."""
+"""How the policy pack gets to the engine: its own files and `make preview`."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -15,62 +14,16 @@ from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, unknown_checking_proxy
 from policy import __main__ as pack
 from policy.catalog import POLICIES
 from policy.resources import UNKNOWN
-from toolchain import pulumi
 from toolchain.envfile import env_text
-from toolchain.pulumi import BUILT, OFFICIAL, Origin
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def toolchain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A toolchain's directory of the test's own, in a checkout that has the real pack."""
-    (tmp_path / "policy").symlink_to(ROOT / "policy")
-    directory = tmp_path / ".toolchain"
-    monkeypatch.setattr(pulumi, "ROOT", tmp_path)
-    monkeypatch.setattr(pulumi, "VENV_DIR", tmp_path / "it's mine" / ".venv")
-    monkeypatch.setattr(pulumi, "PULUMI_HOME", directory / "pulumi-home")
-    monkeypatch.setattr(pulumi, "POLICY_PACK", directory / "policy")
-    return directory
-
-
-def made(toolchain: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the pack says of itself, with a CLI from this source."""
-    monkeypatch.setattr(pulumi, "installed", lambda _: Origin(source, "3.259.0"))
-    pulumi.ensure_policy_pack()
-    return dict(yaml.safe_load((toolchain / "policy" / "PulumiPolicy.yaml").read_text()))
-
-
-def test_an_official_cli_starts_the_pack_in_the_projects_environment(
-    toolchain: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_pack_runs_in_the_projects_environment() -> None:
     own = yaml.safe_load((ROOT / "policy" / "PulumiPolicy.yaml").read_text())
-    described = made(toolchain, OFFICIAL, monkeypatch)
-    virtualenv = str(toolchain.parent / "it's mine" / ".venv")
-    assert described == own | {"runtime": {"name": "python", "options": {"toolchain": "pip", "virtualenv": virtualenv}}}
-    assert own["runtime"]["options"]["virtualenv"] == "../.venv"
-    assert not (toolchain / "pulumi-home").exists()
-
-
-def test_a_cli_with_an_old_language_host_starts_it_with_a_launcher(
-    toolchain: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    name = f"policy-{made(toolchain, BUILT, monkeypatch)['runtime']}"
-    launcher = toolchain / "pulumi-home" / "plugins" / f"analyzer-{name}-v1.0.0" / f"pulumi-analyzer-{name}"
-    python = toolchain.parent / "it's mine" / ".venv" / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    python.write_text('#!/bin/sh\nfor word; do echo "$word"; done\n')
-    python.chmod(0o755)
-    done = subprocess.run([launcher, "127.0.0.1:1", "."], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["-P", "-u", "-m", "pulumi.policy", "127.0.0.1:1", "."]
-
-
-def test_the_pack_is_left_alone_where_it_is_right_already(toolchain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made(toolchain, BUILT, monkeypatch)
-    before = {path: path.lstat().st_ino for path in toolchain.rglob("*")}
-    made(toolchain, BUILT, monkeypatch)
-    assert {path: path.lstat().st_ino for path in toolchain.rglob("*")} == before
-    assert (toolchain / "policy" / "__main__.py").resolve() == ROOT / "policy" / "__main__.py"
+    program = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())
+    assert program["runtime"] == {"name": "python", "options": {"toolchain": "pip", "virtualenv": ".venv"}}
+    assert own["runtime"] == {"name": "python", "options": {"toolchain": "pip", "virtualenv": "../.venv"}}
 
 
 def test_a_shell_with_the_toolchain_knows_where_the_pack_is(tmp_path: Path) -> None:
@@ -78,7 +31,7 @@ def test_a_shell_with_the_toolchain_knows_where_the_pack_is(tmp_path: Path) -> N
     shown = subprocess.run(
         ["sh", "-c", env_text(root) + 'echo "$DINDRUNNER_POLICY_PACK"'], capture_output=True, text=True, check=True
     )
-    assert shown.stdout.strip() == f"{root}/.toolchain/policy"
+    assert shown.stdout.strip() == f"{root}/policy"
 
 
 def test_make_preview_uses_the_pack_and_the_levels_that_it_is_given() -> None:
