@@ -117,6 +117,11 @@ def test_the_pulumi_cli_that_is_downloaded_is_found() -> None:
     assert [found for found in FOUND if found.file == wanted.file] == [wanted]
 
 
+def test_the_examples_are_not_left_out_as_they_are_by_the_preset() -> None:
+    assert CONFIG["extends"] == ["config:recommended"]
+    assert CONFIG["ignorePaths"] == ["tests/**"], "without it, `**/examples/**` holds"
+
+
 def test_nothing_is_found_that_registries_do_not_have() -> None:
     helper = "registry.gitlab.com/gitlab-org/gitlab-runner/gitlab-runner-helper"
     assert {found.name for found in FOUND} == {"docker", "gitlab/gitlab-runner", "alpine", helper, "pulumi/pulumi"}

@@ -186,6 +186,13 @@ def test_the_defaults_go_with_each_other_and_with_newer_daemons(target: str, dae
     assert list(warnings_about_versions(settings, gitlab_version=versions.TESTED["GitLab Runner"][0])) == []
 
 
+def test_every_default_is_what_the_tests_ran_on() -> None:
+    ran = {"daemon.image": "Docker", "runners[].image": "Docker", "runners[].job_daemon_image": "Docker"}
+    for path, image in DEFAULTS.items():
+        version = written(docker_version(image) or runner_version(image) or ())
+        assert version in versions.TESTED[ran.get(path, "GitLab Runner")], f"run the tests with {image} first"
+
+
 def test_every_default_says_its_version() -> None:
     assert {path: bool(docker_version(image) or runner_version(image)) for path, image in DEFAULTS.items()} == (
         dict.fromkeys(DEFAULTS, True)
