@@ -1,0 +1,159 @@
+"""GitLab Runner's own strict reading (`gitlab-runner lint`) of what the program renders. It needs no Docker engine."""
+
+from __future__ import annotations
+
+import subprocess
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+import yaml
+
+from components.config_toml import render
+from components.job_pods import JobPods
+from stacks.gke_settings import GkeSettings
+from stacks.settings import Settings, parse
+from stacks.shared import merged
+from tests.generated import generate
+from tests.unit.samples import gke, plain, runner
+from toolchain import gobuild, images
+
+ROOT = Path(__file__).resolve().parents[2]
+KEY = "gitlab-dind-runners:settings"
+SEED, GENERATED = 194, 200
+LINT_SECONDS = 60
+
+Lint = Callable[[str], subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def lint(tmp_path_factory: pytest.TempPathFactory) -> Lint:
+    """Has the text of a config.toml read by the gitlab-runner that the stand-in image has."""
+    program = gobuild.build(images.RUNNER, say=print)
+    folder = tmp_path_factory.mktemp("lint")
+
+    def read(text: str) -> subprocess.CompletedProcess[str]:
+        file = folder / f"{hash(text):x}.toml"
+        file.write_text(text)
+        return subprocess.run(
+            [program, "lint", "--config", file], text=True, capture_output=True, timeout=LINT_SECONDS, check=False
+        )
+
+    return read
+
+
+def toml(settings: Settings) -> str:
+    """The config.toml of a stack with these settings."""
+    tokens = {runner.name: f"glrt-{runner.name}" for runner in settings.runners}
+    if not isinstance(settings, GkeSettings):
+        return render(settings, tokens, settings.host_socket)
+    pods = JobPods(
+        namespace="ci",
+        service_account="ci-job",
+        daemon_host="ci-dind",
+        client_secret="ci-dind-client" if settings.daemon.transport == "tls" else None,
+        labels={"dindrunner.stack": "ci"},
+        client_labels={"dindrunner.client": "true"},
+        annotations={"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"},
+    )
+    return render(settings, tokens, pods=pods)
+
+
+def examples() -> dict[str, Settings]:
+    """Every settings of a stack file in the repository, by the file's path."""
+    found: dict[str, Settings] = {}
+    for file in sorted([*ROOT.glob("Pulumi.*.yaml"), *ROOT.glob("examples/*/Pulumi.*.yaml")]):
+        raw = (yaml.safe_load(file.read_text()).get("config") or {}).get(KEY)
+        if raw is not None:
+            found[str(file.relative_to(ROOT))] = parse(_complete(file, raw))
+    return found
+
+
+def _complete(file: Path, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings on top of what the example's stacks share, with the URL of the sandbox, which `up` fills in."""
+    project = yaml.safe_load((file.parent / "Pulumi.yaml").read_text()).get("config") or {}
+    shared = project.get("gitlab-dind-runners:shared", {}).get("value", {})
+    complete = merged(shared, dict(raw))
+    assert isinstance(complete, dict)
+    sandbox = complete["gitlab"].get("url") == "sandbox"
+    return complete | ({"gitlab": complete["gitlab"] | {"url": "http://127.0.0.1:1"}} if sandbox else {})
+
+
+def tables(settings: Settings) -> Iterator[str]:
+    """The names of the tables below `[[runners]]` that the settings render."""
+    for entry in tomllib.loads(toml(settings))["runners"]:
+        yield from (name for name, value in entry.items() if isinstance(value, dict))
+        yield from (f"cache.{name}" for name, value in entry.get("cache", {}).items() if isinstance(value, dict))
+
+
+def test_the_runner_reads_every_example_without_a_complaint(lint: Lint) -> None:
+    found = examples()
+    assert {type(settings).__name__ for settings in found.values()} == {
+        "DockerHostSettings",
+        "RaspberryPiSettings",
+        "GkeSettings",
+    }
+    complaints = {path: done.stderr for path, settings in found.items() if (done := lint(toml(settings))).returncode}
+    assert complaints == {}
+
+
+def test_the_runner_reads_what_generated_settings_render_without_a_complaint(lint: Lint) -> None:
+    texts = [toml(settings) for settings in generate(SEED, GENERATED)]
+    assert len(set(texts)) == GENERATED
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lint, texts))
+    assert [(text, each.stderr) for text, each in zip(texts, done, strict=True) if each.returncode] == []
+
+
+def test_the_generated_settings_have_every_target_and_every_table() -> None:
+    made = list(generate(SEED, GENERATED))
+    targets = Counter(settings.target for settings in made)
+    assert min(targets[name] for name in ("docker-host", "raspberry-pi", "gke")) >= GENERATED // 10
+    seen = Counter(name for settings in made for name in tables(settings))
+    wanted = ("docker", "kubernetes", "cache", "cache.s3", "cache.gcs", "cache.azure", "feature_flags")
+    assert min(seen[name] for name in wanted) >= 5, seen
+
+
+def test_the_same_seed_generates_the_same_settings() -> None:
+    assert list(generate(7, 20)) == list(generate(7, 20))
+    assert list(generate(7, 20)) != list(generate(8, 20))
+
+
+WITH_CACHE = plain(runners=[runner(cache={"Type": "s3", "s3": {"BucketName": "b"}})])
+
+
+@pytest.mark.parametrize(
+    ("settings", "place", "key"),
+    [
+        (plain(), (), "concurent"),
+        (plain(), ("runners", 0), "runners.limits"),
+        (plain(), ("runners", 0, "docker"), "runners.docker.priviledged"),
+        (WITH_CACHE, ("runners", 0, "cache"), "runners.cache.Typ"),
+        (WITH_CACHE, ("runners", 0, "cache", "s3"), "runners.cache.s3.Bucket"),
+        (gke(), ("runners", 0, "kubernetes"), "runners.kubernetes.name_space"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_the_runner_names_a_key_that_it_does_not_know(
+    lint: Lint, settings: dict[str, Any], place: tuple[str | int, ...], key: str
+) -> None:
+    config: Any = tomllib.loads(toml(parse(settings)))
+    table = config
+    for step in place:
+        table = table[step]
+    assert lint(tomli_w.dumps(config)).returncode == 0
+    table[key.rpartition(".")[2]] = 1
+    done = lint(tomli_w.dumps(config))
+    assert done.returncode == 1
+    assert f"unknown key: {key}" in done.stderr
+
+
+def test_the_runner_refuses_a_value_of_another_type(lint: Lint) -> None:
+    done = lint(toml(parse(plain())).replace("concurrent = 4", 'concurrent = "four"'))
+    assert done.returncode == 1
+    assert "decoding config" in done.stderr
