@@ -33,7 +33,7 @@ DEFAULTS: Mapping[str, str] = {
 TESTED: Mapping[str, tuple[str, ...]] = {
     "Docker": ("28.5.2", "29"),
     "GitLab Runner": ("19.4.0",),
-    "Kubernetes": ("1.34.4",),
+    "Kubernetes": ("1.34.12",),
     "Pulumi CLI": ("3.276.0",),
     "docker plugin": ("5.2.0",),
     "kubernetes plugin": ("4.25.0",),

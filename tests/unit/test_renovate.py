@@ -215,7 +215,7 @@ def test_the_page_has_what_is_needed_of_kubernetes() -> None:
     [
         ("docker plugin", "requirements.txt", "pulumi-docker=={}\n"),
         ("gitlab plugin", "requirements.txt", "pulumi-gitlab=={}\n"),
-        ("Kubernetes", "tests/cluster/control_plane.py", 'VERSION = "v{}"\n'),
+        ("Kubernetes", "tests/parts.py", '_KUBERNETES_VERSION = "v{}"\n'),
         ("Pulumi CLI", "toolchain/pulumi.py", 'version="{}"'),
     ],
 )
