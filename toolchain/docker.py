@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import platform
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -40,6 +41,7 @@ _SPACE = 700 * 2**20
 _PROGRAMS = {
     "bin/containerd": "usr/bin/containerd",
     "bin/containerd-shim-runc-v2": "usr/bin/containerd-shim-runc-v2",
+    "bin/ctr": "usr/bin/ctr",
     "bin/docker": "usr/bin/docker",
     "bin/docker-init": "usr/bin/tini-static",
     "bin/docker-proxy": "usr/sbin/docker-proxy",
@@ -151,14 +153,41 @@ def ensure(say: Say) -> Edition | None:
     return None
 
 
+def sources(suite: str) -> list[str]:
+    """Lines for a list of sources with a suite of Debian, from where this machine gets its own; none where it has none.
+
+    With its updates, also those for security, where the machine has these.
+    """
+    if not _is_debian():
+        return []
+    lines = [
+        f"deb {uri} {'-'.join((suite, *part))} main"
+        for release, uri in _targets()
+        if (part := release.split("-")[1:]) in ([], ["updates"], ["security"])
+    ]
+    return lines if any(f" {suite} main" in line for line in lines) else []
+
+
+def _is_debian() -> bool:
+    try:
+        return platform.freedesktop_os_release().get("ID") == "debian"
+    except OSError:
+        return False
+
+
 def _mirrors() -> list[str]:
     """The archives that this machine's apt is set to, each ending in /; for security alone not."""
+    return list(dict.fromkeys(uri for release, uri in _targets() if not release.endswith("-security")))
+
+
+def _targets() -> list[tuple[str, str]]:
+    """The suites that this machine's apt is set to, each with its archive, in apt's order; other distributions too."""
     try:
-        lines = run(["apt-get", "indextargets", "--format", "$(RELEASE) $(REPO_URI)"], limit=_ANSWER_LIMIT)
+        text = run(["apt-get", "indextargets", "--format", "$(RELEASE) $(REPO_URI)"], limit=_ANSWER_LIMIT)
     except ToolchainError:  # not Debian, nor made from it
         return []
-    found = [line.split(maxsplit=1) for line in lines.splitlines()]
-    return list(dict.fromkeys(words[1] for words in found if len(words) == 2 and "-security" not in words[0]))
+    words = [line.split(maxsplit=1) for line in text.splitlines()]
+    return list(dict.fromkeys((word[0], word[1]) for word in words if len(word) == 2))
 
 
 def _serves(mirror: str, suite: str) -> bool:

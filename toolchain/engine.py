@@ -19,12 +19,14 @@ from pathlib import Path
 from toolchain import docker
 from toolchain.debian import ROOT_PATH, find_program, install_packages, root_prefix, unpack_package
 from toolchain.shared import (
+    TOOLCHAIN_DIR,
     LimitReached,
     Say,
     ToolchainError,
     cache_dir,
     elapsed,
     file_lock,
+    link_or_copy,
     progress,
     run,
     whole_directory,
@@ -64,12 +66,13 @@ def status() -> Status:
 
 
 def up(say: Say) -> None:
-    """Makes sure that an engine answers; what runs already is used as it is.
+    """Makes sure that an engine answers, and that there is a client for it; what runs already is used as it is.
 
     Raises ToolchainError where none answers and none may be started: the user has chosen another address, or is
     neither root nor allowed to use sudo without a password; LimitReached where the daemon does not become ready.
     """
     if _server_version(docker_host()):
+        _link_client(say)
         return
     if docker_host() != DEFAULT_HOST:
         raise ToolchainError(
@@ -91,6 +94,7 @@ def up(say: Say) -> None:
                 _wait_ready("journalctl -u docker shows why")
             else:
                 _start(path, as_root)
+    _link_client(say)
 
 
 def down(say: Say) -> None:
@@ -154,9 +158,18 @@ def daemon_path(say: Say) -> str:
 
 def client(say: Say) -> Path:
     """The docker client: the machine's own, else that of the pinned packages."""
-    on_path = shutil.which("docker")
-    found = None if on_path else docker.ensure(say)
-    return found.programs / "docker" if found else Path(on_path or "docker")
+    if on_path := shutil.which("docker"):
+        return Path(on_path)
+    found = docker.ensure(say)
+    return found.programs / "docker" if found else Path("docker")
+
+
+def _link_client(say: Say) -> None:
+    """Puts the client on the PATH of `.toolchain/env` where the machine has none of its own."""
+    link = TOOLCHAIN_DIR / "bin" / "docker"
+    others = [folder for folder in os.environ.get("PATH", "").split(":") if folder != str(link.parent)]
+    if not shutil.which("docker", path=":".join(others)) and (found := docker.ensure(say)):
+        link_or_copy(found.programs / "docker", link)
 
 
 def _home() -> Path:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from toolchain import docker, engine
 from toolchain.debian import find_program, install_packages, root_prefix
 from toolchain.gobuild import GoBinary, build, cached_path
 from toolchain.shared import (
@@ -25,6 +26,7 @@ from toolchain.shared import (
     cache_dir,
     digest_of,
     file_lock,
+    link_or_copy,
     log_dir,
     progress,
     reachable,
@@ -58,13 +60,22 @@ HELPER = GoBinary(
     module="gitlab-runner",
 )
 DNS_RELAY = GoBinary(name="dns-relay", package=".", version="1")
-COMPOSE = GoBinary(
-    name="docker-compose",
-    package="github.com/docker/compose/v2/cmd",
-    version="v2.40.3",
-    ldflags="-X github.com/docker/compose/v2/internal.Version=v2.40.3",
-    module="compose",
+_MOBY = "github.com/moby/moby/v2"
+_MOBY_VERSION = "v2.0.0-beta.24"
+NEXT_VERSION = f"29-moby-{_MOBY_VERSION.removeprefix('v')}"
+"""The daemon of the series after the pinned packages. Its module has no version of Docker's in it."""
+NEXT_DAEMON = GoBinary(
+    name="dockerd",
+    package=f"{_MOBY}/cmd/dockerd",
+    version=NEXT_VERSION,
+    ldflags=(
+        f"-X {_MOBY}/dockerversion.Version={NEXT_VERSION} -X {_MOBY}/dockerversion.GitCommit={_MOBY_VERSION}"
+        f" -X {_MOBY}/dockerversion.PlatformName=built-from-Go-modules"
+    ),
+    module="moby",
+    tags="netgo osusergo static_build",
 )
+NEXT_PROXY = GoBinary(name="docker-proxy", package=f"{_MOBY}/cmd/docker-proxy", version=NEXT_VERSION, module="moby")
 REGISTRY = GoBinary(
     name="registry",
     package=".",
@@ -75,27 +86,66 @@ REGISTRY = GoBinary(
 
 
 @dataclass(frozen=True)
+class Suite:
+    """The Debian that the images are made of. name: as in `dists/`. The versions are what people are told."""
+
+    name: str
+    version: str
+    python: str
+    postgres: str
+
+
+_NEWER = Suite("trixie", "13", python="3.13", postgres="17")
+_OLDER = Suite("bookworm", "12", python="3.11", postgres="15")
+"""Where no pinned Docker can be had, with the one of the suite itself: newer suites are out of reach then."""
+_OLDER_DOCKER = "20.10"
+_DAEMON = ("bin/containerd*", "bin/docker*", "bin/runc", "cli-plugins/*")
+_CLIENT = ("bin/docker", "cli-plugins/*")
+
+
+@dataclass(frozen=True)
 class Role:
-    """One image. base: the role that it is built on. binaries: Go programs put into its build context by name."""
+    """One image. base: the role that it is built on.
+
+    binaries: Go programs put into its build context by name. docker: which of Docker's programs are put there, below
+    `docker/`, as patterns. late: made after the others, because its programs take minutes to build.
+    """
 
     name: str
     version: str
     base: str = "base"
     binaries: tuple[GoBinary, ...] = ()
-    needs_dind: bool = False
+    docker: tuple[str, ...] = ()
     exported: bool = True
+    late: bool = False
 
 
-_ROLES = (
-    Role("dind", "20.10.24", binaries=(DNS_RELAY,)),
-    Role("tools", "12", exported=False),
-    Role("runner", RUNNER_VERSION, base="tools", binaries=(RUNNER,), needs_dind=True),
-    Role("helper", RUNNER_VERSION, base="tools", binaries=(HELPER,)),
-    Role("job", "20.10.24", base="tools", binaries=(COMPOSE,), needs_dind=True),
-    Role("python", "3.11"),
-    Role("postgres", "15"),
-)
-"""In build order."""
+def _roles(suite: Suite, docker_version: str) -> tuple[Role, ...]:
+    """In build order."""
+    return (
+        Role("dind", docker_version, binaries=(DNS_RELAY,), docker=_DAEMON),
+        Role("tools", suite.version, exported=False),
+        Role("runner", RUNNER_VERSION, base="tools", binaries=(RUNNER,), docker=("bin/docker",), late=True),
+        Role("helper", RUNNER_VERSION, base="tools", binaries=(HELPER,), late=True),
+        Role("job", docker_version, base="tools", docker=_CLIENT),
+        Role("python", suite.python),
+        Role("postgres", suite.postgres),
+    )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What all images are made from. edition: the Docker in them; None for that of an older suite."""
+
+    suite: Suite
+    edition: docker.Edition | None
+    roles: tuple[Role, ...]
+
+    @classmethod
+    def with_docker(cls, edition: docker.Edition | None) -> Recipe:
+        """The images for a Docker: the pinned ones need Debian 13's C library for their runc."""
+        suite = _NEWER if edition else _OLDER
+        return cls(suite, edition, _roles(suite, edition.version if edition else _OLDER_DOCKER))
 
 
 def ensure(say: Say) -> dict[str, str]:
@@ -108,14 +158,17 @@ def ensure(say: Say) -> dict[str, str]:
     known = recorded()
     if known == {}:
         return known
-    names = image_names()
-    images = {role.name: names[role.name] for role in _ROLES if role.exported}
-    if known != images or not set(images.values()) <= _present():
+    recipe = _recipe()
+    images = _exported(recipe)
+    client = str(engine.client(say))
+    if known != images or not set(images.values()) <= _present(client):
         if registry_answers():
             images = {}
         else:
+            recipe = Recipe.with_docker(docker.ensure(say))
+            images = _exported(recipe)
             with file_lock(cache_dir() / "images" / "lock", say=say):
-                _build_missing(names, say)
+                _build_missing(recipe, client, say)
     if images:
         build(REGISTRY, say=say)
     if known != images:
@@ -138,20 +191,34 @@ def registry_answers() -> bool:
     return reachable("https://registry-1.docker.io/v2/", limit=5.0)
 
 
-def image_names() -> dict[str, str]:
-    """By role (`base` and `tools` too) the image's name; its tag ends in a hash of all that the image is made from."""
-    certificates = machine_certificates()
-    names = {"base": _name("base", "12", _folder_digest("base"), *certificates)}
-    for role in _ROLES:
+def image_names(recipe: Recipe | None = None) -> dict[str, str]:
+    """By role (`base` and `tools` too) the image's name; its tag ends in a hash of all that the image is made from.
+
+    recipe: by default the one with the Docker that is in the cache, or would be.
+    """
+    recipe = recipe or _recipe()
+    docker_digest = recipe.edition.root.name if recipe.edition else _OLDER_DOCKER
+    names = {
+        "base": _name("base", recipe.suite.version, recipe.suite.name, _folder_digest("base"), *machine_certificates())
+    }
+    for role in recipe.roles:
         parts = [
             _folder_digest(role.name),
             names[role.base],
             *(cached_path(spec).parent.name for spec in role.binaries),
+            *((docker_digest, *role.docker) if role.docker else ()),
         ]
-        if role.needs_dind:
-            parts.append(names["dind"])
         names[role.name] = _name(role.name, role.version, *parts)
     return names
+
+
+def _recipe() -> Recipe:
+    return Recipe.with_docker(docker.unpacked() or docker.edition(docker.NEWEST))
+
+
+def _exported(recipe: Recipe) -> dict[str, str]:
+    names = image_names(recipe)
+    return {role.name: names[role.name] for role in recipe.roles if role.exported}
 
 
 def machine_certificates() -> list[str]:
@@ -198,39 +265,57 @@ def _folder_digest(role: str) -> str:
     return digest_of(*parts)
 
 
-def _present() -> set[str]:
-    names = run(["docker", "images", "--filter", f"label={LABEL}", "--format", "{{.Repository}}:{{.Tag}}"], limit=60)
+def _present(client: str) -> set[str]:
+    names = run([client, "images", "--filter", f"label={LABEL}", "--format", "{{.Repository}}:{{.Tag}}"], limit=60)
     return set(names.split())
 
 
-def _build_missing(names: dict[str, str], say: Say) -> None:
-    present = _present()
+def _build_missing(recipe: Recipe, client: str, say: Say) -> None:
+    names = image_names(recipe)
+    present = _present(client)
     if names["base"] not in present:
-        _import_base(names["base"], say)
-    missing = [role for role in _ROLES if names[role.name] not in present]
-    for role in missing:
-        _build_role(role, names, say)
-    if missing:
-        say(f"images built: {', '.join(role.name for role in missing)}")
+        _import_base(recipe.suite, names["base"], client, say)
+    for late in (False, True):
+        if missing := [role for role in recipe.roles if names[role.name] not in present and role.late == late]:
+            for role in missing:
+                for spec in role.binaries:
+                    build(spec, say=say)
+            _build_all(missing, recipe.edition, names, client, say)
 
 
-def _import_base(name: str, say: Say) -> None:
+def _build_all(
+    missing: Sequence[Role], edition: docker.Edition | None, names: dict[str, str], client: str, say: Say
+) -> None:
+    what = f"building the images {', '.join(names[role.name].rpartition('/')[2] for role in missing)}"
+    # Beside the programs in the cache, so that these are there by links.
+    with progress(say, what), tempfile.TemporaryDirectory(dir=cache_dir() / "images", prefix=".contexts.") as folder:
+        for role in missing:
+            _fill_context(role, edition, Path(folder) / role.name)
+        if edition:
+            _bake(edition, missing, names, Path(folder))
+        else:
+            for role in missing:
+                _build_role(role, names, client, Path(folder) / role.name)
+
+
+def _import_base(suite: Suite, name: str, client: str, say: Say) -> None:
     archive = cache_dir() / "images" / f"{name.rpartition('/')[2].replace(':', '-')}.tar"
     if not archive.exists():
-        with progress(say, "making the base image's file system with debootstrap"):
-            _make_rootfs(archive)
-    run(["docker", "import", "--change", f"LABEL {LABEL}", "--change", 'CMD ["bash"]', archive, name], limit=300)
+        with progress(say, "making the base image's file system with mmdebstrap"):
+            _make_rootfs(suite, archive)
+    with progress(say, "importing the base image"):
+        run([client, "import", "--change", f"LABEL {LABEL}", "--change", 'CMD ["bash"]', archive, name], limit=300)
 
 
-def _make_rootfs(archive: Path) -> None:
+def _make_rootfs(suite: Suite, archive: Path) -> None:
     as_root = root_prefix("the base image's file system has to be made")
-    if not (find_program("debootstrap") and find_program("gpgv") and _KEYRING.exists()):
+    if not (find_program("mmdebstrap") and find_program("gpgv") and _KEYRING.exists()):
         if not shutil.which("apt-get"):
             raise ToolchainError(
-                "no container registry answers, and local images need debootstrap, which this machine has no apt-get "
+                "no container registry answers, and local images need mmdebstrap, which this machine has no apt-get "
                 "to install with: use a Debian machine, or one that can reach https://registry-1.docker.io"
             )
-        install_packages(["debootstrap", _KEYRING.stem, "gpgv"], as_root)
+        install_packages(["mmdebstrap", _KEYRING.stem, "gpgv"], as_root)
     archive.parent.mkdir(parents=True, exist_ok=True)
     for killed in archive.parent.glob(".rootfs.*"):  # no other process makes one: we hold the lock
         run([*as_root, "rm", "-rf", killed], limit=120)
@@ -239,46 +324,76 @@ def _make_rootfs(archive: Path) -> None:
         certificates.mkdir()
         for number, text in enumerate(machine_certificates()):
             (certificates / f"machine-{number}.crt").write_text(text)
-        root = Path(folder) / "root"
-        try:
-            run(
-                # What debootstrap mounts has to go with it, interrupted or not.
-                [*as_root, "unshare", "--mount", _RECIPES / "base" / "rootfs.sh", root, certificates],
-                limit=_BUILD_LIMIT,
-                what="debootstrap",
-                log=log_dir() / "image-base.log",
-            )
-            partial = Path(folder) / "rootfs.tar"
-            run([*as_root, "tar", "--create", "--file", partial, "--directory", root, "."], limit=300, what="tar")
-            os.replace(partial, archive)
-        finally:
-            run([*as_root, "rm", "-rf", root], limit=120)
-
-
-def _build_role(role: Role, names: dict[str, str], say: Say) -> None:
-    binaries = {spec.name: build(spec, say=say) for spec in role.binaries}
-    arguments = {"BASE": names[role.base], **({"DIND": names["dind"]} if role.needs_dind else {})}
-    with (
-        progress(say, f"building the image {names[role.name]}"),
-        tempfile.TemporaryDirectory(prefix="dindrunner-image-") as folder,
-    ):
-        context = Path(folder) / role.name
-        shutil.copytree(_RECIPES / role.name, context)
-        for name, path in binaries.items():
-            shutil.copy2(path, context / name)
+        partial = Path(folder) / "rootfs.tar"
         run(
             [
-                *("docker", "build", "--tag", names[role.name], "--label", LABEL),
-                *(word for key, value in arguments.items() for word in ("--build-arg", f"{key}={value}")),
-                *(word for key in _proxy_variables() for word in ("--build-arg", key)),
-                str(context),
+                *as_root,
+                *("env", f"TMPDIR={folder}", _RECIPES / "base" / "rootfs.sh", suite.name, partial, certificates),
+                *docker.sources(suite.name),
             ],
             limit=_BUILD_LIMIT,
-            what=f"docker build of {role.name}",
-            # The classic builder: it needs neither buildx nor a Dockerfile frontend from a registry.
-            env={"DOCKER_BUILDKIT": "0"},
-            log=log_dir() / f"image-{role.name}.log",
+            what="mmdebstrap",
+            log=log_dir() / "image-base.log",
         )
+        os.replace(partial, archive)
+
+
+def _fill_context(role: Role, edition: docker.Edition | None, context: Path) -> None:
+    shutil.copytree(_RECIPES / role.name, context)
+    for spec in role.binaries:
+        link_or_copy(cached_path(spec), context / spec.name)
+    for pattern in role.docker:
+        (context / "docker" / pattern).parent.mkdir(parents=True, exist_ok=True)
+        if edition:
+            for path in edition.root.glob(pattern):
+                link_or_copy(path, context / "docker" / path.relative_to(edition.root))
+
+
+def _arguments(role: Role, base: str, edition: docker.Edition | None) -> dict[str, str]:
+    packages = "" if edition or not role.docker else "docker.io"
+    proxies = {key: os.environ[key] for key in _proxy_variables()}
+    return {"BASE": base, **({"DOCKER_PACKAGES": packages} if role.docker else {}), **proxies}
+
+
+def _bake(edition: docker.Edition, missing: Sequence[Role], names: dict[str, str], folder: Path) -> None:
+    """Builds all at once: what does not need each other goes side by side."""
+    made_here = {role.name for role in missing}
+    targets = {
+        role.name: {
+            "context": role.name,
+            "tags": [names[role.name]],
+            "labels": dict([LABEL.split("=")]),
+            "args": _arguments(role, "base" if role.base in made_here else names[role.base], edition),
+            "contexts": {"base": f"target:{role.base}"} if role.base in made_here else {},
+        }
+        for role in missing
+    }
+    plan = folder / "bake.json"
+    plan.write_text(json.dumps({"group": {"default": {"targets": list(targets)}}, "target": targets}, indent=2))
+    run(
+        [edition.buildx, "bake", "--progress=plain", "--load", "--file", plan.name],
+        limit=_BUILD_LIMIT,
+        cwd=folder,  # it asks for permission to read elsewhere
+        what="docker buildx bake",
+        # The engine's own builder, whatever the user builds with otherwise: the base is in no other.
+        env={"BUILDX_BUILDER": "default", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"},
+        log=log_dir() / f"images-{missing[0].name}.log",
+    )
+
+
+def _build_role(role: Role, names: dict[str, str], client: str, context: Path) -> None:
+    """With the older Docker, which has no buildx."""
+    arguments = _arguments(role, names[role.base], None)
+    run(
+        [
+            *(client, "build", "--tag", names[role.name], "--label", LABEL),
+            *(word for key, value in arguments.items() for word in ("--build-arg", f"{key}={value}")),
+            context,
+        ],
+        limit=_BUILD_LIMIT,
+        what=f"docker build of {role.name}",
+        log=log_dir() / f"image-{role.name}.log",
+    )
 
 
 def _proxy_variables() -> Sequence[str]:

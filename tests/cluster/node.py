@@ -28,8 +28,8 @@ from tests.cluster.control_plane import SERVICE_NETWORK, ControlPlane, require_p
 from tests.engine.machine import Machine, first_process, new_place
 from tests.engine.world import STEP_SECONDS, missing, run, wait_for
 from tests.parts import COREDNS, PAUSE
-from toolchain.debian import ROOT_PATH, find_program, install_packages, root_prefix
-from toolchain.engine import OCI_WRAPPER, lacks_capabilities
+from toolchain.debian import find_program, install_packages, root_prefix
+from toolchain.engine import daemon_path
 from toolchain.gobuild import build
 from toolchain.images import recorded
 from toolchain.shared import cache_dir, digest_of, file_lock, make_say, whole_directory
@@ -39,8 +39,8 @@ LOAD_SECONDS = 300
 NODE_IMAGES = ("dind", "runner", "helper", "job")
 """The roles of the stand-in images that every node gets."""
 
-_PACKAGES = {"containerd": "containerd", "runc": "runc", "nft": "nftables", "iptables": "iptables", "ipset": "ipset"}
-"""Debian's package by the program that is looked for."""
+_PACKAGES = {"nft": "nftables", "iptables": "iptables", "ipset": "ipset"}
+"""Debian's package by the program that is looked for, beside those that come with Docker."""
 _PLUGINS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
 _POD_NETWORK = "10.244.0.0/16"
 _DNS_SERVICE = "10.96.0.10"
@@ -101,8 +101,6 @@ snapshotter = "overlayfs"
 default_runtime_name = "runc"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
 runtime_type = "io.containerd.runc.v2"
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
-BinaryName = "{runc}"
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = "{plugins}"
 conf_dir = "{directory}/cni"
@@ -215,7 +213,7 @@ class Node(ControlPlane):
         images = [image for role, image in (recorded() or {}).items() if role in NODE_IMAGES]
         ids = run("docker", "image", "inspect", "--format={{.Id}}", *images).stdout if images else ""
         programs = {image: build(program, say=make_say()) for image, program in _OWN_IMAGES.items()}
-        version = run(find_program("containerd") or "containerd", "--version").stdout
+        version = run(_docker_program("containerd"), "--version").stdout
         known = _nodes() / f"images-{digest_of(ids, version, *map(str, programs.values()))}"
         own = self._data / "containerd"
         with file_lock(_nodes() / "images.lock", say=make_say()):
@@ -237,9 +235,9 @@ class Node(ControlPlane):
                 _copy_store(own, folder)
 
     def _start_containerd(self) -> None:
-        containerd = find_program("containerd") or "containerd"
         config = str(self.directory / "containerd.toml")
-        self.start_process("containerd", "env", f"PATH={ROOT_PATH}", containerd, "--config", config)
+        path = f"PATH={daemon_path(make_say())}"
+        self.start_process("containerd", "env", path, _docker_program("containerd"), "--config", config)
         self.wait_for_process("containerd", self._containerd_answers)
 
     def _start_kubelet(self) -> None:
@@ -308,7 +306,7 @@ class Node(ControlPlane):
         run(*self._ctr(), "--namespace", "k8s.io", "images", "import", "-", stdin=archive, seconds=LOAD_SECONDS)
 
     def _ctr(self) -> list[str]:
-        return [*self.machine.enter(), find_program("ctr") or "ctr", "--address", _CONTAINERD]
+        return [*self.machine.enter(), _docker_program("ctr"), "--address", _CONTAINERD]
 
     def _containerd_answers(self) -> bool:
         return run(*self._ctr(), "version", check=False).returncode == 0
@@ -355,6 +353,11 @@ def _require_parts() -> None:
         install_packages(lacking, root_prefix(f"{', '.join(lacking)} have to be installed"))
 
 
+def _docker_program(name: str) -> str:
+    """The path of a program that comes with the Docker of this machine's engine."""
+    return shutil.which(name, path=daemon_path(make_say())) or name
+
+
 def _plugin_folder() -> Path | None:
     """Where the network plugins are."""
     return next((folder for folder in _PLUGINS if (folder / "ptp").exists()), None)
@@ -381,13 +384,8 @@ def _make_groups(name: str) -> None:
 
 def _write_files(directory: Path, data: Path, registry: str | None) -> None:
     """What containerd and its network plugins read."""
-    runc = ""
-    if lacks_capabilities(
-        Path("/proc/self/status").read_text(), int(Path("/proc/sys/kernel/cap_last_cap").read_text())
-    ):
-        runc = str(build(OCI_WRAPPER, say=make_say()))
     config = _CONTAINERD_CONFIG.format(
-        data=data, socket=_CONTAINERD, pause=_PAUSE_IMAGE, runc=runc, plugins=_plugin_folder(), directory=directory
+        data=data, socket=_CONTAINERD, pause=_PAUSE_IMAGE, plugins=_plugin_folder(), directory=directory
     )
     (directory / "containerd.toml").write_text(config)
     (directory / "cni").mkdir()

@@ -16,10 +16,9 @@ from typing import Any
 from tests.engine.machine import Machine, Place, default_bridge, first_process, new_place, wait_with_log
 from tests.engine.world import STEP_SECONDS, missing, run, wait_for
 from toolchain.debian import ROOT_PATH, find_program, install_packages, root_prefix
-from toolchain.engine import OCI_WRAPPER, lacks_capabilities
-from toolchain.gobuild import build
+from toolchain.engine import daemon_path
 from toolchain.images import recorded
-from toolchain.shared import cache_dir, link_or_copy, make_say
+from toolchain.shared import cache_dir, make_say
 
 START_SECONDS = 60
 STOP_SECONDS = 120
@@ -175,9 +174,10 @@ class Board(Machine):
     def start_engine(self) -> None:
         """Start dockerd and wait until it answers; AssertionError with the end of its log."""
         log = self.directory / "dockerd.log"
-        path = f"PATH={self.directory / 'oci'}:{ROOT_PATH}"
-        dockerd = find_program("dockerd") or "dockerd"
-        command = ["env", "-i", path, "HOME=/run/root", dockerd, "--config-file", str(self.directory / "daemon.json")]
+        path = daemon_path(make_say())
+        dockerd = shutil.which("dockerd", path=path) or "dockerd"
+        settings = str(self.directory / "daemon.json")
+        command = ["env", "-i", f"PATH={path}", "HOME=/run/root", dockerd, "--config-file", settings]
         self._engine = self.start_process(log, command)
         wait_with_log("the board's engine", START_SECONDS, log, self._engine, self._engine_answers)
 
@@ -316,8 +316,6 @@ def _require_parts() -> None:
     """Skip or fail where this machine cannot have a board."""
     if os.geteuid() != 0:
         missing("a board needs network namespaces, and so root")
-    if not find_program("dockerd"):
-        missing("a board needs dockerd on this machine")
     for program in ("ip", "nsenter", "unshare", "setpriv", "ssh", "ssh-keygen"):
         if not find_program(program):
             missing(f"a board needs {program} on this machine")
@@ -334,11 +332,6 @@ def _sshd() -> str:
 
 
 def _write_files(directory: Path, place: Place, registry: str | None) -> None:
-    (directory / "oci").mkdir()
-    if lacks_capabilities(
-        Path("/proc/self/status").read_text(), int(Path("/proc/sys/kernel/cap_last_cap").read_text())
-    ):
-        link_or_copy(build(OCI_WRAPPER, say=make_say()), directory / "oci" / "runc")
     settings = {
         "hosts": ["unix:///run/docker.sock", f"unix://{directory}/docker.sock"],
         "data-root": str(place.data),

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from toolchain import engine
+from toolchain import docker, engine
+from toolchain.debian import ROOT_PATH
 from toolchain.shared import ToolchainError
 
 ROUTES = """Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
@@ -30,17 +31,6 @@ def test_half_of_all_addresses_is_no_default_route() -> None:
 
 def test_without_a_default_route_the_mtu_is_the_one_of_docker() -> None:
     assert engine.default_route_mtu(ROUTES.splitlines()[0], {"eth0": 1400}) == 1500
-
-
-@pytest.mark.parametrize(
-    ("bounding", "lacks"),
-    [("000001ffffffffff", False), ("000001fffeffffff", True), ("000003ffffffffff", False), ("0000000000000000", True)],
-)
-def test_a_bounding_set_lacks_something_if_any_of_the_kernels_capabilities_is_absent(
-    bounding: str, lacks: bool
-) -> None:
-    status = f"Name:\tpython3\nCapEff:\t000001ffffffffff\nCapBnd:\t{bounding}\n"
-    assert engine.lacks_capabilities(status, last_capability=40) is lacks
 
 
 def test_an_engine_chosen_by_the_user_is_never_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +134,7 @@ def test_a_socket_that_may_not_be_opened_is_told_from_one_that_nobody_serves(
     assert engine._refused(path)
 
 
-def test_the_daemon_does_not_look_for_programs_where_the_user_may_write_before_those_of_root(
+def test_the_daemon_of_a_machine_does_not_look_for_programs_where_users_may_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[list[object]] = []
@@ -153,17 +143,101 @@ def test_the_daemon_does_not_look_for_programs_where_the_user_may_write_before_t
         started.append(command)
         raise KeyboardInterrupt
 
+    (tmp_path / "docker").touch(mode=0o755)
     monkeypatch.setenv("DINDRUNNER_CACHE", str(tmp_path))
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin")
-    monkeypatch.setattr(engine, "lacks_capabilities", lambda *_: False)
-    monkeypatch.setattr(engine, "find_program", lambda _: "/opt/docker/dockerd")
+    monkeypatch.setattr(engine, "find_program", lambda name: f"/opt/docker/{name}")
     monkeypatch.setattr("subprocess.Popen", popen)
     (tmp_path / "engine").mkdir()
+    path = engine.daemon_path(pytest.fail)
+    assert path == "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/docker"
     with pytest.raises(KeyboardInterrupt):
-        engine._start(print, ["sudo", "-n"])
-    assert started[0][:5] == [
-        *("sudo", "-n", "env"),
-        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/docker",
-        Path("/opt/docker/dockerd"),
-    ]
+        engine._start(path, ["sudo", "-n"])
+    assert started[0][:4] == ["sudo", "-n", "env", f"PATH={path}"]
     assert "group" not in json.loads((tmp_path / "engine" / "daemon.json").read_text())
+
+
+@pytest.fixture
+def unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> docker.Edition:
+    """A Docker in the cache of a machine that has none; its runc starts."""
+    monkeypatch.setenv("DINDRUNNER_CACHE", str(tmp_path))
+    edition = docker.Edition(docker.NEWEST, (docker.Deb("docker.io_28.5.2+dfsg4-5_amd64.deb", ""),))
+    edition.programs.mkdir(parents=True)
+    program(edition.programs / "runc", "exit 0")
+    program(edition.programs / "dockerd", "exit 0")
+    program(edition.programs / "docker", "exit 0")
+    monkeypatch.setattr(docker, "ensure", lambda _: edition)
+    monkeypatch.setattr(engine, "find_program", {"iptables": "/usr/sbin/iptables"}.get)
+    monkeypatch.setattr(engine, "TOOLCHAIN_DIR", tmp_path / ".toolchain")
+    monkeypatch.setenv("PATH", "/nowhere")
+    return edition
+
+
+def program(path: Path, text: str) -> None:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+def test_a_machine_without_docker_gets_the_pinned_one_and_its_client(unpacked: docker.Edition, tmp_path: Path) -> None:
+    assert engine.daemon_path(pytest.fail) == f"{unpacked.programs}:{ROOT_PATH}"
+    engine._link_client(pytest.fail)
+    assert (tmp_path / ".toolchain" / "bin" / "docker").samefile(unpacked.programs / "docker")
+
+
+def test_a_client_of_the_machines_own_stays_in_use(
+    unpacked: docker.Edition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del unpacked
+    (tmp_path / "own").mkdir()
+    program(tmp_path / "own" / "docker", "exit 0")
+    monkeypatch.setenv("PATH", f"{tmp_path}/.toolchain/bin:{tmp_path}/own")
+    engine._link_client(pytest.fail)
+    assert not (tmp_path / ".toolchain").exists()
+    assert engine.client(pytest.fail) == tmp_path / "own" / "docker"
+
+
+def test_a_c_library_that_is_too_old_for_the_pinned_runc_gets_that_of_its_own_suite(
+    unpacked: docker.Edition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[str] = []
+
+    def unpack(name: str, folder: Path, _as_root: list[str]) -> None:
+        fetched.append(name)
+        (folder / "usr" / "sbin").mkdir(parents=True)
+
+    program(unpacked.programs / "runc", "echo version GLIBC_2.38 not found >&2; exit 1")
+    monkeypatch.setattr(engine, "unpack_package", unpack)
+    monkeypatch.setattr(engine, "root_prefix", lambda _: [])
+    monkeypatch.setattr("platform.freedesktop_os_release", lambda: {"VERSION_ID": "12"})
+    path = engine.daemon_path(lambda _: None)
+    assert path == f"{tmp_path}/docker/runc-12/usr/sbin:{unpacked.programs}:{ROOT_PATH}"
+    assert engine.daemon_path(pytest.fail) == path
+    assert fetched == ["runc"]
+
+
+def test_without_any_pinned_docker_the_machines_own_suite_is_asked_aloud(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed: list[str] = []
+    program(tmp_path / "apt-get", "exit 0")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(docker, "ensure", lambda _: None)
+    monkeypatch.setattr(engine, "find_program", lambda _: None)
+    monkeypatch.setattr(engine, "root_prefix", lambda _: [])
+    monkeypatch.setattr(engine, "install_packages", lambda packages, _: installed.extend(packages))
+    said: list[str] = []
+    assert engine.daemon_path(said.append) == ROOT_PATH
+    assert said[0] == "Docker: installing docker.io of this machine's own suite, which may be years older"
+    assert installed == ["docker.io", "iptables"]
+
+
+def test_a_machine_without_apt_is_told_to_install_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(docker, "ensure", lambda _: None)
+    monkeypatch.setattr(engine, "find_program", lambda _: None)
+    with pytest.raises(ToolchainError) as error:
+        engine.daemon_path(pytest.fail)
+    assert str(error.value) == (
+        "no Docker engine here and no apt-get to get one with: install Docker "
+        "(https://docs.docker.com/engine/install/) and try again"
+    )

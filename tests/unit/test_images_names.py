@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from toolchain import images
+from toolchain import docker, engine, images
+from toolchain.docker import NEWEST, STABLE
+from toolchain.images import Recipe
 
 ONE = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 TWO = "-----BEGIN CERTIFICATE-----\nMIIC\n-----END CERTIFICATE-----\n"
@@ -44,7 +46,7 @@ def test_names_do_not_depend_on_where_the_cache_is(tmp_path: Path, monkeypatch: 
     [
         ("postgres/docker-entrypoint.sh", {"postgres"}),
         ("tools/Dockerfile", {"tools", "runner", "helper", "job"}),
-        ("dind/dockerd-entrypoint.sh", {"dind", "runner", "job"}),
+        ("dind/dockerd-entrypoint.sh", {"dind"}),
         ("base/rootfs.sh", {"base", "dind", "tools", "runner", "helper", "job", "python", "postgres"}),
     ],
 )
@@ -86,7 +88,9 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     monkeypatch.setattr(images, "IMAGES_FILE", tmp_path / "images.json")
     monkeypatch.setenv("DINDRUNNER_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(images, "_build_missing", lambda _names, _say: names.append("images"))
+    monkeypatch.setattr(images, "_build_missing", lambda *_: names.append("images"))
+    monkeypatch.setattr(docker, "ensure", lambda _: docker.edition(NEWEST))
+    monkeypatch.setattr(engine, "client", lambda _: Path("docker"))
     monkeypatch.setattr(images, "build", lambda spec, **_: names.append(spec.name))
     return names
 
@@ -141,8 +145,8 @@ def test_local_images_that_were_removed_are_made_again(built: list[str], monkeyp
     assert built == ["images", "registry"] * 2
 
 
-@pytest.mark.parametrize("absent", ["debootstrap", "gpgv", "keyring"])
-def test_what_debootstrap_verifies_packages_with_is_always_installed(
+@pytest.mark.parametrize("absent", ["mmdebstrap", "gpgv", "keyring"])
+def test_what_mmdebstrap_verifies_packages_with_is_always_installed(
     absent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Enough(Exception):
@@ -158,10 +162,32 @@ def test_what_debootstrap_verifies_packages_with_is_always_installed(
     monkeypatch.setattr(images, "root_prefix", lambda _: [])
     monkeypatch.setattr(images, "install_packages", install)
     monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/apt-get")
-    with pytest.raises(Enough, match=r"^debootstrap debian-archive-keyring gpgv$"):
-        images._make_rootfs(tmp_path / "base.tar")
+    with pytest.raises(Enough, match=r"^mmdebstrap debian-archive-keyring gpgv$"):
+        images._make_rootfs(images._NEWER, tmp_path / "base.tar")
 
 
-def test_debootstrap_refuses_packages_that_it_cannot_verify() -> None:
+def test_packages_of_the_base_are_verified_with_debians_keys() -> None:
     script = (images._RECIPES / "base" / "rootfs.sh").read_text()
-    assert f"debootstrap --force-check-gpg --keyring={images._KEYRING} " in script
+    assert f" --keyring={images._KEYRING} " in script
+
+
+@pytest.mark.usefixtures("recipes")
+def test_the_images_say_which_docker_is_in_them_and_are_named_anew_with_another() -> None:
+    newest, stable = (images.image_names(Recipe.with_docker(docker.edition(suite))) for suite in (NEWEST, STABLE))
+    assert {
+        role: name.split(":")[1].rpartition("-")[0] for role, name in newest.items() if role in ("dind", "job")
+    } == {
+        "dind": "28.5.2",
+        "job": "28.5.2",
+    }
+    assert stable["dind"].startswith("dindrunner.local/dind:26.1.5-")
+    # The base has no Docker in it.
+    assert {role for role in newest if newest[role] != stable[role]} == {"dind", "runner", "job"}
+
+
+@pytest.mark.usefixtures("recipes")
+def test_without_a_pinned_docker_the_images_are_of_the_older_debian_with_its_own() -> None:
+    names = images.image_names(Recipe.with_docker(None))
+    versions = {role: name.split(":")[1].rpartition("-")[0] for role, name in names.items()}
+    assert versions["dind"] == versions["job"] == "20.10"
+    assert (versions["base"], versions["python"], versions["postgres"]) == ("12", "3.11", "15")

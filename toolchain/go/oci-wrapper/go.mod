@@ -1,3 +1,0 @@
-module gitlab-dind-runners/toolchain/oci-wrapper
-
-go 1.19
