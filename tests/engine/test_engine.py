@@ -14,6 +14,7 @@ import pytest
 from tests.engine.world import ROOT, missing
 from toolchain import engine, images
 from toolchain.gobuild import build
+from toolchain.shared import cache_dir, link_or_copy
 
 UP_DOWN = """
 import os, subprocess, sys
@@ -54,11 +55,16 @@ def bare(tmp_path: Path) -> list[str]:
     ]
 
 
+def link_or_copy_file(source: str, target: str) -> str:
+    link_or_copy(Path(source), Path(target))
+    return target
+
+
 def test_an_engine_is_started_used_kept_while_in_use_and_stopped(bare: list[str], tmp_path: Path) -> None:
     relay = build(images.DNS_RELAY, say=print)
-    wrapper = build(engine.OCI_WRAPPER, say=print)
-    # Without a network the daemon's helper has to be in the cache.
-    shutil.copytree(wrapper.parent, tmp_path / "cache" / "go" / wrapper.parent.name)
+    # Without a network the daemon has to be in the cache, by links: it is large.
+    engine.daemon_path(print)
+    shutil.copytree(cache_dir() / "docker", tmp_path / "cache" / "docker", copy_function=link_or_copy_file)
     subprocess.run(["tar", "-cf", tmp_path / "tiny.tar", "-C", relay.parent, relay.name], check=True, timeout=60)
     done = subprocess.run(
         [*bare, sys.executable, "-c", UP_DOWN, tmp_path / "tiny.tar"],

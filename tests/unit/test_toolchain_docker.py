@@ -8,10 +8,10 @@ import os
 import shutil
 import subprocess
 import threading
-from collections import namedtuple
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -170,8 +170,7 @@ def test_an_interrupted_download_leaves_nothing_that_would_be_taken_for_whole(
 
 def test_a_full_disk_is_said_before_anything_is_downloaded(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     mirror.add(docker.NEWEST, PACKAGES)
-    usage = namedtuple("usage", "total used free")(10 * 2**30, 10 * 2**30 - 5 * 2**20, 5 * 2**20)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5 * 2**20))
     with pytest.raises(ToolchainError) as error:
         docker.ensure(lambda _: None)
     assert str(error.value) == (
