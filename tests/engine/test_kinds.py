@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Mapping
 
 import pytest
@@ -65,17 +64,7 @@ def test_every_kind_runs_its_jobs(new_stack: Callable[[], Stack], sandbox: Sandb
     assert "\n0\nfresh" in traces["job"].replace("\r", "")
     assert "gitlab-runner" in traces["shell"]
     assert inspect(f"{stack.prefix}-runner")["HostConfig"]["Privileged"] is False
-    remove_cache_containers(stack, "host")
-
-
-def remove_cache_containers(stack: Stack, name: str) -> None:
-    """Remove what GitLab Runner keeps on the host for the next job of a runner of kind host-docker."""
-    runners = tomllib.loads(stack.config_toml())["runners"]
-    token = next(str(each["token"]) for each in runners if each["name"] == name)
-    # The start of the token is the start of the containers' names.
-    kept = docker("ps", "--all", "--quiet", "--filter", f"name=^runner-{token[:8]}-").split()
-    assert kept, "the runner of kind host-docker kept nothing on the host"
-    docker("rm", "--force", "--volumes", *kept)
+    stack.remove_job_volumes("host")
 
 
 @pytest.mark.parametrize("transport", ["socket", "tcp"])

@@ -181,16 +181,7 @@ def test_jobs_of_each_kind_end_well_on_the_runner_with_their_tag(
     assert "no docker" in traces["plain"]
     assert f"{stack.prefix}-dind" in traces["host"]
     assert f"{stack.prefix}-dind" not in traces["docker"]
-    remove_cache_containers(stack)
-
-
-def remove_cache_containers(stack: Stack) -> None:
-    """Remove what GitLab Runner keeps on the board for the next job of the runner of kind host-docker."""
-    tokens = {runner["name"]: runner["token"] for runner in tomllib.loads(stack.config_toml())["runners"]}
-    # The start of the token is the start of the containers' names.
-    kept = stack.docker("ps", "--all", "--quiet", "--filter", f"name=^runner-{tokens['host'][:8]}-").split()
-    assert kept, "the runner of kind host-docker kept nothing on the board"
-    stack.docker("rm", "--force", "--volumes", *kept)
+    stack.remove_job_volumes("host")
 
 
 def build(sandbox: Sandbox, project: GitLabProject) -> str:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -253,6 +254,19 @@ class Stack:
     def docker(self, *arguments: str, check: bool = True, seconds: float = STEP_SECONDS) -> str:
         """What a docker command against its engine printed, stripped."""
         return docker(*arguments, host=self.host, check=check, seconds=seconds)
+
+    def remove_job_volumes(self, runner: str) -> None:
+        """Remove what GitLab Runner keeps on the host for the next job of this runner; AssertionError where it is none."""
+        tokens = {each["name"]: each["token"] for each in tomllib.loads(self.config_toml())["runners"]}
+        label = "com.gitlab.gitlab-runner"
+        of_caches = ("--filter", f"label={label}.type=cache")
+        listed = self.docker(
+            "volume", "ls", *of_caches, "--format", f'{{{{.Name}}}} {{{{.Label "{label}.runner.id"}}}}'
+        )
+        # Of the ID, which is a part of the token, the first and the last character may be exchanged.
+        kept = [name for name, runner_id in map(str.split, listed.splitlines()) if runner_id[1:8] in tokens[runner]]
+        assert kept, f"runner {runner} kept nothing on the host: {listed}"
+        self.docker("volume", "rm", *kept)
 
     def inspect(self, name: str) -> Any:
         """`docker inspect` of one of its containers, or of its service."""

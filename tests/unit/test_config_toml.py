@@ -56,7 +56,7 @@ def test_the_whole_file_of_the_smallest_stack_is_as_documented() -> None:
                 "token": "glrt-docker",
                 "executor": "docker",
                 "limit": 0,
-                "request_concurrency": 1,
+                "request_concurrency": 2,
                 "environment": TLS_ENVIRONMENT,
                 "feature_flags": {"FF_DISABLE_AUTOMATIC_TOKEN_ROTATION": True},
                 "docker": {
@@ -348,7 +348,7 @@ def test_jobs_in_pods_of_each_kind_find_their_daemon_over_each_transport(
         "token": "glrt-docker",
         "executor": "kubernetes",
         "limit": 0,
-        "request_concurrency": 1,
+        "request_concurrency": 2,
         "environment": environment,
         "feature_flags": {"FF_DISABLE_AUTOMATIC_TOKEN_ROTATION": True},
         "kubernetes": {
