@@ -259,8 +259,8 @@ class Runner(Model):
     helper_image: GitLab Runner's helper. Default: what the runner itself chooses.
     job_daemon_image: image of the daemon that kind `job-dind` starts for each job. Default: the pinned official one.
     limit: jobs at once by this runner. Default 0: no limit but `concurrent`.
-    request_concurrency: job requests at once. Default 2: with one, which is GitLab Runner's own default, the runner warns
-        at every load that a request which GitLab holds open delays other jobs.
+    request_concurrency: job requests at once. Default 2: with one, GitLab Runner's own default, it warns at every load
+        that a request which GitLab holds open delays other jobs.
     pull_policy: one of `always`, `if-not-present`, `never`, or a list to try in turn. Default `always`: a job cannot
         use another project's private image just because it is already there.
     privileged: whether jobs run privileged. Default no: such a job owns the daemon's machine.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from tests.engine.world import STEP_SECONDS, Sandbox, Stack, docker, inspect
+from tests.engine.world import STEP_SECONDS, Sandbox, Stack, inspect
 
 BUILD = "printf 'FROM %s\\nRUN echo built\\n' $PYTHON_IMAGE > Dockerfile && docker build --tag built:$CI_JOB_ID ."
 """An image build as a user would write it: nothing about where the daemon is."""
