@@ -341,8 +341,8 @@ def test_a_branch_of_an_impossible_name_is_refused(live: Live) -> None:
     assert refused(400, project.commits.create, wanted) == "400 Bad request - Branch name is invalid"
 
 
-def old_file(path: Path) -> Path:
-    """The file of a sandbox whose tables are of version 1, as far as they are changed."""
+def old_file(path: Path, version: int = 1) -> Path:
+    """The file of a sandbox whose tables are of version 1 or 2, as far as they are changed since."""
     old = sqlite3.connect(path)
     old.executescript("""
         CREATE TABLE projects (id INTEGER PRIMARY KEY, full_path TEXT);
@@ -360,12 +360,15 @@ def old_file(path: Path) -> Path:
         PRAGMA user_version = 1;
         PRAGMA journal_mode = WAL;
     """)
+    if version == 2:
+        old.executescript(f"{schema.STEPS[1].removesuffix(schema.STEPS[2])} PRAGMA user_version = 2;")
     old.close()
     return path
 
 
-def test_the_file_of_an_older_sandbox_gets_the_new_tables(tmp_path: Path) -> None:
-    path = old_file(tmp_path / "gitlab.db")
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_file_of_an_older_sandbox_gets_the_new_tables(tmp_path: Path, version: int) -> None:
+    path = old_file(tmp_path / "gitlab.db", version)
     for _ in range(2):
         store = Store(path)
         (variable,) = store.all("SELECT * FROM variables")
