@@ -216,6 +216,8 @@ def test_the_page_has_what_is_needed_of_kubernetes() -> None:
         ("docker plugin", "requirements.txt", "pulumi-docker=={}\n"),
         ("gitlab plugin", "requirements.txt", "pulumi-gitlab=={}\n"),
         ("Kubernetes", "tests/parts.py", '_KUBERNETES_VERSION = "v{}"\n'),
+        ("kubernetes plugin", "requirements.txt", "pulumi-kubernetes=={}\n"),
+        ("GitLab Runner", "toolchain/images.py", 'RUNNER_VERSION = "{}"\n'),
         ("Pulumi CLI", "toolchain/pulumi.py", 'version="{}"'),
     ],
 )
