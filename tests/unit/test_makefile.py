@@ -74,3 +74,8 @@ def test_what_a_killed_update_left_is_cleared_away_before_an_update_and_never_fo
         "python3 -m toolchain recover dev",
         "pulumi --non-interactive up --yes --parallel 8 --stack dev",
     ]
+
+
+def test_versions_are_shown_for_the_stack_that_is_named(make: Make, tmp_path: Path) -> None:
+    assert make("versions", "STACK=pi").returncode == 0
+    assert calls(tmp_path) == ["python -m tools versions --stack pi"]
