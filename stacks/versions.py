@@ -100,6 +100,9 @@ Before 14.10 it spoke 1.25 and nothing else: https://gitlab.com/gitlab-org/gitla
 RUNNER_OLDEST_API: Mapping[Version, Api] = {(11, 9): (1, 25), (14, 10): (1, 24), (19, 2): (1, 40)}
 """The oldest API that GitLab Runner speaks: that of the Docker client in its go.mod."""
 
+FIRST_BY_YEAR: Version = (17, 3)
+"""The first Docker whose version begins with a year; all that is newer goes on from there."""
+
 OLDEST_ENGINE: Version = (20, 10)
 """The oldest Docker on which a stack ever ran, as its host and as its daemon; `host-gateway` came with it."""
 
@@ -156,7 +159,9 @@ def docker_version(image: str) -> Version | None:
     Official images, mirrors that keep their names, and this project's own stand-ins. Parts that a tag leaves open are
     the newest.
     """
-    return _version(image, _DOCKER_REPOSITORY, _DOCKER_TAG, ("dind", "job"))
+    version = _version(image, _DOCKER_REPOSITORY, _DOCKER_TAG, ("dind", "job"))
+    # moby's own modules count from 2.0 again.
+    return version if version and version >= FIRST_BY_YEAR else None
 
 
 def runner_version(image: str) -> Version | None:
