@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from toolchain import ci_local, doctor, engine, images, pulumi
+from toolchain import ci_local, docker, doctor, engine, images, pulumi
 from toolchain.debian import ensure_program
 from toolchain.envfile import ensure_env_file
 from toolchain.gobuild import build
@@ -92,6 +92,10 @@ def _run(chosen: argparse.Namespace, say: Say) -> int:
             ci_local.ensure(say)
         case "images":
             images.ensure(say)
+        case "next-daemon":
+            print(images.ensure_next(say))
+        case "pins":
+            docker.update_pins(say)
         case "install":
             install(say)
             if chosen.cluster:
@@ -130,6 +134,8 @@ def _parser() -> argparse.ArgumentParser:
     install_command.add_argument("--cluster", action="store_true", help="and the plugins for stacks on a cluster")
     commands.add_parser("gitlab-ci-local", help="put gitlab-ci-local, from npm, on the PATH of .toolchain/env")
     commands.add_parser("images", help="make the images where no container registry answers")
+    commands.add_parser("next-daemon", help="make the image with a daemon of the next series, and print its name")
+    commands.add_parser("pins", help="pin the Docker packages that Debian's suites have now")
     commands.add_parser("doctor", help="show what is there, where it came from, and what is missing")
     commands.add_parser("is-up", help="exit code 0 if any stack is up, and not only keeps what is protected")
     commands.add_parser("up", help="install, engine up and images in one")

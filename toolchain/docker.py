@@ -9,7 +9,9 @@ import functools
 import hashlib
 import os
 import platform
+import re
 import shutil
+import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ from toolchain.shared import (
     progress,
     run,
     whole_directory,
+    write_atomic,
 )
 
 PINS = Path(__file__).resolve().parent / "docker.pins"
@@ -34,6 +37,10 @@ UPDATE = "python3 -m toolchain pins"
 
 _HELPER = "/usr/lib/apt/apt-helper"
 """Downloads as apt does, through the proxies and with the certificates that apt is set to on this machine."""
+_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+_ARCHITECTURES = ("amd64", "arm64")
+_PACKAGES = ("docker.io", "docker-cli", "docker-buildx", "docker-compose", "containerd", "runc")
+_FIELD = re.compile(r"^(SHA256|Filename): (\S+)$", re.MULTILINE)
 _DOWNLOAD_LIMIT = 900.0
 _ANSWER_LIMIT = 60.0
 _SPACE = 700 * 2**20
@@ -151,6 +158,56 @@ def ensure(say: Say) -> Edition | None:
                 where = ", ".join(mirrors) or "no mirror of Debian is set for apt here"
                 say(f"Docker: Debian's {suite} cannot be reached ({where}), so no Docker {wanted.version}")
     return None
+
+
+def update_pins(say: Say) -> None:
+    """Pins what the suites have now, as their indexes say, whose signatures apt checks.
+
+    Raises ToolchainError where a suite cannot be reached or lacks a package; the table stays as it was.
+    """
+    head = [line for line in PINS.read_text().splitlines() if line.startswith("#")]
+    lines = []
+    for suite in (NEWEST, STABLE):
+        mirror = next((one for one in _mirrors() if _serves(one, suite)), None)
+        if not mirror:
+            raise ToolchainError(
+                f"Debian's {suite} cannot be reached from here: run `{UPDATE}` where a mirror of Debian is set for apt"
+            )
+        for architecture in _ARCHITECTURES:
+            with progress(say, f"reading the index of Debian's {suite} for {architecture}"):
+                lines += [f"{suite} {architecture} {pin}" for pin in _pins_of(mirror, suite, architecture)]
+    write_atomic(PINS, "\n".join([*head, *lines, ""]))
+
+
+def _pins_of(mirror: str, suite: str, architecture: str) -> list[str]:
+    with tempfile.TemporaryDirectory(prefix="dindrunner-apt-") as folder:
+        # Lists of its own: the machine's packages stay those of its own suite. A suite that is served frozen is out
+        # of date by its own word.
+        (Path(folder) / "sources.list").write_text(f"deb [signed-by={_KEYRING}] {mirror} {suite} main\n")
+        (Path(folder) / "lists" / "partial").mkdir(parents=True)
+        (Path(folder) / "status").touch()
+        options = {
+            "APT::Architecture": architecture,
+            "APT::Architectures": architecture,
+            "APT::Sandbox::User": "",
+            "Acquire::Check-Valid-Until": "false",
+            "Acquire::Languages": "none",
+            "Dir::Cache": folder,
+            "Dir::Etc::SourceList": f"{folder}/sources.list",
+            "Dir::Etc::SourceParts": "/dev/null",
+            "Dir::State::Lists": f"{folder}/lists",
+            "Dir::State::status": f"{folder}/status",
+        }
+        words = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
+        run(["apt-get", *words, "--quiet", "update"], limit=_DOWNLOAD_LIMIT, what=f"apt-get update of {suite}")
+        text = run(["apt-cache", *words, "show", "--no-all-versions", *_packages(suite)], limit=_ANSWER_LIMIT)
+    found = [dict(_FIELD.findall(paragraph)) for paragraph in text.split("\n\n")]
+    return [f"{one['SHA256']} {one['Filename']}" for one in found if one]
+
+
+def _packages(suite: str) -> tuple[str, ...]:
+    # Debian 13 has both of tini's programs in one package.
+    return (*_PACKAGES, "tini" if suite == STABLE else "tini-static")
 
 
 def sources(suite: str) -> list[str]:

@@ -62,8 +62,8 @@ HELPER = GoBinary(
 DNS_RELAY = GoBinary(name="dns-relay", package=".", version="1")
 _MOBY = "github.com/moby/moby/v2"
 _MOBY_VERSION = "v2.0.0-beta.24"
-NEXT_VERSION = f"29-moby-{_MOBY_VERSION.removeprefix('v')}"
-"""The daemon of the series after the pinned packages. Its module has no version of Docker's in it."""
+NEXT_VERSION = f"29.8-moby-{_MOBY_VERSION.removeprefix('v')}"
+"""The daemon of the series after the pinned packages. Its module does not say which release it is; its API does."""
 NEXT_DAEMON = GoBinary(
     name="dockerd",
     package=f"{_MOBY}/cmd/dockerd",
@@ -108,7 +108,8 @@ class Role:
     """One image. base: the role that it is built on.
 
     binaries: Go programs put into its build context by name. docker: which of Docker's programs are put there, below
-    `docker/`, as patterns. late: made after the others, because its programs take minutes to build.
+    `docker/`, as patterns. late: made after the others, because its programs take minutes to build. asked: made
+    only when it is asked for.
     """
 
     name: str
@@ -118,12 +119,14 @@ class Role:
     docker: tuple[str, ...] = ()
     exported: bool = True
     late: bool = False
+    asked: bool = False
 
 
 def _roles(suite: Suite, docker_version: str) -> tuple[Role, ...]:
     """In build order."""
     return (
         Role("dind", docker_version, binaries=(DNS_RELAY,), docker=_DAEMON),
+        Role("dind-next", NEXT_VERSION, "dind", (NEXT_DAEMON, NEXT_PROXY), exported=False, asked=True),
         Role("tools", suite.version, exported=False),
         Role("runner", RUNNER_VERSION, base="tools", binaries=(RUNNER,), docker=("bin/docker",), late=True),
         Role("helper", RUNNER_VERSION, base="tools", binaries=(HELPER,), late=True),
@@ -174,6 +177,28 @@ def ensure(say: Say) -> dict[str, str]:
     if known != images:
         write_atomic(IMAGES_FILE, json.dumps(images, indent=2) + "\n")
     return images
+
+
+def ensure_next(say: Say) -> str:
+    """The name of the image with a daemon of the next series, made if it is missing: minutes on a new machine.
+
+    Raises ToolchainError where the images are pulled, or are made with an old Docker.
+    """
+    images = ensure(say)
+    recipe = _recipe()
+    if not images or not docker.unpacked():
+        why = "images are pulled here" if not images else f"the images have the Docker of {recipe.suite.name}"
+        raise ToolchainError(
+            f"no daemon of the next series is made, because {why}: name one in the settings instead "
+            "(daemon.image: docker:29-dind)"
+        )
+    names = image_names(recipe)
+    client = str(engine.client(say))
+    with file_lock(cache_dir() / "images" / "lock", say=say):
+        present = _present(client)
+        missing = [role for role in recipe.roles if role.asked and names[role.name] not in present]
+        _build_all(missing, recipe.edition, names, client, say)
+    return names["dind-next"]
 
 
 def recorded() -> dict[str, str] | None:
@@ -275,17 +300,18 @@ def _build_missing(recipe: Recipe, client: str, say: Say) -> None:
     present = _present(client)
     if names["base"] not in present:
         _import_base(recipe.suite, names["base"], client, say)
+    missing = [role for role in recipe.roles if names[role.name] not in present and not role.asked]
     for late in (False, True):
-        if missing := [role for role in recipe.roles if names[role.name] not in present and role.late == late]:
-            for role in missing:
-                for spec in role.binaries:
-                    build(spec, say=say)
-            _build_all(missing, recipe.edition, names, client, say)
+        _build_all([role for role in missing if role.late == late], recipe.edition, names, client, say)
 
 
 def _build_all(
     missing: Sequence[Role], edition: docker.Edition | None, names: dict[str, str], client: str, say: Say
 ) -> None:
+    if not missing:
+        return
+    for spec in (spec for role in missing for spec in role.binaries):
+        build(spec, say=say)
     what = f"building the images {', '.join(names[role.name].rpartition('/')[2] for role in missing)}"
     # Beside the programs in the cache, so that these are there by links.
     with progress(say, what), tempfile.TemporaryDirectory(dir=cache_dir() / "images", prefix=".contexts.") as folder:

@@ -23,7 +23,7 @@ def project_files(tag: str) -> dict[str, str]:
 build:
   tags: [{tag}]
   script:
-    - DOCKER_BUILDKIT=1 docker build --progress=plain --build-arg BASE=$PYTHON_IMAGE --tag built:$CI_PIPELINE_ID .
+    - docker build --progress=plain --build-arg BASE=$PYTHON_IMAGE --tag built:$CI_PIPELINE_ID .
   rules:
     - if: $WHAT == "build"
 long:

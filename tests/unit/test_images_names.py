@@ -46,8 +46,8 @@ def test_names_do_not_depend_on_where_the_cache_is(tmp_path: Path, monkeypatch: 
     [
         ("postgres/docker-entrypoint.sh", {"postgres"}),
         ("tools/Dockerfile", {"tools", "runner", "helper", "job"}),
-        ("dind/dockerd-entrypoint.sh", {"dind"}),
-        ("base/rootfs.sh", {"base", "dind", "tools", "runner", "helper", "job", "python", "postgres"}),
+        ("dind/dockerd-entrypoint.sh", {"dind", "dind-next"}),
+        ("base/rootfs.sh", {"base", "dind", "dind-next", "tools", "runner", "helper", "job", "python", "postgres"}),
     ],
 )
 def test_a_changed_recipe_renames_its_image_and_those_built_on_it(
@@ -182,7 +182,7 @@ def test_the_images_say_which_docker_is_in_them_and_are_named_anew_with_another(
     }
     assert stable["dind"].startswith("dindrunner.local/dind:26.1.5-")
     # The base has no Docker in it.
-    assert {role for role in newest if newest[role] != stable[role]} == {"dind", "runner", "job"}
+    assert {role for role in newest if newest[role] != stable[role]} == {"dind", "dind-next", "runner", "job"}
 
 
 @pytest.mark.usefixtures("recipes")
