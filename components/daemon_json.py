@@ -33,6 +33,8 @@ def daemon_json(
         "default-address-pools": [{"base": str(list(network.subnets(prefixlen_diff=1))[1]), "size": 24}],
         "builder": {"gc": _garbage_collection(cache_budget_gib)},
         "mtu": mtu,
+        # The first is for the default bridge alone.
+        "default-network-opts": {"bridge": {"com.docker.network.driver.mtu": str(mtu)}} if mtu else None,
         "log-driver": "json-file",
         "log-opts": LOG_OPTS,
         "storage-driver": storage_driver,

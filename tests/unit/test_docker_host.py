@@ -205,6 +205,7 @@ def test_subnet_and_mtu_reach_the_network_and_the_daemon() -> None:
     assert network["ipamConfigs"] == [{"subnet": "10.90.0.0/24", "gateway": "10.90.0.1"}]
     assert network["options"] == {"com.docker.network.driver.mtu": "1400"}
     assert daemon_json(recording)["mtu"] == 1400
+    assert daemon_json(recording)["default-network-opts"] == {"bridge": {"com.docker.network.driver.mtu": "1400"}}
 
 
 def daemon_json(recording: Recording) -> dict[str, Any]:
