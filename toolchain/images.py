@@ -101,6 +101,8 @@ _OLDER = Suite("bookworm", "12", python="3.11", postgres="15")
 _OLDER_DOCKER = "20.10"
 _DAEMON = ("bin/containerd*", "bin/docker*", "bin/runc", "cli-plugins/*")
 _CLIENT = ("bin/docker", "cli-plugins/*")
+# Without buildx a client builds by the legacy builder, whose cache BuildKit's garbage collection does not know.
+_SHELL_CLIENT = ("bin/docker", "cli-plugins/docker-buildx")
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def _roles(suite: Suite, docker_version: str) -> tuple[Role, ...]:
         Role("dind", docker_version, binaries=(DNS_RELAY,), docker=_DAEMON),
         Role("dind-next", NEXT_VERSION, "dind", (NEXT_DAEMON, NEXT_PROXY), exported=False, asked=True),
         Role("tools", suite.version, exported=False),
-        Role("runner", RUNNER_VERSION, base="tools", binaries=(RUNNER,), docker=("bin/docker",), late=True),
+        Role("runner", RUNNER_VERSION, base="tools", binaries=(RUNNER,), docker=_SHELL_CLIENT, late=True),
         Role("helper", RUNNER_VERSION, base="tools", binaries=(HELPER,), late=True),
         Role("job", docker_version, base="tools", docker=_CLIENT),
         Role("python", suite.python),

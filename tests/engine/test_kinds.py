@@ -39,8 +39,7 @@ def test_every_kind_runs_its_jobs(new_stack: Callable[[], Stack], sandbox: Sandb
             runner(stack, "plain", kind="plain"),
             runner(stack, "dind", kind="dind", environment={"GREETING": "hello"}, shm_size_mib=96),
             runner(stack, "host", kind="host-docker"),
-            # Before services_privileged came, only privileged jobs had privileged services.
-            runner(stack, "job", kind="job-dind", privileged=True),
+            runner(stack, "job", kind="job-dind"),
             runner(stack, "shell", kind="dind", executor="shell"),
         ]
     )

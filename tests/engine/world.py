@@ -256,7 +256,7 @@ class Stack:
         return docker(*arguments, host=self.host, check=check, seconds=seconds)
 
     def remove_job_volumes(self, runner: str) -> None:
-        """Remove what GitLab Runner keeps on the host for the next jobs of a runner; AssertionError where there is nothing."""
+        """Remove what GitLab Runner keeps on the host for the next jobs of this runner, which has to be something."""
         tokens = {each["name"]: each["token"] for each in tomllib.loads(self.config_toml())["runners"]}
         label = "com.gitlab.gitlab-runner"
         of_caches = ("--filter", f"label={label}.type=cache")
