@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from components.config_toml import render
+from sandbox.registry import free_port
+from stacks.settings import parse
+from tests.engine.world import wait_for
+from tests.unit.samples import plain
+from tests.unit.samples import runner as runner_settings
 from toolchain import gobuild, images
 
 COMMAND_SECONDS = 60
+NO_GITLAB = {"url": "http://127.0.0.1:1", "scope": "instance"}
 RUNNERS_COMMANDS = {"lint", "list", "register", "reset-token", "run", "run-single", "unregister", "verify"}
 JOBS_COMMANDS = {
     "artifacts-downloader",
@@ -83,3 +95,45 @@ def test_the_helper_refuses_to_mask_what_it_could_not_mask(helper: Path, tmp_pat
     done = called(helper, "proxy-exec", "--temp-dir", str(tmp_path), "true")
     assert done.returncode == 1
     assert "gitlab-runner built from Go modules has no proxy-exec (add-mask)" in done.stderr
+
+
+@contextmanager
+def running(program: Path, folder: Path, **settings: Any) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """The runner with what these settings render, and the file of its log; its GitLab does not answer."""
+    parsed = parse(plain(gitlab=NO_GITLAB, **settings))
+    config, log = folder / "config.toml", folder / "log"
+    config.write_text(render(parsed, {each.name: f"glrt-{each.name}" for each in parsed.runners}))
+    with log.open("wb") as out:
+        process = subprocess.Popen([program, "run", "--config", config], stdout=out, stderr=out)
+    try:
+        wait_for("the runner", COMMAND_SECONDS, lambda: "Initializing executor providers" in log.read_text() or None)
+        yield process, log
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize(
+    ("runners", "warns"),
+    [
+        ([runner_settings()], False),
+        ([runner_settings(limit=1)], False),
+        ([runner_settings(request_concurrency=1)], True),
+    ],
+)
+def test_with_the_default_of_two_requests_at_once_the_runner_does_not_warn_of_long_polling(
+    runner: Path, tmp_path: Path, runners: list[dict[str, Any]], warns: bool
+) -> None:
+    with running(runner, tmp_path, runners=runners) as (_, log):
+        assert ("Long polling issues detected" in log.read_text()) is warns
+
+
+def test_a_running_one_says_that_it_is_ready_and_ends_on_sigquit_with_exit_code_0(runner: Path, tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port('127.0.0.1')}"
+    with running(runner, tmp_path, metrics_address=address) as (process, log):
+        with urllib.request.urlopen(f"http://{address}/health/ready", timeout=10) as answer:
+            assert (answer.status, answer.read()) == (200, b"ready\n")
+        process.send_signal(signal.SIGQUIT)
+        assert process.wait(timeout=COMMAND_SECONDS) == 0
+        assert "Starting graceful shutdown, waiting for builds to finish" in log.read_text()
+        assert "Can exit now!" in log.read_text()

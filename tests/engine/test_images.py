@@ -301,8 +301,10 @@ def _log(container: str) -> str:
 
 
 def test_the_helper_has_what_the_runner_calls(local: dict[str, str]) -> None:
-    script = "umask 0022; gitlab-runner-build <<< 'umask; git --version' && gitlab-runner-helper --version"
+    inner = "umask; git --version; git lfs version"
+    script = f"umask 0022; gitlab-runner-build <<< '{inner}' && gitlab-runner-helper --version"
     lines = docker("run", "--rm", local["helper"], "bash", "-ec", script).splitlines()
     assert lines[0] == "0000"
     assert lines[1].startswith("git version 2.")
-    assert re.fullmatch(r"Version: +12\.8\.0-dev", lines[2])
+    assert lines[2].startswith("git-lfs/3.")
+    assert re.fullmatch(rf"Version: +{re.escape(images.RUNNER_VERSION)}", lines[3])
