@@ -9,6 +9,7 @@ import pytest
 from sandbox.buildkit_log import Build, Step, parse_builds
 
 TRACES = Path(__file__).parent / "traces"
+VERSIONS = ["docker-20.10", "buildx", "gitlab-runner-19.4"]
 
 APP_LAYERS = [
     "[base 2/2] WORKDIR /srv",
@@ -30,7 +31,7 @@ def cached_names(build: Build) -> list[str]:
     return [step.name for step in build.layers if step.cached]
 
 
-@pytest.mark.parametrize("version", ["docker-20.10", "buildx"])
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("run", ["cold", "warm"])
 def test_each_build_of_a_trace_is_told_from_the_next_one(version: str, run: str) -> None:
     builds = recorded(f"{version}-{run}")
@@ -39,13 +40,13 @@ def test_each_build_of_a_trace_is_told_from_the_next_one(version: str, run: str)
     assert len(builds[1].layers) == 4
 
 
-@pytest.mark.parametrize("version", ["docker-20.10", "buildx"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_in_a_warm_build_every_layer_is_cached(version: str) -> None:
     for build in recorded(f"{version}-warm"):
         assert cached_names(build) == layer_names(build)
 
 
-@pytest.mark.parametrize("version", ["docker-20.10", "buildx"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_in_a_cold_build_nothing_is_cached_but_a_workdir_that_was_there_already(version: str) -> None:
     cached = {name for build in recorded(f"{version}-cold") for name in cached_names(build)}
     assert cached == {"[base 2/2] WORKDIR /srv"}
