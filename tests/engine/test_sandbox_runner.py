@@ -47,6 +47,11 @@ long:
   after_script: ['echo "it was $CI_JOB_STATUS"', echo cleared up > up.txt]
   artifacts: {paths: [up.txt], when: always}
 """
+OF_MERGE_REQUESTS = r"""
+job:
+  script: ['echo "$(cat new) in $CI_PROJECT_PATH"']
+  rules: [{if: $CI_PIPELINE_SOURCE == "merge_request_event"}]
+"""
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +92,11 @@ def runner(program: Path, directory: Path, url: str, token: str) -> Iterator[Non
 
 def ended(project: Project) -> ProjectPipeline:
     """A pipeline of the default branch, once it has ended."""
-    pipeline = project.pipelines.create({"ref": "main"})
+    return until_ended(project.pipelines.create({"ref": "main"}))
+
+
+def until_ended(pipeline: ProjectPipeline) -> ProjectPipeline:
+    """The pipeline once it has ended."""
 
     def probe() -> ProjectPipeline | None:
         pipeline.refresh()
@@ -141,6 +150,21 @@ def test_a_cancelled_job_clears_up_before_it_has_ended(live: Live) -> None:
     status = wait_for("the job", PIPELINE_SECONDS, probe)
     assert status == "canceled", trace(job)
     assert "it was canceled\n" in trace(job)
+
+
+def test_the_commit_of_a_forks_merge_request_is_fetched_in_the_fork_and_in_its_parent(live: Live) -> None:
+    parent = live.project(OF_MERGE_REQUESTS)
+    group = live.client.groups.create({"name": "forks", "path": "forks"})
+    fork = live.client.projects.get(parent.forks.create({"namespace_id": group.id}).id)
+    change = {"action": "create", "file_path": "new", "content": "from the fork"}
+    fork.commits.create({"branch": "topic", "start_branch": "main", "commit_message": "new", "actions": [change]})
+    wanted = {"source_branch": "topic", "target_branch": "main", "title": "t", "target_project_id": parent.id}
+    request = parent.mergerequests.get(fork.mergerequests.create(wanted).iid)
+    (in_fork,) = fork.pipelines.list(source="merge_request_event", get_all=True)
+    in_parent = parent.pipelines.get(request.pipelines.create().id)
+    for project, pipeline in ((fork, in_fork), (parent, in_parent)):
+        said = traces(project, until_ended(project.pipelines.get(pipeline.id)))
+        assert f"from the fork in {project.path_with_namespace}\n" in said["job"]
 
 
 def test_the_runner_is_known_with_its_version_and_its_machine(live: Live) -> None:
