@@ -96,20 +96,16 @@ func (h *host) Run(ctx context.Context, request *pulumirpc.RunRequest) (*pulumir
 	if err != nil {
 		return nil, err
 	}
-	config, err := json.Marshal(request.GetConfig())
+	config, err := textOf(request.GetConfig(), "{}")
 	if err != nil {
 		return nil, err
 	}
-	secret := request.GetConfigSecretKeys()
-	if secret == nil {
-		secret = []string{}
-	}
-	secretKeys, err := json.Marshal(secret)
+	secretKeys, err := textOf(request.GetConfigSecretKeys(), "[]")
 	if err != nil {
 		return nil, err
 	}
 	command := python.command(ctx, os.Environ(), h.programArguments(request)...)
-	command.Env = append(command.Env, "PULUMI_CONFIG="+string(config), "PULUMI_CONFIG_SECRET_KEYS="+string(secretKeys))
+	command.Env = append(command.Env, "PULUMI_CONFIG="+config, "PULUMI_CONFIG_SECRET_KEYS="+secretKeys)
 	command.Stdout, command.Stderr = os.Stdout, os.Stderr
 
 	code, err := runToEnd(command)
@@ -124,6 +120,15 @@ func (h *host) Run(ctx context.Context, request *pulumirpc.RunRequest) (*pulumir
 		return &pulumirpc.RunResponse{Error: fmt.Sprintf("program ended by signal: %v", syscall.Signal(-code))}, nil
 	}
 	return &pulumirpc.RunResponse{Error: fmt.Sprintf("program exited with non-zero exit code: %d", code)}, nil
+}
+
+// textOf writes a value as JSON, and nothing as empty, which is what programs expect.
+func textOf(value any, empty string) (string, error) {
+	text, err := json.Marshal(value)
+	if err != nil || string(text) == "null" {
+		return empty, err
+	}
+	return string(text), nil
 }
 
 func (h *host) programArguments(request *pulumirpc.RunRequest) []string {
