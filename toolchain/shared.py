@@ -76,8 +76,11 @@ class LimitReached(ToolchainError):
     """A wait took longer than its limit."""
 
 
-class Stopped(ToolchainError):
-    """It was given up because another part of the same command failed or was interrupted."""
+class Stopped(Exception):
+    """It was given up because another part of the same command failed or was interrupted.
+
+    No ToolchainError: what tries something else after one of those must not do so now.
+    """
 
 
 def cache_dir() -> Path:
