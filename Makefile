@@ -4,6 +4,8 @@ PYTHON ?= python3
 ARGS ?=
 # For example --port 9929 --registry-port 9005, where another sandbox has the usual ones; export it to keep it.
 SANDBOX_ARGS ?=
+# `next` for `make demo` on a daemon of the series after the default's.
+DAEMON ?=
 # Levels of the policies for `make preview`, for example policy/strict.json.
 POLICY_CONFIG ?=
 
@@ -24,6 +26,12 @@ IS_ELSEWHERE = { $(IS_ON_CLUSTER) || { $(HAS_REMOTE_ENGINE); }; } && ! $(USES_SA
 RECOVER = $(TOOLCHAIN) recover $(STACK)
 # Each is a connection of its own to an engine by SSH, and sshd refuses some above 10 (MaxStartups).
 PARALLEL = --parallel 8
+# The stack keeps that daemon until the next `make up`, which knows nothing of these settings.
+NEXT_SETTINGS = .toolchain/Pulumi.$(STACK)-next.yaml
+USE_NEXT_DAEMON = echo "== stack $(STACK) with a daemon of the next series, until the next make up" && \
+	image=$$($(TOOLCHAIN) next-daemon) && cp $(SETTINGS) $(NEXT_SETTINGS) && $(IN_ENV) \
+	pulumi config set --stack $(STACK) --config-file $(NEXT_SETTINGS) --path gitlab-dind-runners:settings.daemon.image "$$image" && \
+	pulumi --non-interactive up --yes $(PARALLEL) --stack $(STACK) --config-file $(NEXT_SETTINGS)
 SAY = @echo "=="
 
 .DEFAULT_GOAL := help
@@ -53,7 +61,8 @@ outputs: ready ## print the stack's outputs as JSON
 versions: ready ## show the images' versions: default, set, and the newest that is known
 	@$(IN_ENV) python -m tools versions --stack $(STACK)
 
-demo: ready ## run the sample project's pipeline twice, cold and warm
+demo: ready ## run the sample project's pipeline twice, cold and warm; DAEMON=next: on a daemon of the next series
+	@if [ "$(DAEMON)" = next ]; then $(USE_NEXT_DAEMON); fi
 	@$(IN_ENV) python -m sandbox demo $(ARGS)
 
 doctor: ## show what is there, where it came from, and what is missing

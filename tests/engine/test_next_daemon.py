@@ -14,6 +14,7 @@ from tests.engine.world import Sandbox, Stack, docker, inspect, missing, run, un
 from toolchain import images
 
 READY_SECONDS = 60
+BUILD = "cd $(mktemp -d) && echo hello > a && printf 'FROM scratch\\nCOPY a /\\n' > Dockerfile && docker build -t a ."
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +118,7 @@ def test_a_new_daemon_keeps_images_in_containerd_where_an_older_one_neither_sees
     build = (
         "cd $(mktemp -d) && echo hello > a && printf 'FROM scratch\\nCOPY a /\\n' > Dockerfile && docker build -t a ."
     )
-    docker("exec", daemon, "sh", "-ec", build)
+    docker("exec", daemon, "sh", "-ec", BUILD)
     assert ask(daemon, "images", "--quiet", "a")
     used = ("sh", "-c", "du -s /var/lib/docker/containerd | cut -f1")
     kept = int(docker("exec", daemon, *used))
@@ -135,7 +136,7 @@ def test_what_the_prune_of_jobs_and_clusters_asks_for_is_removed(next_daemon: st
     build = (
         "cd $(mktemp -d) && echo hello > a && printf 'FROM scratch\\nCOPY a /\\n' > Dockerfile && docker build -t a ."
     )
-    docker("exec", daemon, "sh", "-ec", build)
+    docker("exec", daemon, "sh", "-ec", BUILD)
     ask(daemon, "network", "create", "left")
     ask(daemon, "volume", "create", "left")
     ask(daemon, "image", "prune", "--all", "--force")
