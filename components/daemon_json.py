@@ -16,6 +16,7 @@ def daemon_json(
     subnet: str,
     cache_budget_gib: int,
     mtu: int | None = None,
+    networks_mtu: int | None = None,
     storage_driver: str | None = None,
     dns: Sequence[str] = (),
     registry_mirrors: Sequence[str] = (),
@@ -24,6 +25,7 @@ def daemon_json(
     """The daemon's own configuration, https://docs.docker.com/reference/cli/dockerd/#daemon-configuration-file.
 
     subnet: CIDR; the daemon's bridge is its first /24, its networks are /24 each from its upper half.
+    mtu: of the default bridge. networks_mtu: of the networks that are made inside; Docker 24 and newer know it.
     cache_budget_gib: GiB that BuildKit's garbage collection leaves.
     """
     network = ipaddress.IPv4Network(subnet)
@@ -33,8 +35,9 @@ def daemon_json(
         "default-address-pools": [{"base": str(list(network.subnets(prefixlen_diff=1))[1]), "size": 24}],
         "builder": {"gc": _garbage_collection(cache_budget_gib)},
         "mtu": mtu,
-        # The first is for the default bridge alone.
-        "default-network-opts": {"bridge": {"com.docker.network.driver.mtu": str(mtu)}} if mtu else None,
+        "default-network-opts": (
+            {"bridge": {"com.docker.network.driver.mtu": str(networks_mtu)}} if networks_mtu else None
+        ),
         "log-driver": "json-file",
         "log-opts": LOG_OPTS,
         "storage-driver": storage_driver,

@@ -13,6 +13,8 @@ def daemon_file(settings: Common) -> str:
         subnet=str(wanted.subnet),
         cache_budget_gib=wanted.cache_budget_gib,
         mtu=settings.network.mtu,
+        # On a cluster the daemon's pod asks dockerd whether it knows such an option, and twice would be a mistake.
+        networks_mtu=None if settings.target == "gke" else settings.network.mtu,
         storage_driver=wanted.storage_driver,
         dns=[str(server) for server in wanted.dns],
         registry_mirrors=wanted.registry_mirrors,

@@ -18,6 +18,7 @@ EVERY_SETTING = daemon_json(
     subnet="10.217.0.0/16",
     cache_budget_gib=7,
     mtu=1400,
+    networks_mtu=1400,
     dns=["10.0.0.53"],
     registry_mirrors=["https://mirror.example"],
     insecure_registries=["registry.example:5000"],

@@ -115,9 +115,6 @@ def test_a_new_daemon_keeps_images_in_containerd_where_an_older_one_neither_sees
     assert ask(daemon, "info", "--format", "{{.Driver}} {{.DriverStatus}}").startswith(
         "overlayfs [[driver-type io.containerd.snapshotter.v1]]"
     )
-    build = (
-        "cd $(mktemp -d) && echo hello > a && printf 'FROM scratch\\nCOPY a /\\n' > Dockerfile && docker build -t a ."
-    )
     docker("exec", daemon, "sh", "-ec", BUILD)
     assert ask(daemon, "images", "--quiet", "a")
     used = ("sh", "-c", "du -s /var/lib/docker/containerd | cut -f1")
@@ -133,9 +130,6 @@ def test_a_new_daemon_keeps_images_in_containerd_where_an_older_one_neither_sees
 
 def test_what_the_prune_of_jobs_and_clusters_asks_for_is_removed(next_daemon: str, volume: str) -> None:
     daemon = start(next_daemon, volume)
-    build = (
-        "cd $(mktemp -d) && echo hello > a && printf 'FROM scratch\\nCOPY a /\\n' > Dockerfile && docker build -t a ."
-    )
     docker("exec", daemon, "sh", "-ec", BUILD)
     ask(daemon, "network", "create", "left")
     ask(daemon, "volume", "create", "left")

@@ -529,7 +529,6 @@ def test_every_setting_of_the_daemon_reaches_it() -> None:
             }
         },
         "mtu": 1300,
-        "default-network-opts": {"bridge": {"com.docker.network.driver.mtu": "1300"}},
         "log-driver": "json-file",
         "log-opts": {"max-size": "10m", "max-file": "3"},
         "storage-driver": "vfs",
