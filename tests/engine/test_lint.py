@@ -22,6 +22,7 @@ from stacks.shared import merged
 from tests.generated import generate
 from tests.unit.samples import gke, plain, runner
 from toolchain import gobuild, images
+from tools import adopt_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "gitlab-dind-runners:settings"
@@ -157,3 +158,35 @@ def test_the_runner_refuses_a_value_of_another_type(lint: Lint) -> None:
     done = lint(toml(parse(plain())).replace("concurrent = 4", 'concurrent = "four"'))
     assert done.returncode == 1
     assert "decoding config" in done.stderr
+
+
+ADOPTED = {
+    (): adopt_keys.GLOBAL_EXTRA,
+    ("runners", 0): adopt_keys.RUNNER_EXTRA | adopt_keys.RUNNER_SETTINGS | set(adopt_keys.RENAMED.values()),
+    ("runners", 0, "docker"): adopt_keys.DOCKER_SETTINGS
+    | adopt_keys.DOCKER_EXTRA
+    | adopt_keys.DOCKER_OF_ITS_MACHINE
+    | adopt_keys.DOCKER_UNSAFE,
+    ("runners", 0, "kubernetes"): adopt_keys.KUBERNETES_SETTINGS
+    | adopt_keys.KUBERNETES_EXTRA
+    | adopt_keys.KUBERNETES_UNSAFE
+    | adopt_keys.KUBERNETES_ACCESS,
+}
+"""The keys that settings made from a config.toml may write into one again, by their table."""
+
+
+@pytest.mark.parametrize("place", ADOPTED, ids=str)
+def test_every_key_that_is_adopted_is_one_that_the_runner_knows(lint: Lint, place: tuple[str | int, ...]) -> None:
+    def unknown(key: str) -> bool:
+        config: Any = tomllib.loads(toml(parse(gke() if "kubernetes" in place else plain())))
+        table = config
+        for step in place:
+            table = table[step]
+        # Where the runner knows the key, the value may well be of the wrong type, which it then says.
+        table[key] = 1
+        return "unknown key" in lint(tomli_w.dumps(config)).stderr
+
+    assert unknown("no_such_key")
+    keys = sorted(ADOPTED[place])
+    with ThreadPoolExecutor(2) as pool:
+        assert [key for key, lacks in zip(keys, pool.map(unknown, keys), strict=True) if lacks] == []
