@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from toolchain.shared import Say, ToolchainError, log_dir, progress, run
 ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where root's programs are; nothing in it can be written by users."""
 _ENVIRONMENT = ("env", "DEBIAN_FRONTEND=noninteractive")
+APT_TURN = threading.Lock()
+"""Held by the part that uses the machine's apt, which does not wait for another one's lock on its lists."""
 
 
 def root_prefix(why: str) -> list[str]:
@@ -48,15 +51,16 @@ def install_packages(packages: Iterable[str], as_root: list[str]) -> None:
     install = [*apt, "install", "--yes", "--no-install-recommends", "--no-remove", *names]
     what = f"apt-get install {' '.join(names)}"
     log = log_dir() / f"apt-install-{names[0]}.log"
-    _update(as_root)
-    try:
-        run(install, limit=900, what=what, log=log)
-    except ToolchainError as error:
-        # apt's own words where an earlier installation was interrupted.
-        if "dpkg --configure -a" not in str(error):
-            raise
-        run([*as_root, *_ENVIRONMENT, "dpkg", "--configure", "-a"], limit=900, what="dpkg --configure -a")
-        run(install, limit=900, what=what, log=log)
+    with APT_TURN:
+        _update(as_root)
+        try:
+            run(install, limit=900, what=what, log=log)
+        except ToolchainError as error:
+            # apt's own words where an earlier installation was interrupted.
+            if "dpkg --configure -a" not in str(error):
+                raise
+            run([*as_root, *_ENVIRONMENT, "dpkg", "--configure", "-a"], limit=900, what="dpkg --configure -a")
+            run(install, limit=900, what=what, log=log)
 
 
 def unpack_package(name: str, folder: Path, as_root: list[str]) -> None:
@@ -64,12 +68,13 @@ def unpack_package(name: str, folder: Path, as_root: list[str]) -> None:
 
     Raises ToolchainError where apt cannot download it.
     """
-    _update(as_root)
     packages = folder / "packages"
     packages.mkdir()
     # Root's apt would go to its own user, who may not write here, and warn.
     download = ["apt-get", "-qq", "-o", "APT::Sandbox::User=", "download", name]
-    run(download, limit=300, what=f"apt-get download {name}", cwd=packages)
+    with APT_TURN:
+        _update(as_root)
+        run(download, limit=300, what=f"apt-get download {name}", cwd=packages)
     for package in packages.glob("*.deb"):
         run(["dpkg-deb", "--extract", package, folder], limit=300)
     shutil.rmtree(packages)

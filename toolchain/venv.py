@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from toolchain.debian import APT_TURN
 from toolchain.shared import (
     ROOT,
     TOOLCHAIN_DIR,
@@ -125,5 +126,5 @@ def _install_venv_package(say: Say) -> None:
             f"{sys.executable} cannot make virtual environments (its ensurepip is missing). "
             f"Install it and repeat; on Debian and Ubuntu: sudo sh -c '{command}'"
         )
-    with progress(say, f"installing Debian's {package}"):
+    with progress(say, f"installing Debian's {package}"), APT_TURN:
         run(["sh", "-c", command], what=command, limit=600, env={"DEBIAN_FRONTEND": "noninteractive"})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -102,3 +104,28 @@ def test_a_missing_git_is_installed_by_root(
     monkeypatch.setenv("PATH", str(tmp_path))
     debian.ensure_program("git", lambda _: None)
     assert commands[-1] == "apt-get install --yes --no-install-recommends --no-remove git"
+
+
+def test_parts_that_run_beside_each_other_take_turns_with_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+
+    def run(command: list[str], **_: object) -> str:
+        ran.append(threading.current_thread().name + " " + " ".join(word for word in command if word in _VERBS))
+        time.sleep(0.02)
+        return ""
+
+    monkeypatch.setattr(debian, "run", run)
+    monkeypatch.setattr(debian, "log_dir", lambda: tmp_path)
+    threads = [
+        threading.Thread(target=debian.install_packages, args=([name], []), name=name) for name in ("git", "mmdebstrap")
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    one, other = (ran[0].split()[0], ran[-1].split()[0])
+    assert {one, other} == {"git", "mmdebstrap"}
+    assert ran == [f"{one} update", f"{one} install", f"{other} update", f"{other} install"]
+
+
+_VERBS = ("update", "install")

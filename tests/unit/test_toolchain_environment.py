@@ -151,6 +151,37 @@ def test_a_build_that_is_in_the_cache_needs_no_go(module: Path, monkeypatch: pyt
     assert gobuild.build(spec, say=print) == built
 
 
+def test_the_modules_of_what_is_built_already_are_not_downloaded(module: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(gobuild, "run", lambda command, **_: asked.append(" ".join(command[1:])))
+    monkeypatch.setattr(gobuild, "find_go", lambda **_: module)
+    spec = GoBinary("tool", "./cmd", "1.0.0", tags="small")
+    gobuild.fetch(spec, say=print)
+    assert asked == ["list -mod=readonly -deps -f  -tags small ./cmd"]
+    built = gobuild.cached_path(spec)
+    built.parent.mkdir(parents=True)
+    built.write_text("program")
+    gobuild.fetch(spec, say=print)
+    assert len(asked) == 1
+
+
+def test_a_compiler_that_was_ended_for_lack_of_memory_is_told_with_the_remedy(
+    module: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = module / "go"
+    go.write_text("#!/bin/sh\necho 'compile: signal: killed'\nexit 1\n")
+    go.chmod(0o755)
+    monkeypatch.setattr(gobuild, "find_go", lambda **_: go)
+    monkeypatch.setattr(gobuild, "log_dir", lambda: module.parent)
+    with pytest.raises(ToolchainError) as caught:
+        gobuild.build(GoBinary("tool", ".", "1.0.0"), say=lambda _: None)
+    assert str(caught.value) == (
+        "there was too little memory for the compiler, and the kernel ended it: free some and repeat, which goes on "
+        "from there. building tool 1.0.0 from Go modules: failed with exit code 1. Its whole output is in "
+        f"{module.parent}/go-build-tool.log.\n    compile: signal: killed"
+    )
+
+
 def test_a_module_without_its_checksums_is_refused(module: Path) -> None:
     (module / "go.sum").unlink()
     with pytest.raises(ToolchainError) as caught:
