@@ -64,8 +64,7 @@ def pytest_sessionfinish() -> None:
 
 
 def _needs_parts(items: list[pytest.Item]) -> bool:
-    fixtures = {name for item in items for name in getattr(item, "fixturenames", ())}
-    return bool(fixtures & {"control_plane", "node", "cluster_environment"})
+    return any(marker in item.keywords for item in items for marker in ("engine", "cluster"))
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from toolchain import pulumi
+from toolchain import images, pulumi
 from toolchain.gobuild import GoBinary, build, cached_path
 from toolchain.shared import make_say, run_command
 
@@ -26,7 +26,7 @@ KUBERNETES = GoBinary(
 COREDNS = GoBinary(name="coredns", package=".", version="v1.15.0")
 PAUSE = GoBinary(name="pause", package="./pause", version="1", module="kubernetes")
 
-PARTS: Sequence[GoBinary] = (pulumi.KUBERNETES, KUBERNETES, COREDNS, PAUSE)
+PARTS: Sequence[GoBinary] = (images.NEXT_DAEMON, images.NEXT_PROXY, pulumi.KUBERNETES, KUBERNETES, COREDNS, PAUSE)
 """In the order in which tests ask for them."""
 
 _LOWEST_PRIORITY = 19
