@@ -1,19 +1,19 @@
 """Versions that do not work together: clients and daemons, GitLab Runner and GitLab. Pure.
 
-What cannot work is refused, because every job would fail although all was brought up; what may work is warned of. An
-image whose name does not say a version, such as one by digest alone, is judged by nobody.
+What cannot work is refused, because every job would fail although all was brought up; what may work is warned of, such
+as an image that jobs need not use. An image whose name does not say a version, such as one by digest alone, is judged
+by nobody.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from components.transport import Transport
 from stacks import versions
 from stacks.common import Common, Executor, Kind, Runner
-from stacks.daemon_file import daemon_file
+from stacks.daemon_file import keeps_docker_mtu
 from stacks.mistakes import Mistake, SettingsError, shown
 from stacks.versions import ApiRange, Engine
 
@@ -55,8 +55,7 @@ def check_engine(settings: Common, engine: Engine) -> None:
                 )
             ]
         )
-    server = _Server(f"the engine of {engine.name} ({_is(engine)})", engine.api, is_image=False)
-    _raise(list(_on_host(settings, server)))
+    _raise(list(_on_host(settings, _host(engine))))
 
 
 def _is(engine: Engine) -> str:
@@ -65,12 +64,15 @@ def _is(engine: Engine) -> str:
 
 def _raise(mistakes: list[Mistake]) -> None:
     if mistakes:
-        lines = (f"settings.{each.where}: {shown(each.value)} {each.remedy}" for each in mistakes)
-        raise SettingsError("\n".join(dict.fromkeys(lines)))
+        raise SettingsError("\n".join(dict.fromkeys(map(_line, mistakes))))
+
+
+def _line(mistake: Mistake) -> str:
+    return f"settings.{mistake.where}: {shown(mistake.value)} {mistake.remedy}"
 
 
 def _daemon_mistakes(settings: Common) -> Iterator[Mistake]:
-    """A daemon that is too old for what it is told to do."""
+    """A daemon that is too old for how jobs find it."""
     image = settings.daemon.image
     version = versions.docker_version(image) if settings.needs_daemon else None
     if version is None:
@@ -82,19 +84,6 @@ def _daemon_mistakes(settings: Common) -> Iterator[Mistake]:
             "knows no host-gateway, by which jobs of kind dind find the daemon, so all of them would fail: use Docker "
             f"{versions.written(versions.OLDEST_ENGINE)} or newer",
         )
-    yield from too_new_keys(image, version, json.loads(daemon_file(settings)))
-
-
-def too_new_keys(image: str, version: tuple[int, ...], daemon_json: Mapping[str, object]) -> Iterator[Mistake]:
-    """A mistake for each key of daemon.json that a daemon of this version does not know."""
-    for key, (since, setting) in versions.DAEMON_KEYS.items():
-        if key in daemon_json and version < since:
-            yield Mistake(
-                "daemon.image",
-                image,
-                f"does not start with {key} in daemon.json, which {setting} needs: use Docker "
-                f"{versions.written(since)} or newer, or remove {setting}",
-            )
 
 
 def _names_its_gateway(settings: Common, runner: Runner) -> bool:
@@ -103,34 +92,40 @@ def _names_its_gateway(settings: Common, runner: Runner) -> bool:
 
 
 def _pairs_of_images(settings: Common) -> Iterator[Mistake]:
-    daemon = _image_server("daemon.image", settings.daemon.image) if settings.needs_daemon else None
-    runner = _runner(settings)
+    daemon, runner = _daemon(settings), _runner(settings)
     starts_jobs_there = any(
         each.executor is Executor.DOCKER and each.kind is not Kind.HOST_DOCKER for each in settings.runners
     )
     if daemon and runner and starts_jobs_there:
         yield from _mistakes(runner, daemon, "every job would fail")
-    for index, each in enumerate(settings.runners):
-        where = f"runners[{index}]"
-        client = _client(where, each)
-        if client is None or each.kind not in (Kind.DIND, Kind.JOB_DIND):
-            continue
-        own = _image_server(f"{where}.job_daemon_image", each.job_daemon_image)
-        server = own if each.kind is Kind.JOB_DIND else daemon
-        if server:
-            yield from _mistakes(client, server, "no job could use Docker")
 
 
-def _on_host(settings: Common, server: _Server) -> Iterator[Mistake]:
-    """Clients that talk to the engine of the host itself."""
+def _on_host(settings: Common, host: _Server) -> Iterator[Mistake]:
+    """A runner that talks to the engine of the host itself."""
     runner = _runner(settings)
     for index, each in enumerate(settings.runners):
-        if each.kind is not Kind.HOST_DOCKER:
-            continue
-        if runner:
-            yield from _mistakes(runner, server, f"every job of runners[{index}] would fail")
-        if client := _client(f"runners[{index}]", each):
-            yield from _mistakes(client, server, "no job could use Docker")
+        if runner and each.kind is Kind.HOST_DOCKER:
+            yield from _mistakes(runner, host, f"every job of runners[{index}] would fail")
+
+
+def _unusable_clients(settings: Common, host: _Server | None) -> Iterator[Mistake]:
+    """Docker clients in the images of jobs that name none: those that do may have one that fits."""
+    daemon = _daemon(settings)
+    for index, each in enumerate(settings.runners):
+        where = f"runners[{index}]"
+        own = _image_server(f"{where}.job_daemon_image", each.job_daemon_image)
+        server = {Kind.DIND: daemon, Kind.JOB_DIND: own, Kind.HOST_DOCKER: host}.get(each.kind)
+        client = _client(where, each)
+        if client and server:
+            yield from _mistakes(client, server, "jobs that name no image of their own cannot use Docker")
+
+
+def _daemon(settings: Common) -> _Server | None:
+    return _image_server("daemon.image", settings.daemon.image) if settings.needs_daemon else None
+
+
+def _host(engine: Engine) -> _Server:
+    return _Server(f"the engine of {engine.name} ({_is(engine)})", engine.api, is_image=False)
 
 
 def _runner(settings: Common) -> _Client | None:
@@ -161,9 +156,10 @@ def _mistakes(client: _Client, server: _Server, then: str) -> Iterator[Mistake]:
 
 def _too_old(client: _Client, server: _Server, then: str) -> str:
     newest, oldest = _api(client.api.newest), _api(server.api.oldest)
-    table = versions.RUNNER_API if client.path == "runner_image" else versions.DOCKER_API
-    needed = versions.first_with(table, server.api.oldest)
-    ways = [f"{client.kind} {versions.written(needed)} or newer"] if needed else []
+    is_runner = client.path == "runner_image"
+    needed = versions.first_with(versions.RUNNER_API if is_runner else versions.DOCKER_API, server.api.oldest)
+    write = versions.written if is_runner else versions.docker_written
+    ways = [f"{client.kind} {write(needed)} or newer"] if needed else []
     if server.is_image:
         ways.append("a daemon of the 28 series")
     remedy = f"use {', or '.join(ways)}" if ways else "use a newer one"
@@ -199,6 +195,13 @@ def warnings_about_versions(
     for index, each in enumerate(settings.runners):
         if runner is not None and each.helper_image is not None:
             yield from _about_helper(f"settings.runners[{index}].helper_image", each.helper_image, runner)
+    yield from map(_line, _unusable_clients(settings, _host(engine) if engine else None))
+    if settings.needs_daemon and keeps_docker_mtu(settings):
+        yield (
+            f"settings.network.mtu: {settings.network.mtu} is not that of the networks which jobs make inside "
+            f"daemon.image {shown(settings.daemon.image)}, as it knows no option for them: use Docker "
+            f"{versions.written(versions.NETWORKS_MTU)} or newer"
+        )
     if engine is not None and engine.api.newest < versions.DOCKER_API[versions.OLDEST_ENGINE]:
         yield (
             f"settings.docker_host: {engine.name} has {_is(engine)}, which no stack was ever tried on: upgrade it to "

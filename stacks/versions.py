@@ -103,16 +103,18 @@ RUNNER_OLDEST_API: Mapping[Version, Api] = {(11, 9): (1, 25), (14, 10): (1, 24),
 FIRST_BY_YEAR: Version = (17, 3)
 """The first Docker whose version begins with a year; all that is newer goes on from there."""
 
+BY_DATE: Version = (100,)
+"""No Docker has such a version: it is a date, of an image that somebody has made."""
+
 OLDEST_ENGINE: Version = (20, 10)
 """The oldest Docker on which a stack ever ran, as its host and as its daemon; `host-gateway` came with it."""
 
 OLDEST_HOST_API: Api = (1, 40)
 """Docker's clients from 29.3 on, and GitLab Runner from 19.2 on, talk to no engine below it: Docker 19.03."""
 
-DAEMON_KEYS: Mapping[str, tuple[Version, str]] = {"default-network-opts": ((24, 0), "network.mtu")}
-"""Keys of daemon.json without which the settings do not get what they ask: since when, and for which setting.
+NETWORKS_MTU: Version = (24, 0)
+"""The first daemon with `default-network-opts`; one from before it refuses to start with a key that it does not know.
 
-A daemon refuses to start with a key that it does not know.
 https://docs.docker.com/engine/release-notes/24.0/ (moby/moby#43197)
 """
 
@@ -160,8 +162,8 @@ def docker_version(image: str) -> Version | None:
     the newest.
     """
     version = _version(image, _DOCKER_REPOSITORY, _DOCKER_TAG, ("dind", "job"))
-    # moby's own modules count from 2.0 again.
-    return version if version and version >= FIRST_BY_YEAR else None
+    # moby's own modules count from 2.0 again, and a mirror's own images may have a date.
+    return version if version and FIRST_BY_YEAR <= version < BY_DATE else None
 
 
 def runner_version(image: str) -> Version | None:
@@ -214,6 +216,11 @@ def first_with(table: Mapping[Version, Api], api: Api) -> Version | None:
 def written(version: Version) -> str:
     """A version as people write it, without the parts that are left open."""
     return ".".join(str(part) for part in version if part < NEWEST)
+
+
+def docker_written(version: Version) -> str:
+    """A version of Docker of two parts: before 20.10 the second one was a month, of two digits."""
+    return f"{version[0]}.{version[1]:02}" if version < OLDEST_ENGINE else written(version)
 
 
 def plain_version(text: str) -> Version | None:

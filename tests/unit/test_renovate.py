@@ -182,11 +182,6 @@ def test_the_page_has_what_the_tests_run_on() -> None:
     assert [row[:2] for row in rows("| Part | Version | Where it comes from |")] == expected
 
 
-def docker_written(version: tuple[int, ...]) -> str:
-    """Docker's releases before 20 have the month with two digits."""
-    return f"{version[0]}.{version[1]:02}" if version[0] < 20 else versions.written(version)
-
-
 @pytest.mark.parametrize(
     ("heading", "table", "is_docker"),
     [
@@ -199,7 +194,7 @@ def docker_written(version: tuple[int, ...]) -> str:
 def test_the_page_has_the_tables_of_apis(
     heading: str, table: Mapping[tuple[int, ...], tuple[int, int]], is_docker: bool
 ) -> None:
-    write = docker_written if is_docker else versions.written
+    write = versions.docker_written if is_docker else versions.written
     assert [row[:2] for row in rows(heading)] == [
         (write(version), versions.written(api)) for version, api in table.items()
     ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from stacks import versions
-from stacks.combinations import check_engine, too_new_keys, warnings_about_versions
+from stacks.combinations import check_engine, warnings_about_versions
+from stacks.daemon_file import daemon_file
 from stacks.mistakes import SettingsError
 from stacks.settings import parse
 from stacks.versions import (
@@ -19,6 +21,7 @@ from stacks.versions import (
     Engine,
     docker_api,
     docker_version,
+    docker_written,
     helper_version,
     plain_version,
     runner_api,
@@ -41,6 +44,11 @@ def mistakes(target: str = "docker-host", **settings: Any) -> list[str]:
     except SettingsError as error:
         return str(error).splitlines()
     return []
+
+
+def warnings(target: str = "docker-host", engine: Engine | None = None, **settings: Any) -> list[str]:
+    """What is warned of in a target's smallest settings and these, a line each."""
+    return list(warnings_about_versions(parse(TARGETS[target](**settings)), engine=engine))
 
 
 def on_host(engine: Engine, **settings: Any) -> list[str]:
@@ -82,6 +90,11 @@ def on_host(engine: Engine, **settings: Any) -> list[str]:
         ("example/docker:1.0.0", None),
         ("dindrunner.local/runner:19.4.0-0a1b2c3d", None),
         ("alpine:3.22", None),
+        ("harbor.example.com/library/docker:20260130", None),
+        ("harbor.example.com/library/docker:2026.01-dind", None),
+        ("gitlab.example.com:443/group/dependency_proxy/containers/docker:24.0.7-dind", None),
+        ("public.ecr.aws/docker/library/docker:24.0.7-dind", (24, 0, 7)),
+        ("docker:24.0.7-windowsservercore-ltsc2022", (24, 0, 7)),
     ],
 )
 def test_the_version_of_a_docker_image_is_what_its_name_says(image: str, version: tuple[int, ...] | None) -> None:
@@ -142,6 +155,10 @@ def test_versions_that_programs_say_of_themselves_are_read(text: str, version: t
 
 def test_parts_that_a_version_leaves_open_are_not_written() -> None:
     assert (written((28, NEWEST, NEWEST)), written((14, 10)), written((19, 4, 0))) == ("28", "14.10", "19.4.0")
+
+
+def test_dockers_months_are_written_with_two_digits() -> None:
+    assert [docker_written(version) for version in versions.DOCKER_API][:4] == ["18.09", "19.03", "20.10", "23.0"]
 
 
 # what goes with what
@@ -269,34 +286,42 @@ def test_a_daemon_that_is_too_old_for_a_new_runner_is_refused() -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_a_client_that_is_too_old_for_the_daemon_is_refused(target: str) -> None:
-    assert mistakes(target, daemon=FIRST_29, runners=[runner(image=CLI_24)]) == [
+def test_a_client_that_is_too_old_for_the_daemon_is_warned_of_as_jobs_may_name_another(target: str) -> None:
+    assert warnings(target, daemon=FIRST_29, runners=[runner(image=CLI_24)]) == [
         "settings.runners[0].image: 'docker:24.0.7-cli' speaks Docker's API up to 1.43, and daemon.image "
-        "'docker:29.0.0-dind' takes none below 1.44, so no job could use Docker: use Docker's client 25.0 or newer, or "
-        "a daemon of the 28 series"
+        "'docker:29.0.0-dind' takes none below 1.44, so jobs that name no image of their own cannot use Docker: use "
+        "Docker's client 25.0 or newer, or a daemon of the 28 series"
     ]
 
 
-def test_a_client_that_is_too_new_for_the_daemon_is_refused() -> None:
+def test_a_client_of_18_09_is_to_be_one_of_19_03() -> None:
+    assert warnings(daemon=NEXT, runners=[runner(image="docker:18.09.9")]) == [
+        "settings.runners[0].image: 'docker:18.09.9' speaks Docker's API up to 1.39, and daemon.image "
+        "'docker:29.9.1-dind' takes none below 1.40, so jobs that name no image of their own cannot use Docker: use "
+        "Docker's client 19.03 or newer, or a daemon of the 28 series"
+    ]
+
+
+def test_a_client_that_is_too_new_for_the_daemon_is_warned_of() -> None:
     daemon = {"image": "docker:24.0.7-dind"}
-    assert mistakes("gke", daemon=daemon, runners=[runner(image="docker:29.1.0-cli")]) == [
+    assert warnings("gke", daemon=daemon, runners=[runner(image="docker:29.1.0-cli")]) == [
         "settings.runners[0].image: 'docker:29.1.0-cli' speaks Docker's API from 1.44 on, and daemon.image "
-        "'docker:24.0.7-dind' none above 1.43, so no job could use Docker: use a daemon of Docker 25.0 or newer, or an "
-        "older image here"
+        "'docker:24.0.7-dind' none above 1.43, so jobs that name no image of their own cannot use Docker: use a daemon "
+        "of Docker 25.0 or newer, or an older image here"
     ]
 
 
 def test_the_daemon_of_a_job_is_judged_with_that_jobs_client() -> None:
     own = runner(kind="job-dind", image=CLI_24, job_daemon_image="docker:29.0.0-dind")
-    assert mistakes(runners=[own]) == [
+    assert warnings(runners=[own]) == [
         "settings.runners[0].image: 'docker:24.0.7-cli' speaks Docker's API up to 1.43, and "
-        "runners[0].job_daemon_image 'docker:29.0.0-dind' takes none below 1.44, so no job could use Docker: use "
-        "Docker's client 25.0 or newer, or a daemon of the 28 series"
+        "runners[0].job_daemon_image 'docker:29.0.0-dind' takes none below 1.44, so jobs that name no image of their "
+        "own cannot use Docker: use Docker's client 25.0 or newer, or a daemon of the 28 series"
     ]
 
 
 def test_jobs_that_use_no_docker_may_have_any_client() -> None:
-    assert mistakes(daemon=FIRST_29, runners=[runner(kind="plain", image=CLI_24)]) == []
+    assert warnings(daemon=FIRST_29, runners=[runner(kind="plain", image=CLI_24)]) == []
 
 
 # a daemon and what it is told
@@ -313,17 +338,30 @@ def test_a_daemon_that_knows_no_host_gateway_is_refused_where_jobs_need_it() -> 
     assert mistakes("gke", daemon=old) == []
 
 
-def test_a_key_of_daemon_json_that_the_daemon_does_not_know_is_refused() -> None:
-    told = {"default-network-opts": {"bridge": {"com.docker.network.driver.mtu": "1400"}}}
-    (only,) = too_new_keys("docker:23.0.6-dind", (23, 0, 6), told)
-    assert (only.where, only.value, only.remedy) == (
-        "daemon.image",
-        "docker:23.0.6-dind",
-        "does not start with default-network-opts in daemon.json, which network.mtu needs: use Docker 24.0 or newer, "
-        "or remove network.mtu",
-    )
-    assert list(too_new_keys("docker:24.0.0-dind", (24, 0, 0), told)) == []
-    assert list(too_new_keys("docker:23.0.6-dind", (23, 0, 6), {"mtu": 1400})) == []
+@pytest.mark.parametrize("image", ["docker:20.10.24-dind", "docker:23-dind"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_daemon_that_knows_no_mtu_of_its_networks_is_not_told_one_and_warned_of(target: str, image: str) -> None:
+    old = {"daemon": {"image": image}, "network": {"mtu": 1400}}
+    told = json.loads(daemon_file(parse(TARGETS[target](**old))))
+    assert (told["mtu"], told.get("default-network-opts")) == (1400, None)
+    assert warnings(target, **old) == [
+        f"settings.network.mtu: 1400 is not that of the networks which jobs make inside daemon.image '{image}', as it "
+        "knows no option for them: use Docker 24.0 or newer"
+    ]
+
+
+@pytest.mark.parametrize("target", ["docker-host", "raspberry-pi"])
+@pytest.mark.parametrize("image", ["docker:24.0.0-dind", DAEMON_IMAGE, f"docker@{DIGEST}"])
+def test_other_daemons_are_told_the_mtu_of_their_networks(target: str, image: str) -> None:
+    new = {"daemon": {"image": image}, "network": {"mtu": 1400}}
+    told = json.loads(daemon_file(parse(TARGETS[target](**new))))
+    assert told["default-network-opts"] == {"bridge": {"com.docker.network.driver.mtu": "1400"}}
+    assert warnings(target, **new) == []
+
+
+def test_without_an_mtu_nothing_is_said_of_one() -> None:
+    assert warnings(daemon={"image": "docker:23.0.6-dind"}) == []
+    assert warnings("gke", daemon={"image": "docker:23.0.6-dind"}, network={"mtu": None}) == []
 
 
 # the host's own engine
@@ -344,11 +382,28 @@ def test_an_engine_that_a_runner_is_too_old_for_is_refused_with_kind_host_docker
 
 def test_an_engine_that_a_client_is_too_new_for_is_to_be_upgraded() -> None:
     engine = Engine("raspberry", "20.10.24", ApiRange((1, 12), (1, 41)))
-    assert on_host(engine, runners=[runner(kind="host-docker", image="docker:29.1.0-cli")]) == [
+    new = [runner(kind="host-docker", image="docker:29.1.0-cli")]
+    assert on_host(engine, runners=new) == []
+    assert warnings(engine=engine, runners=new) == [
         "settings.runners[0].image: 'docker:29.1.0-cli' speaks Docker's API from 1.44 on, and the engine of raspberry "
-        "(Docker 20.10.24, API 1.41) none above 1.41, so no job could use Docker: upgrade it to Docker 25.0 or newer, "
-        "or an older image here"
+        "(Docker 20.10.24, API 1.41) none above 1.41, so jobs that name no image of their own cannot use Docker: "
+        "upgrade it to Docker 25.0 or newer, or an older image here"
     ]
+
+
+@pytest.mark.parametrize(
+    ("said", "api"),
+    [
+        ("20.10.24+dfsg1", ApiRange((1, 12), (1, 41))),
+        ("24.0.2-1535", ApiRange((1, 12), (1, 43))),
+        ("28.5.2", ApiRange((1, 24), (1, 51))),
+        ("library-import", ApiRange((1, 40), (1, 56))),
+        ("5.4.2", ApiRange((1, 24), (1, 41))),
+    ],
+    ids=["Debian", "Synology", "Docker Desktop", "built from modules", "Podman"],
+)
+def test_engines_of_others_are_taken_by_their_api(said: str, api: ApiRange) -> None:
+    assert on_host(Engine("ci", said, api), runners=[runner(), runner(name="host", kind="host-docker")]) == []
 
 
 def test_an_engine_that_allows_old_clients_is_believed() -> None:
