@@ -28,8 +28,10 @@ RECOVER = $(TOOLCHAIN) recover $(STACK)
 PARALLEL = --parallel 8
 # The stack keeps that daemon until the next `make up`, which knows nothing of these settings.
 NEXT_SETTINGS = .toolchain/Pulumi.$(STACK)-next.yaml
-USE_NEXT_DAEMON = echo "== stack $(STACK) with a daemon of the next series, until the next make up" && \
-	image=$$($(TOOLCHAIN) next-daemon) && cp $(SETTINGS) $(NEXT_SETTINGS) && $(IN_ENV) \
+USE_NEXT_DAEMON = if $(IS_ON_CLUSTER) || ! $(USES_SANDBOX); then \
+	echo "stack $(STACK) keeps its daemon: one of the next series is for stacks on this machine whose GitLab is the sandbox" >&2; exit 1; fi && \
+	echo "== stack $(STACK) with a daemon of the next series, until the next make up" && \
+	image=$$($(TOOLCHAIN) next-daemon) && cp $(SETTINGS) $(NEXT_SETTINGS) && $(IN_ENV) $(RECOVER) && \
 	pulumi config set --stack $(STACK) --config-file $(NEXT_SETTINGS) --path gitlab-dind-runners:settings.daemon.image "$$image" && \
 	pulumi --non-interactive up --yes $(PARALLEL) --stack $(STACK) --config-file $(NEXT_SETTINGS)
 SAY = @echo "=="
@@ -61,8 +63,9 @@ outputs: ready ## print the stack's outputs as JSON
 versions: ready ## show the images' versions: default, set, and the newest that is known
 	@$(IN_ENV) python -m tools versions --stack $(STACK)
 
-demo: ready ## run the sample project's pipeline twice, cold and warm; DAEMON=next: on a daemon of the next series
-	@if [ "$(DAEMON)" = next ]; then $(USE_NEXT_DAEMON); fi
+demo: ready $(if $(DAEMON),$(SETTINGS)) ## run the sample project's pipeline twice, cold and warm; DAEMON=next: on a daemon of the next series
+	@case "$(DAEMON)" in "");; next) $(USE_NEXT_DAEMON);; \
+	*) echo "DAEMON is $(DAEMON): write DAEMON=next, or leave it out for the stack's own daemon" >&2; exit 1;; esac
 	@$(IN_ENV) python -m sandbox demo $(ARGS)
 
 doctor: ## show what is there, where it came from, and what is missing
