@@ -393,7 +393,8 @@ def _cancel(sandbox: Sandbox, job: Row, *, force: bool = False) -> None:
 
 def _cancels_gracefully(sandbox: Sandbox, job: Row) -> bool:
     manager = sandbox.store.one("SELECT * FROM runner_managers WHERE id = ?", job["manager_id"])
-    return bool(manager and manager["info"].get("features", {}).get("cancel_gracefully"))
+    features = manager["info"].get("features") if manager else None
+    return isinstance(features, dict) and bool(features.get("cancel_gracefully"))
 
 
 def sweep(sandbox: Sandbox, *, clock: Callable[[], str] = now) -> None:

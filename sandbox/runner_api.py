@@ -238,30 +238,29 @@ async def append_trace(job: RunningJob, request: Request, sandbox: Box) -> Respo
     place = re.fullmatch(r"(?:bytes )?(\d+)-(-?\d+)(?:/.*)?", content_range.strip())
     if place is None:
         raise ApiError(400, {"error": f"400 Content-Range is not start-end: {content_range}"})
-    size = await run_in_threadpool(_append, sandbox, job, int(place[1]), await request.body())
+    fits, size = await run_in_threadpool(_append, sandbox, job, int(place[1]), await request.body())
     await run_in_threadpool(_heartbeat, sandbox, job)
     headers = {
         "Job-Status": job["status"],
-        "Range": f"0-{abs(size)}",
+        "Range": f"0-{size}",
         "X-GitLab-Trace-Update-Interval": str(TRACE_INTERVAL_SECONDS),
     }
-    if size < 0:
+    if not fits:
         raise ApiError(416, {"error": "416 Range Not Satisfiable"}, headers)
     return Response(status_code=202, headers=headers)
 
 
-def _append(sandbox: Sandbox, job: Row, start: int, content: bytes) -> int:
-    """The log's new size; negated, and nothing written, where `content` would leave a hole."""
+def _append(sandbox: Sandbox, job: Row, start: int, content: bytes) -> tuple[bool, int]:
+    """Whether `content` fits, and the log's size then; nothing is written where it would leave a hole."""
     path = sandbox.trace(job["id"])
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
         size = file.seek(0, os.SEEK_END)
-        # An empty log has no negative size: a hole in it would look like success.
         if start > size:
-            return -size if size else -1
+            return False, size
         file.seek(start)
         file.truncate()
-        return start + file.write(content)
+        return True, start + file.write(content)
 
 
 @router.post("/jobs/{job_id}/artifacts/authorize")

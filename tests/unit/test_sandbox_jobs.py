@@ -537,6 +537,18 @@ def test_a_foreign_token_changes_no_job(live: Live) -> None:
     assert runner.trace(job | {"token": runner.token}, b"x", 0).status_code == 403
 
 
+def test_a_runner_whose_log_is_gone_is_told_to_begin_anew(live: Live) -> None:
+    project = live.project(ONE)
+    start(project)
+    runner = live.runner(project)
+    job = runner.job()
+    runner.trace(job, b"hello", 0)
+    live.sandbox.trace(job["id"]).unlink()
+    lost = runner.trace(job, b"!", 5)
+    assert (lost.status_code, lost.headers["Range"]) == (416, "0-0")
+    assert runner.trace(job, b"hello!", 0).headers["Range"] == "0-6"
+
+
 def test_a_runner_learns_that_its_job_was_cancelled(live: Live) -> None:
     project = live.project(ONE)
     pipeline = start(project)
@@ -574,6 +586,14 @@ def test_a_runner_that_can_is_given_the_time_to_clear_up_after_a_job(live: Live)
     shown = project.jobs.get(job["id"])
     assert (shown.failure_reason, shown.exit_code, shown.finished_at is not None) == (None, 1, True)
     assert statuses(other)["a"] == "pending"
+
+
+@pytest.mark.parametrize("features", [None, [], "cancel_gracefully", {"cancel_gracefully": False}])
+def test_a_runner_that_says_nothing_of_it_is_given_no_time_to_clear_up(live: Live, features: object) -> None:
+    project = live.project(ONE)
+    start(project)
+    job = live.runner(project).job(features=features)
+    assert live.call("POST", f"projects/{project.id}/jobs/{job['id']}/cancel").json()["status"] == "canceled"
 
 
 def test_a_job_that_clears_up_for_too_long_is_cancelled_by_force(live: Live) -> None:
