@@ -94,10 +94,14 @@ def _settings(directory: Path, stack: str) -> tuple[Mapping[str, Any], str]:
 
 
 def _text(file: Path) -> str | None:
+    """None where there is no such file. Raises SettingsError where it cannot be read."""
     try:
         return file.read_text()
-    except (OSError, ValueError):
+    except FileNotFoundError:
         return None
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise SettingsError(f"{file.name}: cannot be read ({why}): put it right, or write it anew") from None
 
 
 def lines(raw: Mapping[str, Any]) -> Iterator[Line]:

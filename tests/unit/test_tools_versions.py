@@ -157,6 +157,15 @@ def test_settings_that_cannot_be_read_are_no_reason_to_fail(
 
 
 @pytest.mark.usefixtures("registries")
+def test_a_file_that_cannot_be_read_is_not_called_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("Pulumi.dev.yaml").write_bytes(b"\xff\xfe")
+    why = "Pulumi.dev.yaml: cannot be read (it is no text): put it right, or write it anew"
+    assert shown(capsys, None)[1] == f"what stack dev sets is unknown: {why}\n"
+    Path("Pulumi.prod.yaml").mkdir()
+    assert "Pulumi.prod.yaml: cannot be read (Is a directory): put it right" in shown(capsys, None, "prod")[1]
+
+
+@pytest.mark.usefixtures("registries")
 def test_settings_that_are_wrong_are_shown_as_far_as_they_go(capsys: pytest.CaptureFixture[str]) -> None:
     wrong = "config:\n  gitlab-dind-runners:settings: {daemon: 7, runner_image: [], runners: [text, {image: 3}]}\n"
     table, error = shown(capsys, wrong)
