@@ -164,7 +164,9 @@ def _version_mistakes(settings: GkeSettings, facts: Facts) -> Iterator[Mistake]:
             f"{written(CRON_JOBS)} or newer, or set prune: null",
         )
     wanted = settings.daemon.claim.access_mode
-    if wanted == "ReadWriteOncePod" and settings.daemon.existing_claim is None and facts.is_before(ONE_POD_CLAIMS):
+    # A claim that is there says itself what the cluster knows: one with the feature switched on may be older.
+    is_new = facts.claim is None and settings.daemon.existing_claim is None
+    if wanted == "ReadWriteOncePod" and is_new and facts.is_before(ONE_POD_CLAIMS):
         yield Mistake(
             "daemon.claim.access_mode",
             wanted,

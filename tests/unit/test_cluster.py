@@ -71,6 +71,8 @@ def test_a_kubernetes_that_knows_no_claims_for_one_pod_is_refused_where_one_is_a
     ]
     for version in ("1.27.0", "1.34.4-gke.1193000", "2.0.0", "", "unknown"):
         assert mistakes(wanted, version=version) == []
+    # There it is known, unasked or not.
+    assert mistakes(wanted, version="1.26.15", claim=claim(access_modes=(RWOP,))) == []
 
 
 @pytest.mark.parametrize(("version", "mode"), [("1.26.15", RWO), ("1.27.0", RWOP), ("", RWOP)])
