@@ -341,7 +341,7 @@ def test_a_daemon_that_knows_no_host_gateway_is_refused_where_jobs_need_it() -> 
 @pytest.mark.parametrize("image", ["docker:20.10.24-dind", "docker:23-dind"])
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_daemon_that_knows_no_mtu_of_its_networks_is_not_told_one_and_warned_of(target: str, image: str) -> None:
-    old = {"daemon": {"image": image}, "network": {"mtu": 1400}}
+    old: dict[str, Any] = {"daemon": {"image": image}, "network": {"mtu": 1400}}
     told = json.loads(daemon_file(parse(TARGETS[target](**old))))
     assert (told["mtu"], told.get("default-network-opts")) == (1400, None)
     assert warnings(target, **old) == [
@@ -353,7 +353,7 @@ def test_a_daemon_that_knows_no_mtu_of_its_networks_is_not_told_one_and_warned_o
 @pytest.mark.parametrize("target", ["docker-host", "raspberry-pi"])
 @pytest.mark.parametrize("image", ["docker:24.0.0-dind", DAEMON_IMAGE, f"docker@{DIGEST}"])
 def test_other_daemons_are_told_the_mtu_of_their_networks(target: str, image: str) -> None:
-    new = {"daemon": {"image": image}, "network": {"mtu": 1400}}
+    new: dict[str, Any] = {"daemon": {"image": image}, "network": {"mtu": 1400}}
     told = json.loads(daemon_file(parse(TARGETS[target](**new))))
     assert told["default-network-opts"] == {"bridge": {"com.docker.network.driver.mtu": "1400"}}
     assert warnings(target, **new) == []
