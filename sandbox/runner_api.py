@@ -162,7 +162,7 @@ def request_job(runner: Runner, manager: Manager, sandbox: Box) -> Response:
 
 
 def _queue(runner: Row, pending: Sequence[Row]) -> str:
-    """What a runner sends back when it asks again: the same as long as nothing has come that it could be given.
+    """What a runner sends back when it asks again: the same as long as no job has come, for it or for another one.
 
     GitLab answers such a request at once, or keeps it waiting; here every request is looked at anew.
     """
