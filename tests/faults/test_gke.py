@@ -73,7 +73,7 @@ def test_an_api_server_that_goes_away_is_named_and_the_next_up_goes_on(
     wait_for("the claim", SEEN_SECONDS, lambda: stack.kubectl("get", made, "--output=name", check=False) or None)
     stack.cluster.stop_api_server()
     try:
-        # The plugin waits ten minutes for what it has made to become ready, with or without a server; nobody else would.
+        # The plugin waits ten minutes for what it has made to become ready, with or without a server; nobody would.
         update.send_signal(signal.SIGINT)
         said, _ = update.communicate(timeout=SEEN_SECONDS)
         assert update.returncode != 0, said
