@@ -27,28 +27,34 @@ def do_parts(parts: Sequence[Part], *, say: Say) -> None:
     The first one that fails stops the others, with the commands that they run, and what it says is raised as a
     ToolchainError that names it; so does an interrupt, which is raised as it is. What is done by then stays done.
     """
-    waiting = {part.name: part for part in parts}
-    running: dict[Future[float], str] = {}
     took: dict[str, float] = {}
-    with ThreadPoolExecutor(max_workers=max(1, len(parts)), thread_name_prefix="part") as pool:
-        try:
-            while waiting or running:
-                for part in [part for part in waiting.values() if took.keys() >= set(part.needs)]:
-                    running[pool.submit(_timed, part.work)] = waiting.pop(part.name).name
-                if not running:
-                    raise ValueError(f"parts that wait for each other, or for one that is not there: {list(waiting)}")
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    name = running.pop(future)
-                    took[name] = _result(name, future)
-        except BaseException:
-            stop_commands()
-            pool.shutdown(cancel_futures=True)
-            raise
-        finally:
-            resume_commands()
+    try:
+        with ThreadPoolExecutor(max_workers=max(1, len(parts)), thread_name_prefix="part") as pool:
+            try:
+                _do_all(parts, pool, took)
+            except BaseException:
+                stop_commands()
+                raise
+    finally:
+        # Not before the last thread has ended: after a second interrupt it would go on with its next command.
+        resume_commands()
     told = sorted((seconds, name) for name, seconds in took.items() if seconds >= _WORTH_TELLING)
     if len(told) > 1:
         say("beside each other: " + ", ".join(f"{name} {elapsed(seconds)}" for seconds, name in reversed(told)))
+
+
+def _do_all(parts: Sequence[Part], pool: ThreadPoolExecutor, took: dict[str, float]) -> None:
+    """Begins each part when what it needs is done, and puts its seconds into `took`."""
+    waiting = {part.name: part for part in parts}
+    running: dict[Future[float], str] = {}
+    while waiting or running:
+        for part in [part for part in waiting.values() if took.keys() >= set(part.needs)]:
+            running[pool.submit(_timed, part.work)] = waiting.pop(part.name).name
+        if not running:
+            raise ValueError(f"parts that wait for each other, or for one that is not there: {list(waiting)}")
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            name = running.pop(future)
+            took[name] = _result(name, future)
 
 
 def _timed(work: Callable[[], object]) -> float:

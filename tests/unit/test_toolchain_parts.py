@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import _thread
+import os
 import re
+import signal
 import threading
 import time
 from pathlib import Path
@@ -140,6 +142,28 @@ def test_an_interrupt_stops_the_commands_and_is_passed_on(tmp_path: Path) -> Non
     with pytest.raises(KeyboardInterrupt):
         do_parts(parts, say=_quiet)
     assert time.monotonic() - began < 20
+
+
+def test_after_a_second_interrupt_nothing_more_is_run(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    later: list[str] = []
+
+    def build() -> None:
+        # It takes its time to end, as a build does that is asked to.
+        run(["sh", "-c", f"trap '' TERM; touch {started}; sleep 1"], limit=60)
+        later.append("the next command")
+
+    def interrupt_twice() -> None:
+        while not started.exists():
+            time.sleep(0.01)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.3)
+
+    with pytest.raises(KeyboardInterrupt):
+        do_parts([Part("one", build), Part("user", interrupt_twice)], say=_quiet)
+    assert later == []
+    assert run(["echo", "again"], limit=10) == "again\n"
 
 
 @pytest.mark.parametrize("needs", [("nobody",), ("one",)])
