@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import http.client
 import json
 import os
 import platform
@@ -26,6 +27,7 @@ from toolchain.shared import (
     VENV_DIR,
     Say,
     ToolchainError,
+    check_stop,
     digest_of,
     elapsed,
     file_lock,
@@ -260,10 +262,11 @@ def download(url: str, target: Path, *, limit: float = _DOWNLOAD_LIMIT) -> None:
     try:
         with urllib.request.urlopen(url, timeout=30) as answer, target.open("wb") as file:
             while chunk := answer.read(1 << 20):
+                check_stop(url)
                 file.write(chunk)
                 if time.monotonic() > give_up:
                     raise ToolchainError(f"{url}: not downloaded after {elapsed(limit)}")
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise ToolchainError(f"{url}: {error}") from error
 
 

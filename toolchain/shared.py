@@ -166,7 +166,7 @@ def run(
             log.parent.mkdir(parents=True, exist_ok=True)
         out = stack.enter_context(_scratch(log))
         err = out if log else stack.enter_context(_scratch(None))
-        _check_stop(name)
+        check_stop(name)
         try:
             process = subprocess.Popen(
                 words,
@@ -182,7 +182,7 @@ def run(
             raise ToolchainError(f"{name}: cannot run {words[0]}: {error.strerror}") from error
         _running.add(process)
         try:
-            _check_stop(name)
+            check_stop(name)
             process.communicate(stdin, timeout=limit)
         except BaseException as error:
             _stop_group(process)
@@ -191,7 +191,7 @@ def run(
             raise
         finally:
             _running.discard(process)
-        _check_stop(name)
+        check_stop(name)
         if process.returncode:
             tail = _tail(err, log)
             if _OUT_OF_SPACE in tail.lower():
@@ -220,7 +220,8 @@ def resume_commands() -> None:
     _stopping.clear()
 
 
-def _check_stop(name: str) -> None:
+def check_stop(name: str) -> None:
+    """To be asked by what takes long without `run`. Raises Stopped where it is to be given up."""
     if _stopping.is_set():
         raise Stopped(f"{name}: given up")
 
@@ -271,7 +272,7 @@ def file_lock(path: Path, *, say: Say, limit: float = 1800.0) -> Iterator[None]:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                _check_stop(f"waiting for {path}")
+                check_stop(f"waiting for {path}")
                 if time.monotonic() > give_up:
                     raise LimitReached(
                         f"waited {elapsed(limit)} for another process that holds {path}; see `fuser {path}`"

@@ -17,7 +17,7 @@ import pytest
 from toolchain import pulumi
 from toolchain.doctor import Row, table
 from toolchain.pulumi import Origin, Source, Tool
-from toolchain.shared import VENV_DIR, Say, ToolchainError
+from toolchain.shared import VENV_DIR, Say, Stopped, ToolchainError, resume_commands, stop_commands
 
 Make = Callable[..., Tool]
 
@@ -247,6 +247,40 @@ def test_a_download_over_its_limit_is_given_up(release: Path, tmp_path: Path) ->
     with pytest.raises(ToolchainError) as caught:
         pulumi.download(url, tmp_path / "file", limit=-1)
     assert str(caught.value) == f"{url}: not downloaded after -1.0 s"
+
+
+def test_a_download_ends_when_another_part_has_failed(release: Path, tmp_path: Path) -> None:
+    url = f"{pulumi._RELEASES}/{release.name}/pulumi-{pulumi.OFFICIAL_CLI}-checksums.txt"
+    stop_commands()
+    try:
+        with pytest.raises(Stopped) as caught:
+            pulumi.download(url, tmp_path / "file")
+    finally:
+        resume_commands()
+    assert str(caught.value) == f"{url}: given up"
+
+
+class _BreaksOff(_Quiet):
+    """Promises more chunks than it sends."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.wfile.write(b"5\r\nbegin\r\n")
+        self.close_connection = True
+
+
+def test_a_download_that_breaks_off_is_an_error_with_its_address(tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _BreaksOff) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/pulumi.tar.gz"
+        with pytest.raises(ToolchainError) as caught:
+            pulumi.download(url, tmp_path / "file")
+        server.shutdown()
+    assert str(caught.value) == f"{url}: IncompleteRead(5 bytes read)"
 
 
 def test_a_plugin_in_the_users_pulumi_home_is_copied_and_left_alone(
