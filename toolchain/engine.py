@@ -71,30 +71,32 @@ def up(say: Say) -> None:
     Raises ToolchainError where none answers and none may be started: the user has chosen another address, or is
     neither root nor allowed to use sudo without a password; LimitReached where the daemon does not become ready.
     """
-    if _server_version(docker_host()):
-        _link_client(say)
-        return
-    if docker_host() != DEFAULT_HOST:
-        raise ToolchainError(
-            f"DOCKER_HOST is {docker_host()}, and no Docker engine answers there: start it, or unset DOCKER_HOST to "
-            "use the one of this machine"
-        )
-    if _refused(_SOCKET):
-        raise ToolchainError(_REFUSED)
-    with file_lock(_home() / "lock", say=say):
-        if _server_version(DEFAULT_HOST):
-            return
-        as_root = root_prefix("a Docker engine has to be started")
-        path = daemon_path(say)
-        if _server_version(DEFAULT_HOST):  # the service of an installed package may have come up
-            return
-        with progress(say, "starting the Docker engine"):
-            if installed() and Path("/run/systemd/system").is_dir():
-                run([*as_root, "systemctl", "start", "docker"], limit=_START_LIMIT, what="systemctl start docker")
-                _wait_ready("journalctl -u docker shows why")
-            else:
-                _start(path, as_root)
+    if not _server_version(docker_host()):
+        if docker_host() != DEFAULT_HOST:
+            raise ToolchainError(
+                f"DOCKER_HOST is {docker_host()}, and no Docker engine answers there: start it, or unset DOCKER_HOST "
+                "to use the one of this machine"
+            )
+        if _refused(_SOCKET):
+            raise ToolchainError(_REFUSED)
+        with file_lock(_home() / "lock", say=say):
+            # Another process may have started it meanwhile.
+            if not _server_version(DEFAULT_HOST):
+                _bring_up(say)
     _link_client(say)
+
+
+def _bring_up(say: Say) -> None:
+    as_root = root_prefix("a Docker engine has to be started")
+    path = daemon_path(say)
+    if _server_version(DEFAULT_HOST):  # the service of an installed package may have come up
+        return
+    with progress(say, "starting the Docker engine"):
+        if installed() and Path("/run/systemd/system").is_dir():
+            run([*as_root, "systemctl", "start", "docker"], limit=_START_LIMIT, what="systemctl start docker")
+            _wait_ready("journalctl -u docker shows why")
+        else:
+            _start(path, as_root)
 
 
 def down(say: Say) -> None:

@@ -184,6 +184,20 @@ def test_a_machine_without_docker_gets_the_pinned_one_and_its_client(unpacked: d
     assert (tmp_path / ".toolchain" / "bin" / "docker").samefile(unpacked.programs / "docker")
 
 
+@pytest.mark.parametrize("asked", [1, 2])
+def test_who_finds_an_engine_that_has_just_come_up_gets_its_client_as_well(
+    asked: int, unpacked: docker.Edition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[str | None] = [*[None] * asked, "28.5.2"]
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setattr(engine, "_server_version", lambda _: answers.pop(0))
+    monkeypatch.setattr(engine, "_refused", lambda _: False)
+    monkeypatch.setattr(engine, "root_prefix", lambda _: [])
+    engine.up(pytest.fail)
+    assert answers == []
+    assert (tmp_path / ".toolchain" / "bin" / "docker").samefile(unpacked.programs / "docker")
+
+
 def test_a_client_of_the_machines_own_stays_in_use(
     unpacked: docker.Edition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
