@@ -71,6 +71,8 @@ def up(say: Say) -> None:
     Raises ToolchainError where none answers and none may be started: the user has chosen another address, or is
     neither root nor allowed to use sudo without a password; LimitReached where the daemon does not become ready.
     """
+    if not docker_host().startswith("unix://"):
+        client(say)  # which is needed to ask
     if not _server_version(docker_host()):
         if docker_host() != DEFAULT_HOST:
             raise ToolchainError(
@@ -160,9 +162,15 @@ def daemon_path(say: Say) -> str:
 
 def client(say: Say) -> Path:
     """The docker client: the machine's own, else that of the pinned packages."""
+    if not shutil.which("docker"):
+        docker.ensure(say)
+    return _known_client()
+
+
+def _known_client() -> Path:
     if on_path := shutil.which("docker"):
         return Path(on_path)
-    found = docker.ensure(say)
+    found = docker.unpacked()
     return found.programs / "docker" if found else Path("docker")
 
 
@@ -337,7 +345,7 @@ def _server_version(host: str) -> str | None:
         return str(json.loads(answer)["Version"]) if answer else None
     # TLS and ssh addresses are the client's trade.
     with contextlib.suppress(ToolchainError):
-        return run(["docker", "version", "--format", "{{.Server.Version}}"], limit=15).strip() or None
+        return run([_known_client(), "version", "--format", "{{.Server.Version}}"], limit=15).strip() or None
     return None
 
 

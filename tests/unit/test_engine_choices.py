@@ -167,6 +167,7 @@ def unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> docker.Edition:
     program(edition.programs / "dockerd", "exit 0")
     program(edition.programs / "docker", "exit 0")
     monkeypatch.setattr(docker, "ensure", lambda _: edition)
+    monkeypatch.setattr(docker, "unpacked", lambda: edition)
     monkeypatch.setattr(engine, "find_program", {"iptables": "/usr/sbin/iptables"}.get)
     monkeypatch.setattr(engine, "TOOLCHAIN_DIR", tmp_path / ".toolchain")
     monkeypatch.setenv("PATH", "/nowhere")
@@ -195,6 +196,16 @@ def test_who_finds_an_engine_that_has_just_come_up_gets_its_client_as_well(
     monkeypatch.setattr(engine, "root_prefix", lambda _: [])
     engine.up(pytest.fail)
     assert answers == []
+    assert (tmp_path / ".toolchain" / "bin" / "docker").samefile(unpacked.programs / "docker")
+
+
+def test_an_engine_elsewhere_is_asked_by_the_pinned_client_where_there_is_no_other(
+    unpacked: docker.Edition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://192.0.2.1:2376")
+    program(unpacked.programs / "docker", "[ \"$1 $DOCKER_HOST\" = 'version tcp://192.0.2.1:2376' ] && echo 27.1.1")
+    engine.up(pytest.fail)
+    assert engine.status() == engine.Status(host="tcp://192.0.2.1:2376", version="27.1.1", ours=False)
     assert (tmp_path / ".toolchain" / "bin" / "docker").samefile(unpacked.programs / "docker")
 
 
