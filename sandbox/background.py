@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from toolchain.shared import LimitReached, ToolchainError, _end_with_parent, elapsed
+from toolchain.shared import LimitReached, ToolchainError, elapsed, end_with_parent
 
 READY_LIMIT = 30.0
 """Seconds until a program has to answer."""
@@ -47,7 +47,7 @@ def start(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # the end of the terminal is not its end
-            preexec_fn=None if outlives else _end_with_parent,
+            preexec_fn=None if outlives else end_with_parent,
         )
     try:
         started(process.pid)

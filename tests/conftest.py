@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from toolchain.shared import ROOT, log_dir
+from toolchain.shared import ROOT, end_with_parent, log_dir
 
 if TYPE_CHECKING:
     from tests.cluster.control_plane import ControlPlane
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _DIRECTORIES = ("unit", "engine", "faults", "cluster")
 """In the order in which they run: the quickest first, and last what waits for programs that are being built."""
+_WAIT_FOR_PARTS = {"cluster_environment", "control_plane", "next_daemon", "node"}
+"""The fixtures that need what `tests.parts` builds."""
 _BUILDER_STOP_SECONDS = 60
 _builder: subprocess.Popen[bytes] | None = None
 """What builds the programs that only tests need."""
@@ -50,7 +52,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if absent:
         log = log_dir() / "test-parts.log"
         with log.open("wb") as out:
-            _builder = subprocess.Popen([sys.executable, "-m", "tests.parts"], cwd=ROOT, stdout=out, stderr=out)
+            _builder = subprocess.Popen(
+                [sys.executable, "-m", "tests.parts"],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                preexec_fn=end_with_parent,
+            )
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
         if reporter:
             reporter.write_line(f"building beside the tests: {', '.join(absent)}; its log is {log}")
@@ -60,11 +69,14 @@ def pytest_sessionfinish() -> None:
     """Leave no build behind; the next one goes on where it was."""
     if _builder:
         _builder.terminate()
-        _builder.wait(timeout=_BUILDER_STOP_SECONDS)
+        try:
+            _builder.wait(timeout=_BUILDER_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            _builder.kill()
 
 
 def _needs_parts(items: list[pytest.Item]) -> bool:
-    return any(marker in item.keywords for item in items for marker in ("engine", "cluster"))
+    return any(_WAIT_FOR_PARTS.intersection(getattr(item, "fixturenames", ())) for item in items)
 
 
 @pytest.fixture(scope="session")

@@ -176,7 +176,7 @@ def run(
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
+                preexec_fn=end_with_parent,
             )
         except OSError as error:
             raise ToolchainError(f"{name}: cannot run {words[0]}: {error.strerror}") from error
@@ -226,8 +226,11 @@ def check_stop(name: str) -> None:
         raise Stopped(f"{name}: given up")
 
 
-def _end_with_parent() -> None:
-    # Else a command would go on under the feet of the next run when this one is killed.
+def end_with_parent() -> None:
+    """For a process that is started: it is asked to end when the thread that started it ends or is killed.
+
+    Else a command would go on under the feet of the next run when this one is killed.
+    """
     if _LIBC:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
