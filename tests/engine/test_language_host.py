@@ -25,6 +25,10 @@ from toolchain.pulumi import built_language_host
 from toolchain.shared import VENV_DIR
 
 _LIMIT = 60.0
+LEAVES_A_PROCESS = """
+import subprocess
+print("left", subprocess.Popen(["sleep", "600"], start_new_session=True).pid)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +125,26 @@ def test_a_plugin_file_that_cannot_be_read_is_named(host: Any, environment_of_ou
     assert refused(host.GetRequiredPackages, request) == f"{path}: unexpected end of JSON input"
 
 
+def test_packages_are_found_in_a_folder_whose_name_looks_like_a_pattern(host: Any, tmp_path: Path) -> None:
+    project = tmp_path / "[a] project"
+    run(sys.executable, "-m", "venv", "--without-pip", str(project / ".venv"))
+    package(project / ".venv", "pulumi-cloud", "1.2.3")
+    assert plugins(host, project) == {("cloud", "1.2.3")}
+
+
+def test_an_interpreter_that_fails_is_named_with_its_own_words(
+    host: Any, environment_of_ours: Path, tmp_path: Path
+) -> None:
+    python = environment_of_ours / "bin" / "python"
+    python.unlink()
+    python.write_text("#!/bin/sh\necho 'no library' >&2\nexit 3\n")
+    python.chmod(0o755)
+    request = messages.GetProgramDependenciesRequest(info=info(tmp_path, virtualenv=".venv"))
+    assert refused(host.GetProgramDependencies, request) == (
+        f"asking {python} where its packages are: exit status 3\nno library"
+    )
+
+
 def test_a_direct_dependency_is_one_that_nothing_else_needs_but_an_extra(
     host: Any, environment_of_ours: Path, tmp_path: Path
 ) -> None:
@@ -175,6 +199,25 @@ def test_a_plugin_is_run_with_its_output_and_its_exit_code(host: Any, tmp_path: 
     assert found[-1].exitcode == 7
 
 
+def test_a_plugin_that_leaves_a_process_behind_has_ended(host: Any, tmp_path: Path) -> None:
+    (tmp_path / "__main__.py").write_text(LEAVES_A_PROCESS)
+    request = messages.RunPluginRequest(pwd="/", kind="resource", info=info(tmp_path))
+    found = list(host.RunPlugin(request, timeout=_LIMIT))
+    _end_process_of(b"".join(each.stdout for each in found))
+    assert found[-1].WhichOneof("output") == "exitcode"
+    assert found[-1].exitcode == 0
+
+
+def test_a_debugger_is_refused_that_it_could_not_attach(host: Any, tmp_path: Path) -> None:
+    expected = (
+        "--attach-debugger is not known to the language host of this toolchain; an official Pulumi on PATH knows it"
+    )
+    assert refused(host.Run, messages.RunRequest(info=info(tmp_path), attach_debugger=True)) == expected
+    with pytest.raises(grpc.RpcError) as caught:
+        list(host.RunPlugin(messages.RunPluginRequest(info=info(tmp_path), attach_debugger=True), timeout=_LIMIT))
+    assert caught.value.details() == expected
+
+
 def test_a_call_that_is_given_up_ends_the_plugin(host: Any, tmp_path: Path) -> None:
     (tmp_path / "__main__.py").write_text("import os, time\nprint(os.getpid())\ntime.sleep(600)\n")
     call = host.RunPlugin(messages.RunPluginRequest(pwd="/", kind="resource", info=info(tmp_path)), timeout=_LIMIT)
@@ -195,6 +238,10 @@ def test_it_says_what_it_lacks_where_it_is_started_by_hand(binary: Path, tmp_pat
         "pulumi-language-python: pulumi-language-python-exec is missing beside this program; "
         "python3 -m toolchain install puts it there\n"
     )
+
+
+def _end_process_of(output: bytes) -> None:
+    os.kill(int(output.split(b"left ")[1].split()[0]), signal.SIGKILL)
 
 
 def _wait_for_end(pid: int) -> None:
@@ -239,6 +286,20 @@ def test_a_program_gets_its_configuration_and_its_output_is_shown(project: tuple
     assert "hush" not in shown
     outputs = json.loads(run("pulumi", "stack", "output", "--json", "--show-secrets", cwd=folder, env=env).stdout)
     assert outputs == {"prefix": str(VENV_DIR), "name": "it", "word": "hush"}
+
+
+def test_a_process_that_a_program_leaves_behind_is_not_waited_for(project: tuple[Path, dict[str, str]]) -> None:
+    folder, env = project
+    (folder / "__main__.py").write_text(LEAVES_A_PROCESS)
+    shown = run("pulumi", "preview", "--color=never", "--non-interactive", cwd=folder, env=env, seconds=_LIMIT).stdout
+    _end_process_of(shown.encode())
+
+
+def test_the_program_may_have_a_module_of_a_name_that_the_host_uses(project: tuple[Path, dict[str, str]]) -> None:
+    folder, env = project
+    (folder / "json.py").write_text("NAME = 'mine'\n")
+    (folder / "__main__.py").write_text("import pulumi\npulumi.export('it', 1)\n")
+    run("pulumi", "preview", "--color=never", "--non-interactive", cwd=folder, env=env)
 
 
 @pytest.mark.parametrize(

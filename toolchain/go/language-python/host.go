@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,8 +24,12 @@ const version = "1.0.0"
 // The program's exit code after it has shown its user what is wrong.
 const exitToldUser = 32
 
-// What is asked to end is killed after this time.
+// What is asked to end is killed after this time. Where a program has ended, and one that it left behind holds its
+// output, that is waited for as long.
 const graceToEnd = 5 * time.Second
+
+var errNoDebugger = errors.New("--attach-debugger is not known to the language host of this toolchain; an official " +
+	"Pulumi on PATH knows it")
 
 // host answers the engine. shim: the script that runs programs. engine, tracing: addresses that programs are given.
 type host struct {
@@ -92,6 +97,9 @@ func (h *host) About(ctx context.Context, request *pulumirpc.AboutRequest) (*pul
 
 // Run runs a program to its end. Its output goes to that of this process, where the engine looks for it.
 func (h *host) Run(ctx context.Context, request *pulumirpc.RunRequest) (*pulumirpc.RunResponse, error) {
+	if request.GetAttachDebugger() {
+		return nil, errNoDebugger
+	}
 	python, err := pythonOf(request.GetInfo())
 	if err != nil {
 		return nil, err
@@ -106,7 +114,8 @@ func (h *host) Run(ctx context.Context, request *pulumirpc.RunRequest) (*pulumir
 	}
 	command := python.command(ctx, os.Environ(), h.programArguments(request)...)
 	command.Env = append(command.Env, "PULUMI_CONFIG="+config, "PULUMI_CONFIG_SECRET_KEYS="+secretKeys)
-	command.Stdout, command.Stderr = os.Stdout, os.Stderr
+	// Not our own files, which a process that the program leaves behind would hold, and the engine wait for.
+	command.Stdout, command.Stderr = struct{ io.Writer }{os.Stdout}, struct{ io.Writer }{os.Stderr}
 
 	code, err := runToEnd(command)
 	switch {
@@ -158,6 +167,9 @@ func (h *host) programArguments(request *pulumirpc.RunRequest) []string {
 
 // RunPlugin runs a policy pack or a plugin that is written in Python, until the engine ends the call.
 func (h *host) RunPlugin(request *pulumirpc.RunPluginRequest, server pulumirpc.LanguageRuntime_RunPluginServer) error {
+	if request.GetAttachDebugger() {
+		return errNoDebugger
+	}
 	python, err := pythonOf(request.GetInfo())
 	if err != nil {
 		return err
@@ -262,6 +274,9 @@ func runToEnd(command *exec.Cmd) (int, error) {
 			return -int(status.Signal()), nil
 		}
 		return failed.ExitCode(), nil
+	}
+	if errors.Is(err, exec.ErrWaitDelay) {
+		return 0, nil // it has ended well, but something that it left behind still holds its output
 	}
 	return 0, err
 }

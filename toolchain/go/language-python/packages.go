@@ -46,12 +46,13 @@ func installedPackages(ctx context.Context, info *pulumirpc.ProgramInfo) ([]dist
 	var found []distribution
 	seen := map[string]bool{}
 	for _, location := range told.Paths {
-		files, err := filepath.Glob(filepath.Join(location, "*.dist-info", "METADATA"))
+		// Not by filepath.Glob, for which brackets in the location's own name would be a pattern.
+		files, err := fs.Glob(os.DirFS(location), "*.dist-info/METADATA")
 		if err != nil {
 			return nil, err
 		}
 		for _, file := range files {
-			each, err := readMetadata(file)
+			each, err := readMetadata(filepath.Join(location, file))
 			if err != nil {
 				return nil, err
 			}

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -112,10 +114,17 @@ func (python interpreter) activated(environ []string) []string {
 
 // describe asks the interpreter, which takes some 20 ms.
 func (python interpreter) describe(ctx context.Context) (description, error) {
-	const question = `import json, sys
-print(json.dumps({"Version": sys.version.split()[0], "Paths": [path for path in sys.path if path]}))`
+	// The working directory, which is the empty entry, may hold a json.py of the program's.
+	const question = `import sys
+sys.path = [path for path in sys.path if path]
+import json
+print(json.dumps({"Version": sys.version.split()[0], "Paths": sys.path}))`
 	var told description
 	output, err := python.command(ctx, os.Environ(), "-c", question).Output()
+	var failed *exec.ExitError
+	if errors.As(err, &failed) {
+		err = fmt.Errorf("%w\n%s", err, bytes.TrimSpace(failed.Stderr))
+	}
 	if err == nil {
 		err = json.Unmarshal(output, &told)
 	}
