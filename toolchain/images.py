@@ -356,6 +356,8 @@ def _make_rootfs(suite: Suite, archive: Path) -> None:
         run(
             [
                 *as_root,
+                # What is mounted for it goes with it, even if it is killed: the next one could not remove the folder.
+                *("unshare", "--mount"),
                 *("env", f"TMPDIR={folder}", _RECIPES / "base" / "rootfs.sh", suite.name, partial, certificates),
                 *docker.sources(suite.name),
             ],

@@ -166,6 +166,24 @@ def test_what_mmdebstrap_verifies_packages_with_is_always_installed(
         images._make_rootfs(images._NEWER, tmp_path / "base.tar")
 
 
+def test_what_is_mounted_for_the_base_is_mounted_for_it_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[list[str]] = []
+
+    def run(command: list[str | Path], **_: object) -> None:
+        ran.append([str(word) for word in command])
+        Path(ran[-1][ran[-1].index("trixie") + 1]).touch()
+
+    (tmp_path / "debian-archive-keyring.gpg").touch()
+    monkeypatch.setattr(images, "_KEYRING", tmp_path / "debian-archive-keyring.gpg")
+    monkeypatch.setattr(images, "find_program", lambda name: f"/usr/sbin/{name}")
+    monkeypatch.setattr(images, "root_prefix", lambda _: ["sudo", "-n"])
+    monkeypatch.setattr(images, "run", run)
+    monkeypatch.setattr(docker, "sources", lambda suite: [f"deb http://mirror.example/debian/ {suite} main"])
+    images._make_rootfs(images._NEWER, tmp_path / "base.tar")
+    assert [command[:5] for command in ran] == [["sudo", "-n", "unshare", "--mount", "env"]]
+    assert (tmp_path / "base.tar").exists()
+
+
 def test_packages_of_the_base_are_verified_with_debians_keys() -> None:
     script = (images._RECIPES / "base" / "rootfs.sh").read_text()
     assert f" --keyring={images._KEYRING} " in script
