@@ -18,7 +18,6 @@ COMMANDS = {
 }
 """Each is a module of that name with `add_arguments(parser)` and `run(arguments) -> exit status`."""
 
-USAGE_ERROR = 2
 INTERRUPTED = 130
 
 

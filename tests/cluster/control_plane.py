@@ -31,7 +31,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from kubernetes.client import ApiClient
 from kubernetes.config import new_client_from_config
-from kubernetes.dynamic import DynamicClient
 
 from tests.engine.world import STEP_SECONDS, missing, run, unique, wait_for
 from tests.parts import KUBERNETES
@@ -101,10 +100,6 @@ class ControlPlane:
         file = str(kubeconfig or self.kubeconfig)
         client: ApiClient = new_client_from_config(file, context=self.context)  # type: ignore[no-untyped-call]
         return client
-
-    def dynamic_client(self, kubeconfig: Path | None = None) -> DynamicClient:
-        """The Python client that takes any kind of object."""
-        return DynamicClient(self.client(kubeconfig))  # type: ignore[no-untyped-call]
 
     def kubectl(
         self,
