@@ -315,8 +315,11 @@ def _build_all(
     for spec in (spec for role in missing for spec in role.binaries):
         build(spec, say=say)
     what = f"building the images {', '.join(names[role.name].rpartition('/')[2] for role in missing)}"
+    place = cache_dir() / "images"
+    for killed in place.glob(".contexts.*"):  # no other process makes one: we hold the lock
+        shutil.rmtree(killed, ignore_errors=True)
     # Beside the programs in the cache, so that these are there by links.
-    with progress(say, what), tempfile.TemporaryDirectory(dir=cache_dir() / "images", prefix=".contexts.") as folder:
+    with progress(say, what), tempfile.TemporaryDirectory(dir=place, prefix=".contexts.") as folder:
         for role in missing:
             _fill_context(role, edition, Path(folder) / role.name)
         if edition:

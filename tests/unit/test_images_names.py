@@ -166,6 +166,19 @@ def test_what_mmdebstrap_verifies_packages_with_is_always_installed(
         images._make_rootfs(images._NEWER, tmp_path / "base.tar")
 
 
+def test_what_a_killed_build_left_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[list[str]] = []
+    place = tmp_path / "images"
+    (place / ".contexts.killed" / "dind").mkdir(parents=True)
+    monkeypatch.setenv("DINDRUNNER_CACHE", str(tmp_path))
+    monkeypatch.setattr(images, "_bake", lambda *words: built.append(sorted(path.name for path in words[-1].iterdir())))
+    edition = docker.edition(NEWEST)
+    python = next(role for role in Recipe.with_docker(edition).roles if role.name == "python")
+    images._build_all([python], edition, {"python": "dindrunner.local/python:3.13"}, "docker", lambda _: None)
+    assert built == [["python"]]
+    assert list(place.iterdir()) == []
+
+
 def test_what_is_mounted_for_the_base_is_mounted_for_it_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[list[str]] = []
 
