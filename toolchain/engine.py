@@ -222,17 +222,12 @@ def _runc_folder(found: docker.Edition, say: Say) -> list[Path]:
 def _start(path: str, as_root: list[str]) -> None:
     home = _home()
     dockerd = Path(shutil.which("dockerd", path=path) or "dockerd")
-    mtus = {
-        link.name: int((link / "mtu").read_text())
-        for link in Path("/sys/class/net").iterdir()
-        if (link / "mtu").exists()
-    }
     settings: dict[str, object] = {
         "hosts": [DEFAULT_HOST],
         "data-root": str(home / "data"),
         "exec-root": str(_EXEC_ROOT),
         "pidfile": str(home / "dockerd.pid"),
-        "mtu": default_route_mtu(Path("/proc/net/route").read_text(), mtus),
+        "mtu": default_route_mtu(Path("/proc/net/route").read_text(), _mtus(Path("/sys/class/net"))),
     }
     write_atomic(home / "daemon.json", json.dumps(settings, indent=2) + "\n")
     _forget_stale(home / "dockerd.pid", "dockerd", as_root)
@@ -252,6 +247,14 @@ def _start(path: str, as_root: list[str]) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGTERM)
         raise
+
+
+def _mtus(interfaces: Path) -> dict[str, int]:
+    found = {}
+    for link in interfaces.iterdir():
+        with contextlib.suppress(OSError):  # no interface, or one that has just gone, as those of containers do
+            found[link.name] = int((link / "mtu").read_text())
+    return found
 
 
 def _forget_stale(pid_file: Path, name: str, as_root: list[str]) -> None:

@@ -82,7 +82,7 @@ REGISTRY = GoBinary(
     version="v3.1.2",
     ldflags="-X github.com/distribution/distribution/v3/version.version=v3.1.2",
 )
-"""What the sandbox serves these images with."""
+"""What the sandbox serves these images with; it builds it where `up` has not."""
 
 
 @dataclass(frozen=True)
@@ -174,8 +174,6 @@ def ensure(say: Say) -> dict[str, str]:
             images = _exported(recipe)
             with file_lock(cache_dir() / "images" / "lock", say=say):
                 _build_missing(recipe, client, say)
-    if images:
-        build(REGISTRY, say=say)
     if known != images:
         write_atomic(IMAGES_FILE, json.dumps(images, indent=2) + "\n")
     return images

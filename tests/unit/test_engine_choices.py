@@ -33,6 +33,14 @@ def test_without_a_default_route_the_mtu_is_the_one_of_docker() -> None:
     assert engine.default_route_mtu(ROUTES.splitlines()[0], {"eth0": 1400}) == 1500
 
 
+def test_an_interface_that_has_just_gone_has_no_mtu(tmp_path: Path) -> None:
+    (tmp_path / "eth0").mkdir()
+    (tmp_path / "eth0" / "mtu").write_text("1400\n")
+    (tmp_path / "veth1").symlink_to(tmp_path / "gone")
+    (tmp_path / "bonding_masters").write_text("")
+    assert engine._mtus(tmp_path) == {"eth0": 1400}
+
+
 def test_an_engine_chosen_by_the_user_is_never_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
     with pytest.raises(ToolchainError) as error:
