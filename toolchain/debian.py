@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-import subprocess
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +14,7 @@ from toolchain.shared import Say, ToolchainError, log_dir, progress, run
 ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where root's programs are; nothing in it can be written by users."""
 _ENVIRONMENT = ("env", "DEBIAN_FRONTEND=noninteractive")
+_SUDO_LIMIT = 30.0
 APT_TURN = threading.Lock()
 """Held by the part that uses the machine's apt, which does not wait for another one's lock on its lists."""
 
@@ -25,10 +26,8 @@ def root_prefix(why: str) -> list[str]:
     """
     if os.geteuid() == 0:
         return []
-    if (
-        shutil.which("sudo")
-        and subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False).returncode == 0
-    ):
+    with contextlib.suppress(ToolchainError):  # there is no sudo, it asks for a password, or its directory is silent
+        run(["sudo", "-n", "true"], limit=_SUDO_LIMIT)
         return ["sudo", "-n"]
     raise ToolchainError(
         f"{why}, and that needs root: run as root, allow sudo without a password, or start Docker yourself "

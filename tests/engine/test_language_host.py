@@ -241,7 +241,7 @@ def test_it_says_what_it_lacks_where_it_is_started_by_hand(binary: Path, tmp_pat
 
 
 def test_it_takes_the_options_of_an_engine_that_logs(binary: Path) -> None:
-    command = [binary, "--logtostderr", "-v=9", "--tracing", "file:trace", "127.0.0.1:1"]
+    command = [str(binary), "--logtostderr", "-v=9", "--tracing", "file:trace", "127.0.0.1:1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         assert process.stdout.readline().strip().isdecimal()

@@ -31,10 +31,22 @@ def test_root_commands_of_a_sudoer_go_through_sudo(tmp_path: Path, monkeypatch: 
     assert debian.root_prefix("it") == ["sudo", "-n"]
 
 
-def program(directory: Path, name: str) -> str:
-    """The path of a program that does nothing."""
+@pytest.mark.parametrize("sudo", ["exit 1", "exec /bin/sleep 20"])
+def test_a_sudo_that_refuses_or_does_not_answer_is_none(
+    sudo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(tmp_path, "sudo", sudo)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(debian, "_SUDO_LIMIT", 0.2)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ToolchainError, match=r"^it, and that needs root: "):
+        debian.root_prefix("it")
+
+
+def program(directory: Path, name: str, text: str = "exit 0") -> str:
+    """The path of a program, which by itself does nothing."""
     file = directory / name
-    file.write_text("#!/bin/sh\nexit 0\n")
+    file.write_text(f"#!/bin/sh\n{text}\n")
     file.chmod(0o755)
     return str(file)
 
