@@ -40,7 +40,7 @@ _HELPER = "/usr/lib/apt/apt-helper"
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _ARCHITECTURES = ("amd64", "arm64")
 _PACKAGES = ("docker.io", "docker-cli", "docker-buildx", "docker-compose", "containerd", "runc")
-_FIELD = re.compile(r"^(SHA256|Filename): (\S+)$", re.MULTILINE)
+_FIELD = re.compile(r"^(Package|SHA256|Filename): (\S+)$", re.MULTILINE)
 _DOWNLOAD_LIMIT = 900.0
 _ANSWER_LIMIT = 60.0
 _SPACE = 700 * 2**20
@@ -201,8 +201,14 @@ def _pins_of(mirror: str, suite: str, architecture: str) -> list[str]:
         words = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
         run(["apt-get", *words, "--quiet", "update"], limit=_DOWNLOAD_LIMIT, what=f"apt-get update of {suite}")
         text = run(["apt-cache", *words, "show", "--no-all-versions", *_packages(suite)], limit=_ANSWER_LIMIT)
-    found = [dict(_FIELD.findall(paragraph)) for paragraph in text.split("\n\n")]
-    return [f"{one['SHA256']} {one['Filename']}" for one in found if one]
+    fields = [dict(_FIELD.findall(paragraph)) for paragraph in text.split("\n\n")]
+    found = {one["Package"]: one for one in fields if one}
+    # Of packages that are not there, apt-cache only notes that.
+    if missing := [name for name in _packages(suite) if name not in found]:
+        raise ToolchainError(
+            f"Debian's {suite} at {mirror} has no {', '.join(missing)} for {architecture}: nothing was pinned"
+        )
+    return [f"{one['SHA256']} {one['Filename']}" for one in found.values()]
 
 
 def _packages(suite: str) -> tuple[str, ...]:
@@ -276,6 +282,11 @@ def _unpack(wanted: Edition, mirror: str, say: Say) -> None:
         with ThreadPoolExecutor() as pool:
             list(pool.map(extract, wanted.debs))
         for name, source in _PROGRAMS.items():
+            if not (packages / "all" / source).exists():
+                raise ToolchainError(
+                    f"{what}, as pinned in {PINS}, has no {source}, from where the toolchain takes {name}: pin the "
+                    "packages of before again, and change the place in toolchain/docker.py"
+                )
             (folder / name).parent.mkdir(exist_ok=True)
             (packages / "all" / source).rename(folder / name)
         shutil.rmtree(packages)

@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from toolchain import docker
+from toolchain import docker, shared
 from toolchain.shared import ToolchainError
 
 pytestmark = pytest.mark.skipif(not Path(docker._HELPER).exists(), reason="apt is not there")
@@ -166,6 +167,74 @@ def test_an_interrupted_download_leaves_nothing_that_would_be_taken_for_whole(
     found = docker.ensure(lambda _: None)
     assert found is not None
     assert sorted(path.name for path in found.root.parent.iterdir()) == [found.root.name, "lock"]
+
+
+def test_packages_without_a_program_are_not_used(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    mirror.add(docker.NEWEST, PACKAGES)
+    monkeypatch.setitem(docker._PROGRAMS, "bin/runc", "usr/bin/runc")
+    with pytest.raises(ToolchainError) as error:
+        docker.ensure(lambda _: None)
+    assert str(error.value) == (
+        f"Docker 28.5.2 from Debian's unstable, as pinned in {docker.PINS}, has no usr/bin/runc, from where the "
+        "toolchain takes bin/runc: pin the packages of before again, and change the place in toolchain/docker.py"
+    )
+    assert docker.unpacked() is None
+
+
+@pytest.fixture
+def suites(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[str, ...]]:
+    """By suite the packages that the mirror's index has, for every architecture."""
+    listed = {suite: docker._packages(suite) for suite in (docker.NEWEST, docker.STABLE)}
+    asked: list[str] = []
+    for suite in listed:
+        (mirror.folder / "dists" / suite).mkdir(parents=True)
+        (mirror.folder / "dists" / suite / "InRelease").touch()
+    run = shared.run
+
+    def answer(command: list[str | Path], **options: Any) -> str:
+        if "update" in command:
+            asked.append(options["what"].rpartition(" ")[2])
+        elif command[0] == "apt-cache":
+            names = [name for name in command[command.index("show") + 2 :] if name in listed[asked[-1]]]
+            return "".join(f"Package: {name}\nFilename: pool/{name}.deb\nSHA256: ab\n\n" for name in names)
+        else:
+            return run(command, **options)
+        return ""
+
+    monkeypatch.setattr(docker, "run", answer)
+    return listed
+
+
+def test_the_pins_are_those_of_the_indexes_below_the_tables_comments(suites: dict[str, tuple[str, ...]]) -> None:
+    docker.update_pins(lambda _: None)
+    assert docker.PINS.read_text().splitlines() == [
+        "# pins",
+        *(
+            f"{suite} {one} ab pool/{name}.deb"
+            for suite in suites
+            for one in ("amd64", "arm64")
+            for name in suites[suite]
+        ),
+    ]
+
+
+def test_a_suite_that_lacks_a_package_changes_no_pins(mirror: Mirror, suites: dict[str, tuple[str, ...]]) -> None:
+    suites[docker.STABLE] = tuple(name for name in suites[docker.STABLE] if name not in ("runc", "tini"))
+    with pytest.raises(ToolchainError) as error:
+        docker.update_pins(lambda _: None)
+    assert str(error.value) == f"Debian's trixie at {mirror.url} has no runc, tini for amd64: nothing was pinned"
+    assert docker.PINS.read_text() == "# pins\n"
+
+
+def test_a_suite_that_cannot_be_reached_changes_no_pins(mirror: Mirror) -> None:
+    del mirror
+    with pytest.raises(ToolchainError) as error:
+        docker.update_pins(lambda _: None)
+    assert str(error.value) == (
+        "Debian's unstable cannot be reached from here: run `python3 -m toolchain pins` where a mirror of Debian is "
+        "set for apt"
+    )
+    assert docker.PINS.read_text() == "# pins\n"
 
 
 def test_a_full_disk_is_said_before_anything_is_downloaded(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
