@@ -218,6 +218,18 @@ def test_a_debugger_is_refused_that_it_could_not_attach(host: Any, tmp_path: Pat
     assert caught.value.details() == expected
 
 
+def test_a_host_that_is_asked_to_end_ends_what_it_runs_first(binary: Path, tmp_path: Path) -> None:
+    (tmp_path / "__main__.py").write_text("import os, time\nprint(os.getpid())\ntime.sleep(600)\n")
+    with subprocess.Popen([binary, "127.0.0.1:1"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        with grpc.insecure_channel(f"127.0.0.1:{process.stdout.readline().strip()}") as channel:
+            request = messages.RunPluginRequest(pwd="/", kind="resource", info=info(tmp_path))
+            pid = int(next(LanguageRuntimeStub(channel).RunPlugin(request, timeout=_LIMIT)).stdout)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(_LIMIT) == 0
+    assert not Path(f"/proc/{pid}").exists()
+
+
 def test_a_call_that_is_given_up_ends_the_plugin(host: Any, tmp_path: Path) -> None:
     (tmp_path / "__main__.py").write_text("import os, time\nprint(os.getpid())\ntime.sleep(600)\n")
     call = host.RunPlugin(messages.RunPluginRequest(pwd="/", kind="resource", info=info(tmp_path)), timeout=_LIMIT)
@@ -334,11 +346,18 @@ def test_the_program_of_a_killed_engine_ends(project: tuple[Path, dict[str, str]
     _interrupted(project, signal.SIGKILL)
 
 
-def _interrupted(project: tuple[Path, dict[str, str]], number: signal.Signals) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_program_that_hears_no_signal_ends_as_well(
+    number: signal.Signals, project: tuple[Path, dict[str, str]]
+) -> None:
+    _interrupted(project, number, "import signal\nfor each in (2, 15):\n    signal.signal(each, signal.SIG_IGN)\n")
+
+
+def _interrupted(project: tuple[Path, dict[str, str]], number: signal.Signals, before: str = "") -> None:
     folder, env = project
     pid_file = folder / "pid"
     (folder / "__main__.py").write_text(
-        f"import os, time\nopen('{pid_file}.new', 'w').write(str(os.getpid()))\n"
+        f"{before}import os, time\nopen('{pid_file}.new', 'w').write(str(os.getpid()))\n"
         f"os.replace('{pid_file}.new', '{pid_file}')\ntime.sleep(600)\n"
     )
     command = ["pulumi", "preview", "--non-interactive"]

@@ -31,13 +31,25 @@ const graceToEnd = 5 * time.Second
 var errNoDebugger = errors.New("--attach-debugger is not known to the language host of this toolchain; an official " +
 	"Pulumi on PATH knows it")
 
-// host answers the engine. shim: the script that runs programs. engine, tracing: addresses that programs are given.
+// host answers the engine. ending: done when this process is to end. shim: the script that runs programs. engine,
+// tracing: addresses that programs are given.
 type host struct {
 	pulumirpc.UnimplementedLanguageRuntimeServer
 
+	ending  context.Context
 	shim    string
 	engine  string
 	tracing string
+}
+
+// untilEnd is done with a call, and when this process is to end.
+func (h *host) untilEnd(call context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(call)
+	forget := context.AfterFunc(h.ending, cancel)
+	return ctx, func() {
+		forget()
+		cancel()
+	}
 }
 
 func (h *host) GetPluginInfo(context.Context, *emptypb.Empty) (*pulumirpc.PluginInfo, error) {
@@ -112,6 +124,8 @@ func (h *host) Run(ctx context.Context, request *pulumirpc.RunRequest) (*pulumir
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := h.untilEnd(ctx)
+	defer cancel()
 	command := python.command(ctx, os.Environ(), h.programArguments(request)...)
 	command.Env = append(command.Env, "PULUMI_CONFIG="+config, "PULUMI_CONFIG_SECRET_KEYS="+secretKeys)
 	// Not our own files, which a process that the program leaves behind would hold, and the engine wait for.
@@ -187,7 +201,9 @@ func (h *host) RunPlugin(request *pulumirpc.RunPluginRequest, server pulumirpc.L
 		program := filepath.Join(directory, request.GetInfo().GetEntryPoint())
 		arguments = append(append(arguments, program), request.GetArgs()...)
 	}
-	command := python.command(server.Context(), environ, arguments...)
+	ctx, cancel := h.untilEnd(server.Context())
+	defer cancel()
+	command := python.command(ctx, environ, arguments...)
 	command.Dir = request.GetPwd()
 	command.Stdout = writer{&sending, func(text []byte) error {
 		return server.Send(&pulumirpc.RunPluginResponse{Output: &pulumirpc.RunPluginResponse_Stdout{Stdout: text}})
@@ -209,9 +225,11 @@ func (h *host) RunPlugin(request *pulumirpc.RunPluginRequest, server pulumirpc.L
 func (h *host) InstallDependencies(
 	request *pulumirpc.InstallDependenciesRequest, server pulumirpc.LanguageRuntime_InstallDependenciesServer,
 ) error {
+	ctx, cancel := h.untilEnd(server.Context())
+	defer cancel()
 	var sending sync.Mutex
 	run := func(python interpreter, arguments ...string) error {
-		command := python.command(server.Context(), os.Environ(), arguments...)
+		command := python.command(ctx, os.Environ(), arguments...)
 		command.Dir = request.GetInfo().GetProgramDirectory()
 		command.Stdout = writer{&sending, func(text []byte) error {
 			return server.Send(&pulumirpc.InstallDependenciesResponse{Stdout: text})

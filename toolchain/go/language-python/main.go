@@ -11,7 +11,9 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/util/rpcutil"
@@ -48,7 +50,8 @@ func serve() error {
 		return fmt.Errorf("%s is missing beside this program; python3 -m toolchain install puts it there", shimName)
 	}
 
-	ctx, cancel := context.WithCancel(context.Background())
+	// The engine ends this program by SIGINT, at which what it runs has to end first.
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
 	stop := make(chan bool)
 	context.AfterFunc(ctx, func() { close(stop) })
@@ -58,7 +61,9 @@ func serve() error {
 	handle, err := rpcutil.ServeWithOptions(rpcutil.ServeOptions{
 		Cancel: stop,
 		Init: func(server *grpc.Server) error {
-			pulumirpc.RegisterLanguageRuntimeServer(server, &host{shim: shim, engine: engine, tracing: *tracing})
+			pulumirpc.RegisterLanguageRuntimeServer(server, &host{
+				ending: ctx, shim: shim, engine: engine, tracing: *tracing,
+			})
 			return nil
 		},
 	})
