@@ -177,8 +177,11 @@ def _known_client() -> Path:
 def _link_client(say: Say) -> None:
     """Puts the client on the PATH of `.toolchain/env` where the machine has none of its own."""
     link = TOOLCHAIN_DIR / "bin" / "docker"
-    others = [folder for folder in os.environ.get("PATH", "").split(":") if folder != str(link.parent)]
-    if not shutil.which("docker", path=":".join(others)) and (found := docker.ensure(say)):
+    ours = link.parent.parts[-2:]  # those of other checkouts too, which this one must not rely on
+    others = [folder for folder in os.environ.get("PATH", "").split(":") if Path(folder).parts[-2:] != ours]
+    if shutil.which("docker", path=":".join(others)):
+        link.unlink(missing_ok=True)  # it would be found before the one that the machine has by now
+    elif found := docker.ensure(say):
         link_or_copy(found.programs / "docker", link)
 
 

@@ -7,6 +7,7 @@ import ctypes
 import errno
 import fcntl
 import hashlib
+import http.client
 import os
 import shutil
 import signal
@@ -356,5 +357,5 @@ def reachable(url: str, *, limit: float = 4.0) -> bool:
             return True
     except urllib.error.HTTPError as error:
         return error.code in (401, 404, 405)
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):
         return False

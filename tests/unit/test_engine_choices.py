@@ -193,6 +193,17 @@ def test_a_machine_without_docker_gets_the_pinned_one_and_its_client(unpacked: d
     assert (tmp_path / ".toolchain" / "bin" / "docker").samefile(unpacked.programs / "docker")
 
 
+def test_the_client_of_another_checkout_is_not_relied_on(
+    unpacked: docker.Edition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other" / ".toolchain" / "bin"
+    other.mkdir(parents=True)
+    program(other / "docker", "exit 0")
+    monkeypatch.setenv("PATH", f"{tmp_path}/.toolchain/bin:{other}")
+    engine._link_client(pytest.fail)
+    assert (tmp_path / ".toolchain" / "bin" / "docker").samefile(unpacked.programs / "docker")
+
+
 @pytest.mark.parametrize("asked", [1, 2])
 def test_who_finds_an_engine_that_has_just_come_up_gets_its_client_as_well(
     asked: int, unpacked: docker.Edition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -224,8 +235,11 @@ def test_a_client_of_the_machines_own_stays_in_use(
     (tmp_path / "own").mkdir()
     program(tmp_path / "own" / "docker", "exit 0")
     monkeypatch.setenv("PATH", f"{tmp_path}/.toolchain/bin:{tmp_path}/own")
+    link = tmp_path / ".toolchain" / "bin" / "docker"
+    link.parent.mkdir(parents=True)
+    program(link, "exit 1")  # from when the machine had none
     engine._link_client(pytest.fail)
-    assert not (tmp_path / ".toolchain").exists()
+    assert not link.exists()
     assert engine.client(pytest.fail) == tmp_path / "own" / "docker"
 
 

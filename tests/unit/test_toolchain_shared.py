@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -201,6 +203,21 @@ def test_a_site_that_nobody_serves_is_not_reachable() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can tell a child that its parent was killed")
+def test_a_site_that_does_not_speak_http_is_not_reachable() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"220 mail.example ESMTP\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert not shared.reachable(f"http://127.0.0.1:{server.getsockname()[1]}/", limit=5)
+        thread.join(10)
+
+
 def test_a_command_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     command = f"['sh', '-c', 'echo $$ > {pid_file}.new; mv {pid_file}.new {pid_file}; exec sleep 60']"
