@@ -87,7 +87,7 @@ def build(spec: GoBinary, *, say: Say) -> Path:
     target = cached_path(spec)
     if target.exists():
         return target
-    with file_lock(target.parent.with_suffix(".lock"), say=say):
+    with file_lock(target.parent.with_suffix(".lock"), say=say, limit=_BUILD_LIMIT):
         if target.exists():
             return target
         go = find_go(say=say)
