@@ -298,6 +298,13 @@ def test_no_secret_is_in_the_clear_in_preview_update_or_state(stack: GkeStack) -
         assert secret not in kept
 
 
+def left(stack: GkeStack) -> list[str]:
+    """What is in the stack's namespace but for what every namespace has, without the prefix of its names."""
+    everything = "all,pvc,configmaps,roles,rolebindings,networkpolicies,secrets,serviceaccounts"
+    names = [name.partition("/")[2] for name in stack.kubectl("get", everything, "--output=name").split()]
+    return [name.removeprefix(f"{stack.prefix}-") for name in names if name not in ("default", "kube-root-ca.crt")]
+
+
 def test_a_protected_claim_outlives_the_stack_and_serves_the_next_one(
     new_gke_stack: Callable[..., GkeStack], sandbox: Sandbox
 ) -> None:
@@ -308,11 +315,8 @@ def test_a_protected_claim_outlives_the_stack_and_serves_the_next_one(
     volume = stack.object("pvc", "dind-data")["spec"]["volumeName"]
 
     assert "protected" in stack.pulumi("destroy", "--yes", "--skip-preview", "--exclude-protected").stdout
-    everything = "all,pvc,configmaps,roles,rolebindings,networkpolicies,secrets,serviceaccounts"
-    left = stack.kubectl("get", everything, "--output=name").split()
-    assert [name for name in left if "/default" not in name and "kube-root-ca" not in name] == [
-        f"persistentvolumeclaim/{stack.prefix}-dind-data"
-    ]
+    # The runner has asked for the end of its job's pod, which Kubernetes grants half a minute.
+    wait_for("the claim to be all that is left", 60, lambda: left(stack) == ["dind-data"] or None)
     assert sandbox.runners_of(stack.name) == []
 
     stack.up()
