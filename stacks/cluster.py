@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from components.kubernetes.names import labels
 from components.transport import Transport
 from stacks.gke_settings import Claim, GkeSettings, budget_for
-from stacks.mistakes import Mistake, SettingsError, shown
+from stacks.mistakes import Mistake, SettingsError, refuse, shown
 from stacks.versions import CRON_JOBS, ONE_POD_CLAIMS, plain_version, written
 
 PRIVILEGED = "pod-security.kubernetes.io/enforce"
@@ -132,14 +132,14 @@ def check_prefix(prefix: str, stack: str) -> None:
 
 def check_cluster(settings: GkeSettings, facts: Facts, prefix: str, stack: str) -> None:
     """Raise SettingsError, with a line for each mistake, where the settings do not fit the cluster."""
-    mistakes = [
-        *_rights_mistakes(facts, settings.namespace_for(prefix)),
-        *_version_mistakes(settings, facts),
-        *_namespace_mistakes(settings, facts, prefix, stack),
-        *(_daemon_mistakes(settings, facts, stack) if settings.needs_daemon else ()),
-    ]
-    if mistakes:
-        raise SettingsError("\n".join(f"settings.{each.where}: {shown(each.value)} {each.remedy}" for each in mistakes))
+    refuse(
+        [
+            *_rights_mistakes(facts, settings.namespace_for(prefix)),
+            *_version_mistakes(settings, facts),
+            *_namespace_mistakes(settings, facts, prefix, stack),
+            *(_daemon_mistakes(settings, facts, stack) if settings.needs_daemon else ()),
+        ]
+    )
 
 
 def _rights_mistakes(facts: Facts, namespace: str) -> Iterator[Mistake]:

@@ -14,7 +14,7 @@ from components.transport import Transport
 from stacks import versions
 from stacks.common import Common, Executor, Kind, Runner
 from stacks.daemon_file import keeps_docker_mtu
-from stacks.mistakes import Mistake, SettingsError, shown
+from stacks.mistakes import Mistake, refuse, shown
 from stacks.versions import ApiRange, Engine
 
 
@@ -39,13 +39,13 @@ class _Client:
 
 def check_versions(settings: Common) -> None:
     """Raise SettingsError, with a line for each mistake, where versions in the settings cannot work together."""
-    _raise([*_daemon_mistakes(settings), *_pairs_of_images(settings)])
+    refuse([*_daemon_mistakes(settings), *_pairs_of_images(settings)])
 
 
 def check_engine(settings: Common, engine: Engine) -> None:
     """Raise SettingsError where the engine that the stack is deployed to cannot do what the settings ask."""
     if engine.api.newest < versions.OLDEST_HOST_API:
-        _raise(
+        refuse(
             [
                 Mistake(
                     "docker_host",
@@ -55,20 +55,11 @@ def check_engine(settings: Common, engine: Engine) -> None:
                 )
             ]
         )
-    _raise(list(_on_host(settings, _host(engine))))
+    refuse(_on_host(settings, _host(engine)))
 
 
 def _is(engine: Engine) -> str:
     return f"Docker {engine.version}, API {_api(engine.api.newest)}"
-
-
-def _raise(mistakes: list[Mistake]) -> None:
-    if mistakes:
-        raise SettingsError("\n".join(dict.fromkeys(map(_line, mistakes))))
-
-
-def _line(mistake: Mistake) -> str:
-    return f"settings.{mistake.where}: {shown(mistake.value)} {mistake.remedy}"
 
 
 def _daemon_mistakes(settings: Common) -> Iterator[Mistake]:
@@ -136,15 +127,18 @@ def _runner(settings: Common) -> _Client | None:
 
 def _client(where: str, runner: Runner) -> _Client | None:
     """The Docker client in the image of jobs that name none."""
-    version = versions.docker_version(runner.image) if runner.executor is not Executor.SHELL else None
-    api = versions.docker_api(version) if version else None
+    api = _docker_api(runner.image) if runner.executor is not Executor.SHELL else None
     return _Client(f"{where}.image", runner.image, api, "Docker's client") if api else None
 
 
 def _image_server(path: str, image: str) -> _Server | None:
-    version = versions.docker_version(image)
-    api = versions.docker_api(version) if version else None
+    api = _docker_api(image)
     return _Server(f"{path} {shown(image)}", api, is_image=True) if api else None
+
+
+def _docker_api(image: str) -> ApiRange | None:
+    version = versions.docker_version(image)
+    return versions.docker_api(version) if version else None
 
 
 def _mistakes(client: _Client, server: _Server, then: str) -> Iterator[Mistake]:
@@ -195,7 +189,7 @@ def warnings_about_versions(
     for index, each in enumerate(settings.runners):
         if runner is not None and each.helper_image is not None:
             yield from _about_helper(f"settings.runners[{index}].helper_image", each.helper_image, runner)
-    yield from map(_line, _unusable_clients(settings, _host(engine) if engine else None))
+    yield from (each.line() for each in _unusable_clients(settings, _host(engine) if engine else None))
     if settings.needs_daemon and keeps_docker_mtu(settings):
         yield (
             f"settings.network.mtu: {settings.network.mtu} is not that of the networks which jobs make inside "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from pydantic import BaseModel, ConfigDict
@@ -27,6 +27,16 @@ class Mistake(ValueError):
     def __init__(self, where: str, value: object, remedy: str) -> None:
         super().__init__(remedy)
         self.where, self.value, self.remedy = where, value, remedy
+
+    def line(self, table: str = "settings") -> str:
+        """Where below `table`, what and how to put it right."""
+        return f"{table}.{self.where}: {shown(self.value)} {self.remedy}"
+
+
+def refuse(mistakes: Iterable[Mistake]) -> None:
+    """Raise SettingsError, with a line for each mistake, where there is any; what two checks found is said once."""
+    if lines := dict.fromkeys(each.line() for each in mistakes):
+        raise SettingsError("\n".join(lines))
 
 
 def fail(where: str, value: object, remedy: str) -> NoReturn:
@@ -54,7 +64,7 @@ def explain(details: ErrorDetails, raw: Mapping[str, Any], model: type[Model]) -
     value = "(hidden)" if hidden else shown(_dig(raw, location))
     kind, mistake = details["type"], details.get("ctx", {}).get("error")
     if isinstance(mistake, Mistake):
-        return f"{path}.{mistake.where}: {shown(mistake.value)} {mistake.remedy}"
+        return mistake.line(path)
     if kind == "value_error":
         return f"{path}: {value} {mistake}"
     if kind == "extra_forbidden":
