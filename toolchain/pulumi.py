@@ -126,9 +126,14 @@ def tools() -> tuple[Tool, ...]:
             recipe=digest_of(OFFICIAL_CLI, cached_path(_CLI).parent.name, cached_path(_LANGUAGE_HOST).parent.name),
             sources=(cli_on_path, official_cli, built_cli),
         ),
-        _plugin("docker", _DOCKER.version, last=built_docker_plugin, pin=cached_path(_DOCKER).parent.name),
+        docker_plugin(),
         _plugin("gitlab", _GITLAB_VERSION, last=stand_in_gitlab_plugin, pin=_stand_in_launcher()),
     )
+
+
+def docker_plugin() -> Tool:
+    """The plugin for Docker, as a release or made of the two halves of the official one."""
+    return _plugin("docker", _DOCKER.version, last=built_docker_plugin, pin=cached_path(_DOCKER).parent.name)
 
 
 def cluster_plugins() -> tuple[Tool, ...]:
@@ -398,8 +403,7 @@ def built_kubernetes_plugin(say: Say) -> Origin | None:
 
 def fetch_modules(say: Say) -> None:
     """Downloads what the docker plugin will be built from, if it will be, while others compile."""
-    plugin = tools()[1]
-    if not installed(plugin) and not _reachable(_PLUGIN_SITE):
+    if not installed(docker_plugin()) and not _reachable(_PLUGIN_SITE):
         for spec in (_DOCKER, _DOCKER_SCHEMA):
             fetch(spec, say=say)
 

@@ -7,14 +7,13 @@ import shlex
 import shutil
 from pathlib import Path
 
-from tests.plugins import TLS_VERSION
 from toolchain import pulumi
 from toolchain.shared import ROOT, VENV_DIR, write_atomic
 
 OFFICIAL = "official"
 STAND_IN = "stand-in"
 
-_TLS = f"resource-tls-v{TLS_VERSION}"
+_TLS = f"resource-tls-v{pulumi.TLS_VERSION}"
 _PROGRAM = "pulumi-resource-tls"
 
 

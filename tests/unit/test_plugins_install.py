@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugins import TLS_VERSION, install
+from tests.plugins import install
 from toolchain import pulumi
 
 
@@ -28,7 +28,7 @@ def test_the_toolchains_plugins_are_linked_and_a_stand_in_serves_tls(theirs: Pat
     for _ in range(2):
         assert install.install_into(home) == install.STAND_IN
 
-    launcher = home / "plugins" / f"resource-tls-v{TLS_VERSION}" / "pulumi-resource-tls"
+    launcher = home / "plugins" / f"resource-tls-v{pulumi.TLS_VERSION}" / "pulumi-resource-tls"
     assert "-m tests.plugins.tls" in launcher.read_text()
     assert launcher.stat().st_mode & 0o111
     linked = home / "plugins" / "resource-docker-v5.2.0"
@@ -37,7 +37,7 @@ def test_the_toolchains_plugins_are_linked_and_a_stand_in_serves_tls(theirs: Pat
 
 
 def test_an_official_tls_plugin_is_linked(theirs: Path, tmp_path: Path) -> None:
-    official = theirs / "plugins" / f"resource-tls-v{TLS_VERSION}" / "pulumi-resource-tls"
+    official = theirs / "plugins" / f"resource-tls-v{pulumi.TLS_VERSION}" / "pulumi-resource-tls"
     official.parent.mkdir()
     official.write_bytes(b"\x7fELF")
 

@@ -8,10 +8,10 @@ import grpc  # type: ignore[import-untyped]
 from google.protobuf import empty_pb2  # type: ignore[import-untyped]
 from pulumi.runtime.proto import provider_pb2
 
-from tests.plugins import TLS_VERSION
 from tests.plugins.base import Plugin, PluginError, explains_errors, to_failures, to_struct, to_values, type_of
 from tests.plugins.tls import resources
 from tests.plugins.tls.resources import RESOURCES, Resource
+from toolchain.pulumi import TLS_VERSION
 
 
 class TlsPlugin(Plugin):
