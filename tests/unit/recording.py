@@ -14,6 +14,7 @@ What may be asserted when:
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -103,6 +104,7 @@ def run(
     logger.addHandler(_Collector(recording))
     engine = _Engine(recording, calls or {})
     runtime.ROOT.set(None)
+    _ensure_event_loop()
     mocks.set_mocks(engine, project, stack, preview=False, logger=logger, monitor=_Monitor(engine, recording))
 
     async def observe() -> None:
@@ -115,6 +117,14 @@ def run(
     with patch.object(registering, "_get_stack_trace", StackTrace):
         mocks.test(observe)()  # type: ignore[no-untyped-call]
     return recording
+
+
+def _ensure_event_loop() -> None:
+    """Give the thread a loop for the outputs; asyncio.run, which a server uses as well, leaves none behind."""
+    try:
+        asyncio.get_event_loop()
+    except RuntimeError:
+        asyncio.set_event_loop(asyncio.new_event_loop())
 
 
 def in_the_clear(value: Any) -> list[str]:
