@@ -310,3 +310,20 @@ def test_the_helper_has_what_the_runner_calls(local: dict[str, str]) -> None:
     assert lines[1].startswith("git version 2.")
     assert lines[2].startswith("git-lfs/3.")
     assert re.fullmatch(rf"Version: +{re.escape(images.RUNNER_VERSION)}", lines[3])
+
+
+@pytest.mark.parametrize("plugin", ["buildx", "compose"])
+def test_an_image_for_jobs_in_which_a_plugin_does_not_run_is_not_made(
+    local: dict[str, str], tmp_path: Path, plugin: str
+) -> None:
+    del local
+    recipe = images._recipe()
+    role = next(role for role in recipe.roles if role.name == "job")
+    images._fill_context(role, recipe.edition, tmp_path / "job")
+    (tmp_path / "job" / "docker" / "cli-plugins" / f"docker-{plugin}").unlink()
+    base = f"BASE={images.image_names(recipe)[role.base]}"
+    arguments = ("--build-arg", base, "--build-arg", "DOCKER_PACKAGES=")
+    done = run("docker", "build", *arguments, str(tmp_path / "job"), check=False)
+    assert done.returncode != 0
+    told = f"docker {plugin} does not run in this image: its program is missing, or wants another Debian\n"
+    assert told in done.stdout + done.stderr
