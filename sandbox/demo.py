@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -43,6 +44,22 @@ HEARTBEAT = 15.0
 TRACE_LINES = 40
 """Lines of a failed job's trace that are shown."""
 
+_FROM_DOCKER_ITSELF = r"\n+(?:See 'docker --help'|Usage:  docker \[OPTIONS\] COMMAND)"
+"""What follows where `docker` took the options of a command that it does not know for its own."""
+LACKS = {
+    "compose": re.compile(
+        r"docker: 'compose' is not a docker command|docker: unknown command: docker compose"
+        rf"|unknown (?:shorthand )?flag: [^\n]+{_FROM_DOCKER_ITSELF}"
+    ),
+    "buildx": re.compile(
+        r"docker: 'buildx' is not a docker command|docker: unknown command: docker buildx"
+        r"|buildx component is missing or broken|DEPRECATED: The legacy builder"
+        r"|^Sending build context to Docker daemon",
+        re.MULTILINE,
+    ),
+}
+"""By plugin of Docker's client what a job prints whose image lacks it: of 20.10, and of newer ones."""
+
 ENDED = frozenset({"success", "failed", "canceled", "skipped"})
 """States of a pipeline that do not change any more."""
 
@@ -61,6 +78,8 @@ class JobRun:
     status: str
     seconds: float
     builds: tuple[Build, ...]
+    lacks: tuple[str, ...]
+    """The plugins that the Docker client of its image lacks."""
 
     @property
     def build_seconds(self) -> float:
@@ -223,14 +242,21 @@ def run_pipeline(
 
 def find_problems(runs: Sequence[PipelineRun]) -> list[str]:
     """Why the demo has failed, a sentence each; empty when it has not."""
+    jobs = {job.name: job for run in runs for job in run.jobs}
+    lacking = [
+        f"the image of job {job.name} has no {plugin}, a plugin of Docker's client: name one that has buildx and "
+        "compose as runners[].image (docs/pitfalls.md#an-image-without-buildx-or-compose)"
+        for job in jobs.values()
+        for plugin in job.lacks
+    ]
     failed = [run for run in runs if run.status != "success"]
     if failed:
         return [
             f"the {run.label} pipeline {run.id} ended as {run.status}"
             + "".join(f", job {job.name} {job.status}" for job in run.jobs if job.status in ("failed", "canceled"))
             for run in failed
-        ]
-    problems = []
+        ] + lacking
+    problems = lacking
     for run in runs:
         if not any(build.layers for build in run.builds):
             problems.append(f"the {run.label} pipeline {run.id} has no output of BuildKit in its traces to judge by")
@@ -311,7 +337,9 @@ def _ended(project: Project, job: Any, say: Callable[[str], None]) -> JobRun:
         say(f"the last lines of the trace of job {job.name} ({job.id}):")
         for line in lines[-TRACE_LINES:]:
             say(f"  | {line}")
-    return JobRun(int(job.id), job.name, job.stage, job.status, float(job.duration or 0.0), tuple(parse_builds(text)))
+    lacks = tuple(plugin for plugin, output in LACKS.items() if output.search(text.replace("\r", "")))
+    builds = tuple(parse_builds(text))
+    return JobRun(int(job.id), job.name, job.stage, job.status, float(job.duration or 0.0), builds, lacks)
 
 
 def _default_info() -> Path:

@@ -111,6 +111,18 @@ def _unusable_clients(settings: Common, host: _Server | None) -> Iterator[Mistak
             yield from _mistakes(client, server, "jobs that name no image of their own cannot use Docker")
 
 
+def _clients_without_plugins(settings: Common) -> Iterator[str]:
+    for index, each in enumerate(settings.runners):
+        version = versions.docker_version(each.image)
+        has_client = each.kind is not Kind.PLAIN and each.executor is not Executor.SHELL
+        if has_client and version is not None and version < versions.CLIENT_PLUGINS:
+            yield (
+                f"settings.runners[{index}].image: {shown(each.image)} has neither buildx nor compose, so in jobs that "
+                "name no image of their own `docker compose` fails, and `docker build` may use the legacy builder: use "
+                f"Docker's client {versions.written(versions.CLIENT_PLUGINS)} or newer"
+            )
+
+
 def _daemon(settings: Common) -> _Server | None:
     return _image_server("daemon.image", settings.daemon.image) if settings.needs_daemon else None
 
@@ -190,6 +202,7 @@ def warnings_about_versions(
         if runner is not None and each.helper_image is not None:
             yield from _about_helper(f"settings.runners[{index}].helper_image", each.helper_image, runner)
     yield from (each.line() for each in _unusable_clients(settings, _host(engine) if engine else None))
+    yield from _clients_without_plugins(settings)
     if settings.needs_daemon and keeps_docker_mtu(settings):
         yield (
             f"settings.network.mtu: {settings.network.mtu} is not that of the networks which jobs make inside "

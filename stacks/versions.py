@@ -112,6 +112,9 @@ OLDEST_ENGINE: Version = (20, 10)
 OLDEST_HOST_API: Api = (1, 40)
 """Docker's clients from 29.3 on, and GitLab Runner from 19.2 on, talk to no engine below it: Docker 19.03."""
 
+CLIENT_PLUGINS: Version = (20, 10, 15)
+"""The first official image of Docker that has buildx and compose: https://github.com/docker-library/docker/pull/361"""
+
 NETWORKS_MTU: Version = (24, 0)
 """The first daemon with `default-network-opts`; one from before it refuses to start with a key that it does not know.
 

@@ -243,6 +243,50 @@ def test_a_failed_job_ends_the_demo_with_the_last_lines_of_its_trace(header: str
     assert said[-1] == "FAILED: the cold pipeline 1 ended as failed, job test failed"
 
 
+UNKNOWN_OPTION = "unknown flag: --detach\n"
+OLDER_BUILD = "Sending build context to Docker daemon  28.16kB\r\r\nStep 1/5 : ARG BASE\n"
+NO_BUILDX = (
+    "DEPRECATED: The legacy builder is deprecated and will be removed in a future release.\n"
+    "            Install the buildx component to build images with BuildKit:\n"
+    "            https://docs.docker.com/go/buildx/\n\n"
+    "unknown flag: --progress\n\nUsage:  docker build [OPTIONS] PATH | URL | -\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("plugin", "trace"),
+    [
+        ("compose", f"{UNKNOWN_OPTION}See 'docker --help'.\n\nUsage:  docker [OPTIONS] COMMAND\n"),
+        ("compose", f"{UNKNOWN_OPTION}\r\n\r\nUsage:  docker [OPTIONS] COMMAND [ARG...]\r\n"),
+        ("compose", "unknown shorthand flag: 'd' in -d\n\nUsage:  docker [OPTIONS] COMMAND [ARG...]\n"),
+        ("compose", "docker: 'compose' is not a docker command.\nSee 'docker --help'\n"),
+        ("compose", "docker: unknown command: docker compose\n\nRun 'docker --help' for more information\n"),
+        ("buildx", NO_BUILDX),
+        ("buildx", "ERROR: BuildKit is enabled but the buildx component is missing or broken.\n"),
+        ("buildx", "docker: 'buildx' is not a docker command.\nSee 'docker --help'\n"),
+        ("buildx", "docker: unknown command: docker buildx\n\nRun 'docker --help' for more information\n"),
+    ],
+)
+def test_a_plugin_that_the_image_of_a_failed_job_lacks_is_named(plugin: str, trace: str) -> None:
+    failing = FakePipeline(1, {"build": ["failed"]}, {"build": 1.0})
+    status, said = play(FakeProject([failing], {10: trace}))
+    assert status == 1
+    assert lines_with(said, "FAILED: ") == [
+        "FAILED: the cold pipeline 1 ended as failed, job build failed",
+        f"FAILED: the image of job build has no {plugin}, a plugin of Docker's client: name one that has buildx and "
+        "compose as runners[].image (docs/pitfalls.md#an-image-without-buildx-or-compose)",
+    ]
+
+
+def test_the_legacy_builder_fails_the_demo_even_where_it_builds() -> None:
+    status, said = play(two_runs(cold_trace=OLDER_BUILD, warm_trace=OLDER_BUILD))
+    assert status == 1
+    assert lines_with(said, "FAILED: ")[0] == (
+        "FAILED: the image of job build has no buildx, a plugin of Docker's client: name one that has buildx and "
+        "compose as runners[].image (docs/pitfalls.md#an-image-without-buildx-or-compose)"
+    )
+
+
 def test_a_pipeline_that_does_not_end_is_cancelled_at_the_limit() -> None:
     endless = FakePipeline(1, {"build": ["running"], "test": ["created"]}, {})
     with pytest.raises(demo.DemoError) as caught:

@@ -298,7 +298,10 @@ def test_a_client_of_18_09_is_to_be_one_of_19_03() -> None:
     assert warnings(daemon=NEXT, runners=[runner(image="docker:18.09.9")]) == [
         "settings.runners[0].image: 'docker:18.09.9' speaks Docker's API up to 1.39, and daemon.image "
         "'docker:29.9.1-dind' takes none below 1.40, so jobs that name no image of their own cannot use Docker: use "
-        "Docker's client 19.03 or newer, or a daemon of the 28 series"
+        "Docker's client 19.03 or newer, or a daemon of the 28 series",
+        "settings.runners[0].image: 'docker:18.09.9' has neither buildx nor compose, so in jobs that name no image of "
+        "their own `docker compose` fails, and `docker build` may use the legacy builder: use Docker's client 20.10.15 "
+        "or newer",
     ]
 
 
@@ -318,6 +321,23 @@ def test_the_daemon_of_a_job_is_judged_with_that_jobs_client() -> None:
         "runners[0].job_daemon_image 'docker:29.0.0-dind' takes none below 1.44, so jobs that name no image of their "
         "own cannot use Docker: use Docker's client 25.0 or newer, or a daemon of the 28 series"
     ]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_client_without_plugins_is_warned_of(target: str) -> None:
+    assert warnings(target, runners=[runner(image="docker:20.10.14-cli")]) == [
+        "settings.runners[0].image: 'docker:20.10.14-cli' has neither buildx nor compose, so in jobs that name no "
+        "image of their own `docker compose` fails, and `docker build` may use the legacy builder: use Docker's client "
+        "20.10.15 or newer"
+    ]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"image": "docker:20.10.15-cli"}, {"image": "docker:20.10"}, {"kind": "plain", "image": "docker:20.10.14"}],
+)
+def test_clients_that_have_plugins_or_need_none_are_not_warned_of(given: dict[str, Any]) -> None:
+    assert warnings(runners=[runner(**given)]) == []
 
 
 def test_jobs_that_use_no_docker_may_have_any_client() -> None:
