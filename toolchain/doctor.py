@@ -121,4 +121,5 @@ def _images() -> Row:
         return Row("images", "", "not made yet", "run `python3 -m toolchain images`")
     if not names:
         return Row("images", "", f"pulled from their registries, as {images.IMAGES_FILE} says")
-    return Row("images", "", f"made here: {', '.join(sorted(names))}; cache in {cache_dir()}")
+    origin = f"made here: {', '.join(sorted(names))}; cache in {cache_dir()}"
+    return Row("images", "", origin, images.OLDER if images.are_older(names) else "", needed=False)

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,6 +99,11 @@ _NEWER = Suite("trixie", "13", python="3.13", postgres="17")
 _OLDER = Suite("bookworm", "12", python="3.11", postgres="15")
 """Where no pinned Docker can be had, with the one of the suite itself: newer suites are out of reach then."""
 _OLDER_DOCKER = "20.10"
+OLDER = (
+    f"they have Docker {_OLDER_DOCKER} of Debian's {_OLDER.name}, without buildx and compose: `docker compose` fails "
+    "in jobs, and `docker build` uses the legacy builder. Set apt to a mirror that has a newer suite (docs/images.md)"
+)
+"""What is said of the images without a pinned Docker."""
 _DAEMON = ("bin/containerd*", "bin/docker*", "bin/runc", "cli-plugins/*")
 _CLIENT = ("bin/docker", "cli-plugins/*")
 # Without buildx a client builds by the legacy builder, whose cache BuildKit's garbage collection does not know.
@@ -171,6 +176,8 @@ def ensure(say: Say) -> dict[str, str]:
             images = {}
         else:
             recipe = Recipe.with_docker(docker.ensure(say))
+            if not recipe.edition:
+                say(f"images: {OLDER}")
             images = _exported(recipe)
             with file_lock(cache_dir() / "images" / "lock", say=say):
                 _build_missing(recipe, client, say)
@@ -187,7 +194,7 @@ def ensure_next(say: Say) -> str:
     images = ensure(say)
     recipe = _recipe()
     if not images or not docker.unpacked():
-        why = "images are pulled here" if not images else f"the images have the Docker of {recipe.suite.name}"
+        why = "images are pulled here" if not images else f"the images have Docker {_OLDER_DOCKER}"
         raise ToolchainError(
             f"no daemon of the next series is made, because {why}: name one in the settings instead "
             "(daemon.image: docker:29-dind)"
@@ -199,6 +206,11 @@ def ensure_next(say: Say) -> str:
         missing = [role for role in recipe.roles if role.asked and names[role.name] not in present]
         _build_all(missing, recipe.edition, names, client, say)
     return names["dind-next"]
+
+
+def are_older(names: Mapping[str, str]) -> bool:
+    """Whether the images, by role, are those with the Docker that has no plugins."""
+    return f":{_OLDER_DOCKER}-" in names.get("job", "")
 
 
 def recorded() -> dict[str, str] | None:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from toolchain import docker, engine, images
+from toolchain import docker, doctor, engine, images
 from toolchain.docker import NEWEST, STABLE
 from toolchain.images import Recipe
+from toolchain.shared import ToolchainError
 
 ONE = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 TWO = "-----BEGIN CERTIFICATE-----\nMIIC\n-----END CERTIFICATE-----\n"
@@ -57,6 +58,44 @@ def test_a_changed_recipe_renames_its_image_and_those_built_on_it(
     (recipes / changed).write_text((recipes / changed).read_text() + "\n# changed\n")
     after = images.image_names()
     assert {role for role in before if before[role] != after[role]} == affected
+
+
+@pytest.mark.usefixtures("recipes", "built")
+def test_what_images_without_a_pinned_docker_lack_is_said_when_they_are_made_and_by_the_doctor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(images, "registry_answers", lambda: False)
+    monkeypatch.setattr(docker, "ensure", lambda _: None)
+    told = (
+        "they have Docker 20.10 of Debian's bookworm, without buildx and compose: `docker compose` fails in jobs, and "
+        "`docker build` uses the legacy builder. Set apt to a mirror that has a newer suite (docs/images.md)"
+    )
+    said: list[str] = []
+    images.ensure(said.append)
+    assert said == [f"images: {told}"]
+    assert doctor._images().remedy == told
+    assert not doctor._images().missing
+
+
+@pytest.mark.usefixtures("recipes", "built")
+def test_of_images_with_the_pinned_docker_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "registry_answers", lambda: False)
+    said: list[str] = []
+    images.ensure(said.append)
+    assert said == []
+    assert doctor._images().remedy == ""
+
+
+@pytest.mark.usefixtures("recipes", "built")
+def test_no_daemon_of_the_next_series_is_made_beside_an_old_docker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "registry_answers", lambda: False)
+    monkeypatch.setattr(docker, "ensure", lambda _: None)
+    with pytest.raises(ToolchainError) as caught:
+        images.ensure_next(print)
+    assert str(caught.value) == (
+        "no daemon of the next series is made, because the images have Docker 20.10: name one in the settings instead "
+        "(daemon.image: docker:29-dind)"
+    )
 
 
 @pytest.mark.usefixtures("recipes")
