@@ -12,13 +12,14 @@ POLICY_CONFIG ?=
 # Above them in Pulumi.yaml are those that stacks share.
 SETTINGS = Pulumi.$(STACK).yaml
 TOOLCHAIN = $(PYTHON) -m toolchain
+LAB = $(PYTHON) -m lab
 IN_ENV = . .toolchain/env &&
 PULUMI = $(IN_ENV) pulumi --non-interactive
 # For stacks that name the sandbox as their GitLab; to start it for nothing does no harm.
 USES_SANDBOX = grep -Eqs "url['\"]?: *['\"]?sandbox(['\" ,}]|$$)" Pulumi.yaml $(SETTINGS)
-START_SANDBOX = if $(USES_SANDBOX); then echo "== sandbox GitLab"; python -m sandbox up $(SANDBOX_ARGS); fi
+START_SANDBOX = if $(USES_SANDBOX); then echo "== sandbox GitLab"; python -m lab up $(SANDBOX_ARGS); fi
 IS_ON_CLUSTER = cat Pulumi.yaml $(SETTINGS) 2>/dev/null | grep -E "^[^\#]*target['\"]?:" | tail -n 1 | grep -q gke
-# Another machine's engine needs none here, and no images from here, unless the sandbox is the GitLab.
+# Another machine's engine needs none here, unless the sandbox is the GitLab.
 HAS_REMOTE_ENGINE = { echo "docker_host: $$DOCKER_HOST"; cat Pulumi.yaml $(SETTINGS) 2>/dev/null; } | \
 	grep -E "^[^\#]*docker_host['\"]?:" | tail -n 1 | grep -Eq "(ssh|tcp)://"
 IS_ELSEWHERE = { $(IS_ON_CLUSTER) || { $(HAS_REMOTE_ENGINE); }; } && ! $(USES_SANDBOX)
@@ -31,7 +32,7 @@ NEXT_SETTINGS = .toolchain/Pulumi.$(STACK)-next.yaml
 USE_NEXT_DAEMON = if $(IS_ON_CLUSTER) || ! $(USES_SANDBOX); then \
 	echo "stack $(STACK) keeps its daemon: one of the next series is for stacks on this machine whose GitLab is the sandbox" >&2; exit 1; fi && \
 	echo "== stack $(STACK) with a daemon of the next series, until the next make up" && \
-	image=$$($(TOOLCHAIN) next-daemon) && cp $(SETTINGS) $(NEXT_SETTINGS) && $(IN_ENV) $(RECOVER) && \
+	image=$$($(LAB) next-daemon) && cp $(SETTINGS) $(NEXT_SETTINGS) && $(IN_ENV) $(RECOVER) && \
 	pulumi config set --stack $(STACK) --config-file $(NEXT_SETTINGS) --path gitlab-dind-runners:settings.daemon.image "$$image" && \
 	pulumi --non-interactive up --yes $(PARALLEL) --stack $(STACK) --config-file $(NEXT_SETTINGS)
 SAY = @echo "=="
@@ -66,17 +67,17 @@ versions: ready ## show the images' versions: default, set, and the newest that 
 demo: ready $(if $(DAEMON),$(SETTINGS)) ## run the sample project's pipeline twice, cold and warm; DAEMON=next: on a daemon of the next series
 	@case "$(DAEMON)" in "");; next) $(USE_NEXT_DAEMON);; \
 	*) echo "DAEMON is $(DAEMON): write DAEMON=next, or leave it out for the stack's own daemon" >&2; exit 1;; esac
-	@$(IN_ENV) python -m sandbox demo $(ARGS)
+	@$(IN_ENV) python -m lab demo $(ARGS)
 
 doctor: ## show what is there, where it came from, and what is missing
-	@$(TOOLCHAIN) doctor
+	@$(LAB) doctor
 
 down: ## destroy the stack; with the last one the sandbox goes, and an engine that was started here
 	@if [ -e .toolchain/env ]; then $(MAKE) --no-print-directory destroy stop; else echo "nothing was set up here"; fi
 
 test: ## run the tests; ARGS="-k word" chooses some
 	$(SAY) "toolchain"
-	@$(TOOLCHAIN) up
+	@$(LAB) prepare
 	$(SAY) "tests"
 	@$(IN_ENV) python -m pytest $(ARGS)
 
@@ -94,7 +95,7 @@ clean: ## remove .toolchain and .venv once all stacks are down; the shared cache
 
 stack: $(SETTINGS)
 	$(SAY) "toolchain"
-	@if $(IS_ELSEWHERE); then $(TOOLCHAIN) install; else $(TOOLCHAIN) up; fi
+	@if $(IS_ELSEWHERE); then $(TOOLCHAIN) install; elif $(USES_SANDBOX); then $(LAB) prepare; else $(TOOLCHAIN) up; fi
 	@if $(IS_ON_CLUSTER); then $(TOOLCHAIN) install --cluster; fi
 	@$(IN_ENV) $(START_SANDBOX)
 	@$(PULUMI) stack select --create $(STACK)
@@ -118,7 +119,7 @@ stop:
 	@if $(IS_ELSEWHERE); then exit; fi; $(IN_ENV) stacks=$$(pulumi stack ls --json) || exit 1; case "$$stacks" in \
 	*'"resourceCount": '[1-9]*) if $(TOOLCHAIN) is-up; then \
 		echo "the sandbox and the engine stay, because another stack is still up (pulumi stack ls)"; exit; fi;; esac; \
-	echo "== sandbox GitLab and Docker engine" && python -m sandbox down && $(TOOLCHAIN) engine down
+	echo "== sandbox GitLab and Docker engine" && python -m lab down && $(TOOLCHAIN) engine down
 
 Pulumi.%.yaml:
 	@echo "there is no $@: copy Pulumi.dev.yaml and change its settings (docs/settings.md)" >&2; exit 1

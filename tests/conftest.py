@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _DIRECTORIES = ("unit", "engine", "faults", "cluster")
 """In the order in which they run: the quickest first, and last what waits for programs that are being built."""
 _WAIT_FOR_PARTS = {"cluster_environment", "control_plane", "next_daemon", "node"}
-"""The fixtures that need what `tests.parts` builds."""
+"""The fixtures that need what `lab.programs` builds."""
 _BUILDER_STOP_SECONDS = 60
 _builder: subprocess.Popen[bytes] | None = None
 """What builds the programs that only tests need."""
@@ -46,14 +46,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Build what the chosen tests will ask for late while the others run."""
     global _builder
-    from tests import parts
+    from lab import programs
 
-    absent = parts.absent() if _needs_parts(session.items) and not session.config.option.collectonly else []
+    absent = programs.absent() if _needs_parts(session.items) and not session.config.option.collectonly else []
     if absent:
         log = log_dir() / "test-parts.log"
         with log.open("wb") as out:
             _builder = subprocess.Popen(
-                [sys.executable, "-m", "tests.parts"],
+                [sys.executable, "-m", "lab.programs"],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -85,11 +85,11 @@ def environment() -> dict[str, str]:
     from tests.engine.world import ROOT, missing, toolchain_environment
 
     if not (ROOT / ".toolchain" / "env").exists():
-        missing("there is no toolchain: run python3 -m toolchain up")
+        missing("there is no toolchain: run python3 -m lab prepare")
     found = toolchain_environment()
     os.environ["PATH"] = found["PATH"]
     if shutil.which("docker") is None or subprocess.run(["docker", "info"], capture_output=True, timeout=30).returncode:
-        missing("no Docker engine answers: run python3 -m toolchain up")
+        missing("no Docker engine answers: run python3 -m lab prepare")
     return found
 
 
@@ -162,7 +162,7 @@ def node(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture(scope="session")
 def cluster_environment(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The toolchain's environment, with a Pulumi home that has the plugins for clusters."""
-    from tests.plugins.install import install_into
+    from lab.plugins.install import install_into
     from toolchain import pulumi
     from toolchain.shared import make_say
 

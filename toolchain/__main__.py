@@ -1,4 +1,4 @@
-"""Command line: `python3 -m toolchain install | engine up/down/status | images | doctor | up | recover STACK | ...`."""
+"""Command line: `python3 -m toolchain install | engine up/down/status | doctor | up | recover STACK | ...`."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ import sys
 import time
 from collections.abc import Sequence
 
-from toolchain import ci_local, docker, doctor, engine, images, pulumi
+from toolchain import ci_local, docker, doctor, engine, pulumi
 from toolchain.debian import ensure_program
 from toolchain.envfile import ensure_env_file
-from toolchain.gobuild import build
 from toolchain.parts import Part, do_parts
 from toolchain.recover import recover
 from toolchain.shared import Say, elapsed, make_say, run_command
 from toolchain.state import is_up, kept, remove
 from toolchain.venv import ensure_project_venv
+
+ENGINE = "Docker engine"
+"""The part of `up` that others may need."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,22 +28,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def install(say: Say) -> None:
-    """Has everything but the Docker engine and the images: git, packages, CLI, plugins, `.toolchain/env`."""
-    began = time.monotonic()
-    do_parts(_tools(say), say=say)
-    _finish(began, say)
+    """Has everything but the Docker engine: git, packages, CLI, plugins, `.toolchain/env`."""
+    _have([], say)
 
 
-def up(say: Say) -> None:
-    """Has all that a stack on this machine needs."""
+def up(say: Say, more: Sequence[Part] = ()) -> None:
+    """Has all that a stack on this machine needs. more: parts to be done beside these, which they may need."""
+    _have([Part(ENGINE, lambda: engine.up(say)), *more], say)
+
+
+def _have(more: Sequence[Part], say: Say) -> None:
     began = time.monotonic()
-    engine_and_images = [
-        Part("Docker engine", lambda: engine.up(say)),
-        Part("images", lambda: images.ensure(say), needs=("Docker engine",)),
-        # Nobody waits for it before the sandbox is started.
-        Part("sandbox's registry", lambda: _build_registry(say), needs=("docker plugin", "images")),
-    ]
-    do_parts([*_tools(say), *engine_and_images], say=say)
+    do_parts([*_tools(say), *more], say=say)
     _finish(began, say)
 
 
@@ -69,11 +67,6 @@ def _finish(began: float, say: Say) -> None:
     say(f"toolchain: ready in {elapsed(time.monotonic() - began)}; `. .toolchain/env` to use it")
 
 
-def _build_registry(say: Say) -> None:
-    if images.recorded():
-        build(images.REGISTRY, say=say)
-
-
 def install_cluster_plugins(say: Say) -> None:
     """Has what stacks on a cluster need besides."""
     for tool in pulumi.cluster_plugins():
@@ -83,17 +76,11 @@ def install_cluster_plugins(say: Say) -> None:
 def _run(chosen: argparse.Namespace, say: Say) -> int:
     match chosen.command:
         case "doctor":
-            rows = doctor.examine()
-            print(doctor.table(rows))
-            return 1 if any(row.missing for row in rows) else 0
+            return doctor.tell(doctor.examine())
         case "engine":
             return _engine(chosen.action, say)
         case "gitlab-ci-local":
             ci_local.ensure(say)
-        case "images":
-            images.ensure(say)
-        case "next-daemon":
-            print(images.ensure_next(say))
         case "pins":
             docker.update_pins(say)
         case "install":
@@ -133,12 +120,10 @@ def _parser() -> argparse.ArgumentParser:
     install_command = commands.add_parser("install", help="Python packages, Pulumi CLI, plugins and .toolchain/env")
     install_command.add_argument("--cluster", action="store_true", help="and the plugins for stacks on a cluster")
     commands.add_parser("gitlab-ci-local", help="put gitlab-ci-local, from npm, on the PATH of .toolchain/env")
-    commands.add_parser("images", help="make the images where no container registry answers")
-    commands.add_parser("next-daemon", help="make the image with a daemon of the next series, and print its name")
     commands.add_parser("pins", help="pin the Docker packages that Debian's suites have now")
     commands.add_parser("doctor", help="show what is there, where it came from, and what is missing")
     commands.add_parser("is-up", help="exit code 0 if any stack is up, and not only keeps what is protected")
-    commands.add_parser("up", help="install, engine up and images in one")
+    commands.add_parser("up", help="install and engine up in one")
     recover_command = commands.add_parser("recover", help="remove what a killed update of a stack left")
     recover_command.add_argument("stack")
     kept_command = commands.add_parser("kept", help="list the volumes and claims that will outlive a stack")

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolchain import engine, gobuild, images, pulumi, venv
+from toolchain import engine, gobuild, pulumi, venv
 from toolchain.envfile import env_text
-from toolchain.shared import ROOT, TOOLCHAIN_DIR, VENV_DIR, cache_dir
+from toolchain.shared import ROOT, TOOLCHAIN_DIR, VENV_DIR
 
 _INSTALL = "python3 -m toolchain install"
 
@@ -43,8 +43,13 @@ def examine() -> list[Row]:
         *(_cluster_plugin(tool) for tool in pulumi.cluster_plugins()),
         _env_file(),
         _docker_engine(),
-        _images(),
     ]
+
+
+def tell(rows: Sequence[Row]) -> int:
+    """Prints the rows; the exit code is 1 where something that is needed is missing."""
+    print(table(rows))
+    return 1 if any(row.missing for row in rows) else 0
 
 
 def table(rows: Iterable[Row]) -> str:
@@ -113,13 +118,3 @@ def _docker_engine() -> Row:
     if found.version:
         return Row("docker engine", found.version, found.host + (", started by us" if found.ours else ""))
     return Row("docker engine", "", f"nothing answers at {found.host}", "run `python3 -m toolchain engine up`")
-
-
-def _images() -> Row:
-    names = images.recorded()
-    if names is None:
-        return Row("images", "", "not made yet", "run `python3 -m toolchain images`")
-    if not names:
-        return Row("images", "", f"pulled from their registries, as {images.IMAGES_FILE} says")
-    origin = f"made here: {', '.join(sorted(names))}; cache in {cache_dir()}"
-    return Row("images", "", origin, images.OLDER if images.are_older(names) else "", needed=False)

@@ -50,8 +50,8 @@ class GoBinary:
     """One program to build.
 
     name: the file's name. package: what `go build` is told (`.` for the module's own main package). version: what
-    people are told. module: the folder below toolchain/go/ that holds go.mod (default: the name). ldflags, tags: as
-    for `go build`; the result is stripped in any case.
+    people are told. module: the folder that holds go.mod (default: the name), below go/ in the folder `home` of the
+    checkout. ldflags, tags: as for `go build`; the result is stripped in any case.
     """
 
     name: str
@@ -60,11 +60,12 @@ class GoBinary:
     ldflags: str = ""
     module: str = ""
     tags: str = ""
+    home: str = "toolchain"
 
     @property
     def directory(self) -> Path:
         """The folder of the program's Go module."""
-        return ROOT / "toolchain" / "go" / (self.module or self.name)
+        return ROOT / self.home / "go" / (self.module or self.name)
 
 
 def cached_path(spec: GoBinary) -> Path:
@@ -189,7 +190,7 @@ def go_version(go: Path) -> tuple[int, ...]:
 
 def needed_go_version() -> tuple[int, ...]:
     """The highest version that a go.mod of ours asks for."""
-    texts = [path.read_text() for path in (ROOT / "toolchain" / "go").glob("*/go.mod")]
+    texts = [path.read_text() for path in ROOT.glob("*/go/*/go.mod")]
     asked = [found[1] for text in texts if (found := re.search(r"^go (\d+(?:\.\d+)*)$", text, re.MULTILINE))]
     return max((tuple(map(int, version.split("."))) for version in asked), default=())
 

@@ -421,7 +421,7 @@ def _stand_in_launcher() -> str:
         "#!/bin/sh\n"
         "# A stand-in for the official plugin, which could not be downloaded: sandbox GitLab and UserRunner only.\n"
         f"PYTHONPATH={shlex.quote(str(ROOT))} export PYTHONPATH\n"
-        f'exec {shlex.quote(str(VENV_DIR / "bin" / "python"))} -P -m sandbox.gitlab_plugin "$@"\n'
+        f'exec {shlex.quote(str(VENV_DIR / "bin" / "python"))} -P -m lab.plugins.gitlab "$@"\n'
     )
 
 

@@ -32,8 +32,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from kubernetes.client import ApiClient
 from kubernetes.config import new_client_from_config
 
+from lab.programs import KUBERNETES
 from tests.engine.world import STEP_SECONDS, missing, run, unique, wait_for
-from tests.parts import KUBERNETES
 from toolchain import shared
 from toolchain.debian import find_program
 from toolchain.gobuild import build

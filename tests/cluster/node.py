@@ -24,14 +24,14 @@ from typing import IO, Any
 
 import yaml
 
+from lab.images import recorded
+from lab.programs import COREDNS, PAUSE
 from tests.cluster.control_plane import SERVICE_NETWORK, ControlPlane, require_parts
 from tests.engine.machine import Machine, first_process, new_place
 from tests.engine.world import STEP_SECONDS, missing, run, wait_for
-from tests.parts import COREDNS, PAUSE
 from toolchain.debian import find_program, install_packages, root_prefix
 from toolchain.engine import daemon_path
 from toolchain.gobuild import build
-from toolchain.images import recorded
 from toolchain.shared import cache_dir, digest_of, file_lock, make_say, whole_directory
 
 START_SECONDS = 120

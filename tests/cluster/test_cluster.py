@@ -13,11 +13,11 @@ import pytest
 from kubernetes.client import ApiClient, Configuration, CoreV1Api, VersionApi
 from kubernetes.client.exceptions import ApiException
 
+from lab.images import recorded
+from lab.programs import KUBERNETES
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.node import Node, running_node
 from tests.engine.world import ROOT, Sandbox, wait_for
-from tests.parts import KUBERNETES
-from toolchain.images import recorded
 from toolchain.shared import cache_dir
 
 KEEP_A_NODE = """

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lab.images import recorded
 from tests.engine.machine import Machine, Place, default_bridge, first_process, new_place, wait_with_log
 from tests.engine.world import STEP_SECONDS, missing, run, wait_for
 from toolchain.debian import ROOT_PATH, find_program, install_packages, root_prefix
 from toolchain.engine import daemon_path
-from toolchain.images import recorded
 from toolchain.shared import cache_dir, make_say
 
 START_SECONDS = 60

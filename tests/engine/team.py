@@ -16,8 +16,8 @@ import yaml
 from gitlab.v4.objects import Project as GitLabProject
 from gitlab.v4.objects import ProjectJob, ProjectMergeRequest, ProjectPipeline
 
+from lab import images
 from tests.engine.world import ROOT, Sandbox, Stack, run, trace, unique, wait_for
-from toolchain import images
 from toolchain.gobuild import build
 
 ENDED = ("success", "failed", "canceled", "skipped", "manual")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
+from lab.images import recorded
 from tests.engine.board import Board
 from tests.engine.world import Sandbox, docker, unique, wait_for
-from toolchain.images import recorded
 
 ASK = """
 import sys, urllib.error, urllib.request

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from components.daemon_json import daemon_json
+from lab import images
 from tests.engine.world import docker, missing, run, unique, wait_for
-from toolchain import images
 
 SERIES = ("28", "29")
 READY_SECONDS = 60

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from lab import images
 from tests.engine.world import ROOT, missing
-from toolchain import engine, images
+from toolchain import engine
 from toolchain.gobuild import build
 from toolchain.shared import cache_dir, link_or_copy
 

@@ -25,7 +25,7 @@ from gitlab import Gitlab
 from pulumi import automation
 from pulumi.automation._stack import ImportResource
 
-from tests.fake_gitlab import TOKEN, FakeGitLab, Request, running
+from lab.tests.fake_gitlab import TOKEN, FakeGitLab, Request, running
 
 ROOT = Path(__file__).resolve().parents[2]
 IN_THE_WEB_PAGE = {
@@ -66,7 +66,7 @@ class World:
     def __post_init__(self) -> None:
         self.plugin = self.directory / "home/plugins/resource-gitlab-v10.4.0/pulumi-resource-gitlab"
         self.plugin.parent.mkdir(parents=True)
-        command = f'exec {sys.executable} -m sandbox.gitlab_plugin "$@"'
+        command = f'exec {sys.executable} -m lab.plugins.gitlab "$@"'
         self.plugin.write_text(f"#!/bin/sh\nexport PYTHONPATH={ROOT}\n{command}\n")
         self.plugin.chmod(self.plugin.stat().st_mode | stat.S_IXUSR)
         for name in ("state", "work"):
@@ -210,7 +210,7 @@ def sandbox_world(tmp_path: Path) -> Iterator[World]:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     info, state = tmp_path / "sandbox.json", tmp_path / "sandbox"
-    command = [sys.executable, "-m", "sandbox"]
+    command = [sys.executable, "-m", "lab"]
     places = ["--state", str(state), "--info", str(info)]
     options = ["--host", "127.0.0.1", "--port", port, "--registry-port", "0"]
     subprocess.run([*command, "up", *places, *options], cwd=ROOT, check=True, timeout=120)
@@ -377,7 +377,7 @@ def test_an_engine_that_is_killed_during_a_creation_leaves_neither_runner_nor_pl
         up = pool.submit(world.failing_up)
         wait_for("the creation", lambda: 41 in world.gitlab.runners)
         [engine] = [pid for pid in children(os.getpid()) if b"pulumi" in command(pid).partition(b"\0")[0]]
-        [plugin] = [pid for pid in children(engine) if b"sandbox.gitlab_plugin" in command(pid)]
+        [plugin] = [pid for pid in children(engine) if b"lab.plugins.gitlab" in command(pid)]
         os.kill(engine, signal.SIGKILL)
         up.result()
     wait_for("the deletion of the runner", lambda: world.gitlab.runners == {})

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from components.config_toml import render
-from sandbox.registry import free_port
+from lab import images
+from lab.gitlab.registry import free_port
 from stacks.settings import parse
 from tests.engine.world import wait_for
 from tests.unit.samples import plain
 from tests.unit.samples import runner as runner_settings
-from toolchain import gobuild, images
+from toolchain import gobuild
 
 COMMAND_SECONDS = 60
 NO_GITLAB = {"url": "http://127.0.0.1:1", "scope": "instance"}

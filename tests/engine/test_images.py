@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import registry
-from sandbox.server import bridge_address
+from lab import images
+from lab.gitlab import registry
+from lab.gitlab.server import bridge_address
 from tests.engine.world import docker, missing, run, unique, wait_for
-from toolchain import images
 
 SUBNET, INNER, POOL = "10.213.0.0/24", "10.214.0.1/24", "10.215.0.0/16"
 ALIAS = "docker"

@@ -16,12 +16,13 @@ import yaml
 
 from components.config_toml import render
 from components.job_pods import JobPods
+from lab import images
 from stacks.gke_settings import GkeSettings
 from stacks.settings import Settings, parse
 from stacks.shared import merged
 from tests.generated import generate
 from tests.unit.samples import gke, plain, runner
-from toolchain import gobuild, images
+from toolchain import gobuild
 from tools import adopt_keys
 
 ROOT = Path(__file__).resolve().parents[2]

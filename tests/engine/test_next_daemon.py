@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
+from lab import images
 from tests.engine import test_kinds
 from tests.engine.jobs import end_long_job, project_files, start_long_job
 from tests.engine.world import Sandbox, Stack, docker, inspect, missing, run, unique, wait_for
-from toolchain import images
 
 READY_SECONDS = 60
 BUILD = "cd $(mktemp -d) && echo hello > a && printf 'FROM scratch\\nCOPY a /\\n' > Dockerfile && docker build -t a ."

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import registry
+from lab.gitlab import registry
 from tests.engine.world import docker, unique
 from toolchain.shared import ToolchainError
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from gitlab.v4.objects import Project, ProjectPipeline
 
+from lab.images import RUNNER, RUNNER_VERSION
+from lab.tests.live_sandbox import Live, running
 from tests.engine.world import missing, trace, wait_for
-from tests.unit.live_sandbox import Live, running
 from toolchain.gobuild import cached_path
-from toolchain.images import RUNNER, RUNNER_VERSION
 
 STOP_SECONDS = 20
 PIPELINE_SECONDS = 120
@@ -59,7 +59,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """A sandbox with a runner that takes every job with the tag `shell`, one process for the whole module."""
     program = cached_path(RUNNER)
     if not program.exists():
-        missing(f"{program} is missing: run `python3 -m toolchain images`")
+        missing(f"{program} is missing: run `python3 -m lab images`")
     with running(tmp_path_factory.mktemp("sandbox")) as found:
         wanted = {"runner_type": "instance_type", "tag_list": ["shell"], "run_untagged": True}
         token = found.call("POST", "user/runners", json=wanted).json()["token"]

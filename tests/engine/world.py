@@ -24,7 +24,7 @@ import yaml
 from gitlab.v4.objects import Project as GitLabProject
 from gitlab.v4.objects import ProjectJob, ProjectPipeline, RunnerAll
 
-from sandbox.traces import plain
+from lab.traces import plain
 
 ROOT = Path(__file__).resolve().parents[2]
 STEP_SECONDS = 300
@@ -327,7 +327,7 @@ def make_stack(directory: Path, name: str, environment: Mapping[str, str], sandb
 def running_sandbox(directory: Path, environment: Mapping[str, str]) -> Iterator[Sandbox]:
     """A new sandbox GitLab on ports of its own, with its state in `directory`."""
     info = directory / "sandbox.json"
-    command = [sys.executable, "-m", "sandbox"]
+    command = [sys.executable, "-m", "lab"]
     options = ["--state", str(directory / "state"), "--info", str(info)]
     ports = ["--port", str(_free_port()), "--registry-port", str(_free_port())]
     run(*command, "up", *options, *ports, cwd=ROOT, env=environment)

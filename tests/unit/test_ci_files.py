@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sandbox import ci_yaml
+from lab.gitlab import ci_yaml
 from tests.unit.ci_repository import (
     BACKEND,
     MERGE_REQUEST,

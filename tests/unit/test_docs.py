@@ -289,7 +289,7 @@ def test_relative_links_lead_somewhere(document: Path) -> None:
 
 
 def test_documents_that_sources_name_exist() -> None:
-    folders = ("components", "examples", "policy", "sandbox", "stacks", "tests", "toolchain", "tools")
+    folders = ("components", "examples", "lab", "policy", "stacks", "tests", "toolchain", "tools")
     sources = [
         *ROOT.glob("*.py"),
         *ROOT.glob("*.yaml"),

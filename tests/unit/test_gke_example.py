@@ -143,7 +143,7 @@ def test_the_example_holds_no_secret() -> None:
 def test_a_stack_on_a_cluster_gets_the_plugins_for_it_and_no_engine_here(tmp_path: Path, engine: str) -> None:
     calls = calls_of_make(tmp_path, "stack", FILE.read_text(), engine)
     assert calls[:2] == ["python3 -m toolchain install", "python3 -m toolchain install --cluster"]
-    assert not [call for call in calls if "toolchain up" in call or "engine" in call]
+    assert not [call for call in calls if "toolchain up" in call or "engine" in call or "lab" in call]
 
 
 def test_destroying_a_stack_on_a_cluster_starts_no_engine_and_leaves_what_is_protected(tmp_path: Path) -> None:

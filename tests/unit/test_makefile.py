@@ -45,7 +45,7 @@ def calls(directory: Path) -> list[str]:
 
 def test_the_last_stack_takes_the_sandbox_and_the_engine_with_it(make: Make, tmp_path: Path) -> None:
     assert make("stop", stacks="""echo '[{"name": "dev", "resourceCount": 0}]'""").returncode == 0
-    assert calls(tmp_path)[1:] == ["python -m sandbox down", "python3 -m toolchain engine down"]
+    assert calls(tmp_path)[1:] == ["python -m lab down", "python3 -m toolchain engine down"]
 
 
 def test_the_sandbox_and_the_engine_stay_while_another_stack_is_up(make: Make, tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_nothing_is_stopped_where_pulumi_cannot_tell_which_stacks_are_up(make: M
 
 def test_the_sandboxs_ports_are_passed_on(make: Make, tmp_path: Path) -> None:
     assert make("stack", "SANDBOX_ARGS=--port 9929 --registry-port 9005").returncode == 0
-    assert "python -m sandbox up --port 9929 --registry-port 9005" in calls(tmp_path)
+    assert "python -m lab up --port 9929 --registry-port 9005" in calls(tmp_path)
 
 
 def test_what_a_killed_update_left_is_cleared_away_before_an_update_and_never_for_a_preview(
@@ -86,7 +86,7 @@ NEXT_IMAGE = "dindrunner.local/dind-next:29-0a1b2c3d"
 
 def test_the_demo_leaves_a_stack_as_it_is(make: Make, tmp_path: Path) -> None:
     assert make("demo").returncode == 0
-    assert calls(tmp_path) == ["python -m sandbox demo"]
+    assert calls(tmp_path) == ["python -m lab demo"]
 
 
 def test_the_demo_on_the_next_daemon_gives_the_stack_that_one_in_settings_of_its_own(
@@ -97,11 +97,11 @@ def test_the_demo_on_the_next_daemon_gives_the_stack_that_one_in_settings_of_its
     settings = ".toolchain/Pulumi.dev-next.yaml"
     path = "gitlab-dind-runners:settings.daemon.image"
     assert calls(tmp_path) == [
-        "python3 -m toolchain next-daemon",
+        "python3 -m lab next-daemon",
         "python3 -m toolchain recover dev",
         f"pulumi config set --stack dev --config-file {settings} --path {path} {NEXT_IMAGE}",
         f"pulumi --non-interactive up --yes --parallel 8 --stack dev --config-file {settings}",
-        "python -m sandbox demo",
+        "python -m lab demo",
     ]
     assert (tmp_path / settings).read_text() == (tmp_path / "Pulumi.dev.yaml").read_text()
 
@@ -110,7 +110,7 @@ def test_the_demo_on_the_next_daemon_gives_the_stack_that_one_in_settings_of_its
 def test_there_is_no_demo_where_the_stack_did_not_get_the_next_daemon(make: Make, tmp_path: Path, failing: str) -> None:
     done = make("demo", "DAEMON=next", **({"python3": "exit 1"} if failing == "python3" else {"stacks": "exit 1"}))
     assert done.returncode != 0
-    assert "python -m sandbox demo" not in calls(tmp_path)
+    assert "python -m lab demo" not in calls(tmp_path)
 
 
 def test_another_daemon_than_the_next_one_is_refused(make: Make, tmp_path: Path) -> None:

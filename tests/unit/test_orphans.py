@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.live_sandbox import Live, Runner, running
+from lab.tests.live_sandbox import Live, Runner, running
 from toolchain import orphans
 from toolchain.orphans import TYPE, find_orphans
 

@@ -62,11 +62,11 @@ def test_the_example_holds_no_secret() -> None:
         (FILE.read_text(), "python3 -m toolchain install"),
         ("docker_host: tcp://far:2376\n", "python3 -m toolchain install"),
         ("# docker_host: ssh://pi@board\n", "python3 -m toolchain up"),
-        ("docker_host: ssh://pi@board\ngitlab: {url: sandbox}\n", "python3 -m toolchain up"),
+        ("docker_host: ssh://pi@board\ngitlab: {url: sandbox}\n", "python3 -m lab prepare"),
     ],
     ids=["example", "tcp", "comment", "sandbox"],
 )
-def test_an_engine_and_images_are_made_here_unless_the_stack_is_elsewhere(
+def test_an_engine_is_started_here_unless_the_stack_is_elsewhere_and_images_made_where_it_uses_the_sandbox(
     tmp_path: Path, settings: str, done: str
 ) -> None:
     assert calls_of_make(tmp_path, "stack", settings)[0] == done
@@ -82,7 +82,7 @@ def test_an_engine_and_images_are_made_here_unless_the_stack_is_elsewhere(
         ("# docker_host: unix:///x\n", "ssh://pi@board", "python3 -m toolchain install"),
         ("docker_host: unix:///run/docker.sock\n", "ssh://pi@board", "python3 -m toolchain up"),
         ("docker_host: ssh://pi@board\n", "unix:///run/docker.sock", "python3 -m toolchain install"),
-        ("gitlab: {url: sandbox}\n", "ssh://pi@board", "python3 -m toolchain up"),
+        ("gitlab: {url: sandbox}\n", "ssh://pi@board", "python3 -m lab prepare"),
     ],
     ids=["ssh", "tcp", "local", "none", "comment", "local settings", "settings elsewhere", "sandbox"],
 )

@@ -119,7 +119,7 @@ def test_the_pulumi_cli_that_is_downloaded_is_found() -> None:
 
 def test_the_examples_are_not_left_out_as_they_are_by_the_preset() -> None:
     assert CONFIG["extends"] == ["config:recommended"]
-    assert CONFIG["ignorePaths"] == ["tests/**"], "without it, `**/examples/**` holds"
+    assert CONFIG["ignorePaths"] == ["tests/**", "lab/tests/**"], "without it, `**/examples/**` holds"
 
 
 def test_nothing_is_found_that_registries_do_not_have() -> None:
@@ -210,9 +210,9 @@ def test_the_page_has_what_is_needed_of_kubernetes() -> None:
     [
         ("docker plugin", "requirements.txt", "pulumi-docker=={}\n"),
         ("gitlab plugin", "requirements.txt", "pulumi-gitlab=={}\n"),
-        ("Kubernetes", "tests/parts.py", '_KUBERNETES_VERSION = "v{}"\n'),
+        ("Kubernetes", "lab/programs.py", '_KUBERNETES_VERSION = "v{}"\n'),
         ("kubernetes plugin", "requirements.txt", "pulumi-kubernetes=={}\n"),
-        ("GitLab Runner", "toolchain/images.py", 'RUNNER_VERSION = "{}"\n'),
+        ("GitLab Runner", "lab/images.py", 'RUNNER_VERSION = "{}"\n'),
         ("Pulumi CLI", "toolchain/pulumi.py", 'version="{}"'),
     ],
 )

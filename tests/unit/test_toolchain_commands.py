@@ -9,9 +9,10 @@ from collections.abc import Iterator
 import pytest
 
 from toolchain import __main__ as command_line
-from toolchain import doctor, engine, images, pulumi
+from toolchain import doctor, engine, pulumi
 from toolchain.doctor import Row
 from toolchain.engine import Status
+from toolchain.parts import Part
 from toolchain.pulumi import release_platform
 from toolchain.shared import ToolchainError
 
@@ -32,7 +33,6 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(command_line, "up", lambda _: names.append("up"))
     monkeypatch.setattr(engine, "up", lambda _: names.append("engine up"))
     monkeypatch.setattr(engine, "down", lambda _: names.append("engine down"))
-    monkeypatch.setattr(images, "ensure", lambda _: names.append("images"))
     return names
 
 
@@ -41,7 +41,6 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     [
         (["up"], ["up"]),
         (["install"], ["install"]),
-        (["images"], ["images"]),
         (["engine", "up"], ["engine up"]),
         (["engine", "down"], ["engine down"]),
     ],
@@ -58,36 +57,30 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(command_line, "ensure_program", lambda name, _: names.append(name))
     monkeypatch.setattr(command_line, "ensure_project_venv", lambda **_: names.append("packages"))
     monkeypatch.setattr(command_line, "ensure_env_file", lambda: names.append("env"))
-    monkeypatch.setattr(command_line, "build", lambda spec, **_: names.append(spec.name))
     monkeypatch.setattr(pulumi, "fetch_modules", lambda _: names.append("modules"))
     monkeypatch.setattr(pulumi, "ensure", lambda tool, **_: names.append(tool.name))
     monkeypatch.setattr(engine, "up", lambda _: names.append("engine"))
-    monkeypatch.setattr(images, "ensure", lambda _: names.append("images"))
-    monkeypatch.setattr(images, "recorded", lambda: {"dind": "dindrunner.local/dind:1"})
     return names
 
 
 def test_up_does_everything_and_what_depends_on_something_after_it(parts: list[str]) -> None:
     assert command_line.main(["up"]) == 0
     assert sorted(parts[:-1]) == sorted(
-        ["git", "packages", "modules", "pulumi", "docker plugin", "gitlab plugin", "engine", "images", "registry"]
+        ["git", "packages", "modules", "pulumi", "docker plugin", "gitlab plugin", "engine"]
     )
     assert parts[-1] == "env"
-    for first, then in (("pulumi", "docker plugin"), ("engine", "images"), ("images", "registry")):
-        assert parts.index(first) < parts.index(then)
+    assert parts.index("pulumi") < parts.index("docker plugin")
 
 
-def test_up_builds_no_registry_where_there_are_no_images_to_serve(
-    parts: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(images, "recorded", lambda: {})
-    assert command_line.main(["up"]) == 0
-    assert "registry" not in parts
+def test_parts_of_others_are_done_beside_those_of_up(parts: list[str]) -> None:
+    own = Part("lab", lambda: parts.append("lab"), needs=(command_line.ENGINE,))
+    command_line.up(lambda _: None, [own])
+    assert parts.index("engine") < parts.index("lab") < parts.index("env")
 
 
 def test_install_needs_no_engine(parts: list[str]) -> None:
     assert command_line.main(["install"]) == 0
-    assert not {"engine", "images", "registry"} & set(parts)
+    assert "engine" not in parts
     assert parts[-1] == "env"
 
 
@@ -95,12 +88,12 @@ def test_a_part_that_fails_is_named(
     parts: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(_: object) -> None:
-        raise ToolchainError("debootstrap: failed with exit code 1.")
+        raise ToolchainError("apt-get: failed with exit code 100.")
 
-    monkeypatch.setattr(images, "ensure", fail)
+    monkeypatch.setattr(engine, "up", fail)
     assert command_line.main(["up"]) == 1
-    assert capsys.readouterr().err == "error: images: debootstrap: failed with exit code 1.\n"
-    assert not {"registry", "env"} & set(parts)
+    assert capsys.readouterr().err == "error: Docker engine: apt-get: failed with exit code 100.\n"
+    assert "env" not in parts
 
 
 def test_a_full_disk_is_told_with_the_remedy(

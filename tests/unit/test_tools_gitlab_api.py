@@ -9,7 +9,7 @@ import gitlab
 import pytest
 from gitlab.v4.objects import Project, ProjectMergeRequest
 
-from tests.unit.live_sandbox import Live, running
+from lab.tests.live_sandbox import Live, running
 from tools import gitlab_api
 from tools.gitlab_api import NotPosted, Place, Posted, keep_issue, post_note
 from tools.note import Report, note_text

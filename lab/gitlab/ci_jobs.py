@@ -1,0 +1,180 @@
+"""The jobs of a pipeline: those of `.gitlab-ci.yml` that its rules let through, with variables expanded."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lab.gitlab import ci_environments, ci_yaml, variables
+from lab.gitlab.auth import sees
+from lab.gitlab.ci_reader import CiYamlError, duration
+from lab.gitlab.ci_rules import Facts, RuleError, matching_rule
+from lab.gitlab.core import Sandbox
+from lab.gitlab.repository import NULL_SHA, GitError, Repository
+from lab.gitlab.store import Row
+
+CONFIG_FILE = ".gitlab-ci.yml"
+
+
+class NoPipeline(Exception):
+    """There is nothing to run; `messages` says why, as GitLab does."""
+
+    def __init__(self, *messages: str) -> None:
+        super().__init__("; ".join(messages))
+        self.messages = messages
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A project's commit, read with somebody's rights. It is where `include` reads its files."""
+
+    sandbox: Sandbox
+    user: Row
+    project: Row
+    sha: str
+
+    @property
+    def repository(self) -> Repository:
+        return self.sandbox.repository(self.project["id"])
+
+    def read(self, file: str) -> bytes | None:
+        """A file's content, None where there is none."""
+        return self.repository.read(self.sha, file)
+
+    def files(self) -> Sequence[str]:
+        """The paths of all files."""
+        return self.repository.files(self.sha)
+
+    def project_at(self, path: str, ref: str) -> Commit:
+        """Another project's commit. Raises CiYamlError where the user may not see it or has no such reference."""
+        found = self.sandbox.store.one("SELECT * FROM projects WHERE lower(full_path) = ?", path.lower().strip("/"))
+        if found is None or not sees(self.user, found):
+            raise CiYamlError(
+                [
+                    f"Project `{path.lower()}` not found or access denied! "
+                    "Make sure any includes in the pipeline configuration are correctly defined."
+                ]
+            )
+        sha = self.sandbox.repository(found["id"]).sha(found["default_branch"] if ref == "HEAD" else ref)
+        if sha is None:
+            raise CiYamlError([f"Project `{path.lower()}` reference `{ref}` does not exist!"])
+        return Commit(self.sandbox, self.user, found, sha)
+
+
+def specified(commit: Commit, pipeline: Row) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
+    """The stages of a pipeline that is about to be made, and its jobs. Raises NoPipeline."""
+    text = commit.read(CONFIG_FILE)
+    if text is None:
+        raise NoPipeline("Missing CI config file")
+    known = variables.for_rules(commit.sandbox, commit.project, pipeline, {})
+    try:
+        config = ci_yaml.parse(text, commit, known)
+    except CiYamlError as error:
+        raise NoPipeline(*error.errors) from None
+    workflow = _rule("workflow", config.workflow, _facts(commit, pipeline, config.variables))
+    if workflow is None:
+        raise NoPipeline("Pipeline filtered out by workflow rules.")
+    common = config.variables | dict(workflow.get("variables", {}))
+    jobs = [made for spec in config.jobs.values() if (made := _made(commit, pipeline, common, spec))]
+    if not jobs:
+        raise NoPipeline(
+            "Pipeline will not run for the selected trigger. "
+            "The rules configuration prevented any jobs from being added to the pipeline."
+        )
+    _check_needs(jobs)
+    return config.stages, jobs
+
+
+def _facts(commit: Commit, pipeline: Row, own: Mapping[str, str]) -> Facts:
+    def changed(compare_to: str | None) -> Sequence[str] | None:
+        base = (pipeline["merge_request"] or {}).get("base_sha") or pipeline["before_sha"]
+        if compare_to is not None:
+            other = commit.repository.sha(compare_to)
+            if other is None:
+                raise RuleError("rules:changes:compare_to is not a valid ref")
+            base = commit.repository.merge_base(other, pipeline["sha"]) or other
+        try:
+            # New branches, tags, schedules and what is started by hand have nothing to compare with.
+            return None if base == NULL_SHA else commit.repository.changed_files(base, pipeline["sha"])
+        except GitError:
+            return None
+
+    known = variables.for_rules(commit.sandbox, commit.project, pipeline, own)
+    return Facts(known, changed, commit.files)
+
+
+def _rule(name: str, rules: Sequence[Mapping[str, Any]] | None, facts: Facts) -> Mapping[str, Any] | None:
+    try:
+        return matching_rule(rules, facts)
+    except RuleError as error:
+        raise NoPipeline(f"Failed to parse rule for {name}: {error}") from None
+
+
+def _made(commit: Commit, pipeline: Row, common: Mapping[str, str], spec: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A job as its rules want it, None where they leave it out."""
+    own = {**common, **spec["variables"]}
+    rule = _rule(spec["name"], spec["rules"], _facts(commit, pipeline, own))
+    when = spec["when"] if rule is None else rule.get("when", spec["when"])
+    if rule is None or when == "never":
+        return None
+    own |= rule.get("variables", {})
+    known = variables.for_rules(commit.sandbox, commit.project, pipeline, own)
+    known |= {"CI_JOB_NAME": spec["name"], "CI_JOB_STAGE": spec["stage"]}
+    allow_failure = rule.get("allow_failure", spec["allow_failure"])
+    if allow_failure is None:
+        allow_failure = when == "manual" and spec["rules"] is None
+    environment = spec["environment"] and _environment(spec["environment"], known)
+    if environment:
+        known |= {"CI_ENVIRONMENT_NAME": environment["name"], "CI_ENVIRONMENT_SLUG": environment["slug"]}
+    return {
+        **spec,
+        "when": when,
+        "allow_failure": allow_failure,
+        # A rule that says whether a job may fail says it for all exit codes.
+        "allow_failure_exit_codes": [] if "allow_failure" in rule else spec["allow_failure_exit_codes"],
+        "variables": own,
+        "tags": [variables.expand(tag, known) for tag in spec["tags"]],
+        "environment": environment,
+        "resource_group": variables.expand(spec["resource_group"], known),
+        "cache": [cache | {"key": _cache_key(commit, cache["key"])} for cache in spec["cache"]],
+    }
+
+
+def _environment(wanted: Mapping[str, Any], known: Mapping[str, str]) -> dict[str, Any]:
+    """Expanded, but for the URL: a job's own variables may stand in it."""
+    name = variables.expand(wanted["name"], known)
+    stop_in = variables.expand(wanted["auto_stop_in"] or "", known)
+    try:
+        seconds = duration(stop_in) if stop_in else None
+    except ValueError:
+        seconds = None
+    return {
+        **wanted,
+        "name": name,
+        "slug": ci_environments.slug(name),
+        "auto_stop_in": seconds,
+        "tier": wanted["tier"] or ci_environments.tier(name),
+    }
+
+
+def _cache_key(commit: Commit, key: str | Mapping[str, Any]) -> str:
+    """The key's text; of files, what tells the commits that changed them last."""
+    if isinstance(key, str):
+        return key
+    changes = {commit.repository.last_change(commit.sha, file) for file in key["files"]}
+    found = sorted(change for change in changes if change)
+    text = hashlib.sha1("".join(found).encode()).hexdigest() if found else "default"
+    return f"{key['prefix']}-{text}" if key["prefix"] else text
+
+
+def _check_needs(jobs: Sequence[Mapping[str, Any]]) -> None:
+    names = {job["name"] for job in jobs}
+    for job in jobs:
+        for need in job["needs"] or []:
+            if need["job"] not in names and not need["optional"]:
+                raise NoPipeline(
+                    f"'{job['name']}' job needs '{need['job']}' job, "
+                    f"but '{need['job']}' does not exist in the pipeline."
+                )

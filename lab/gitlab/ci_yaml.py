@@ -1,0 +1,195 @@
+"""`.gitlab-ci.yml` to jobs. Pure: text in, a Config out; what is not supported is refused by name.
+
+Keywords and their meaning: https://docs.gitlab.com/ci/yaml/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from lab.gitlab import ci_environments, ci_references
+from lab.gitlab.ci_includes import Place, combined, merged
+from lab.gitlab.ci_keywords import JOB_WHEN, JobReader
+from lab.gitlab.ci_reader import CiYamlError
+
+DEFAULT_STAGES = ("build", "test", "deploy")
+_DEFAULT_KEYS = {
+    *("image", "services", "before_script", "after_script", "tags", "artifacts", "cache"),
+    *("retry", "timeout", "interruptible"),
+}
+_JOB_KEYS = _DEFAULT_KEYS | {
+    *("stage", "variables", "script", "needs", "dependencies", "rules", "when", "allow_failure", "extends"),
+    *("environment", "resource_group"),
+}
+_GLOBAL_KEYS = {"default", "stages", "variables", "workflow"}
+_OLD_DEFAULTS = ("image", "services", "before_script", "after_script", "cache")
+"""Keywords that may also stand at the top of the file instead of below `default`."""
+_NO_JOBS = {"pages": "leave it out", "spec": "put it into a header of its own, above a line with `---`"}
+"""Keywords at the top of the file that are no jobs and not supported, each with its remedy."""
+_WORKFLOW_WHEN = ("always", "never")
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole configuration.
+
+    merged: as it was written, with what it includes, extends and references. stages: in order, with .pre and .post.
+    workflow: its rules, None without. jobs: by name, variables not expanded.
+    """
+
+    merged: dict[str, Any]
+
+    stages: tuple[str, ...]
+    variables: dict[str, str]
+    workflow: list[dict[str, Any]] | None
+    jobs: dict[str, dict[str, Any]]
+    warnings: list[str]
+
+
+class _Nowhere:
+    """The place of a text that lies in no project."""
+
+    def read(self, file: str) -> bytes | None:
+        raise CiYamlError([f"Local file `{file}` does not have project!"])
+
+    def files(self) -> Sequence[str]:
+        return []
+
+    def project_at(self, path: str, ref: str) -> Place:
+        raise CiYamlError([f"Project `{path.lower()}` at `{ref}` cannot be read: this file does not have project!"])
+
+
+def parse(text: str | bytes, place: Place | None = None, variables: Mapping[str, str] | None = None) -> Config:
+    """The whole configuration: the file and what it includes from `place`, with `variables` in its `include`.
+
+    Raises CiYamlError with everything that is wrong with it.
+    """
+    try:
+        plain = text.decode("utf-8-sig") if isinstance(text, bytes) else text
+        return _parse(combined(plain, place or _Nowhere(), variables or {}))
+    except RecursionError:
+        raise CiYamlError(
+            ["Invalid configuration format: it is nested too deeply, or an anchor contains itself"]
+        ) from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that there is not
+        raise CiYamlError([f"Invalid configuration format: {' '.join(str(error).split())}"]) from None
+
+
+def _parse(raw: Any) -> Config:
+    if not isinstance(raw, dict) or not raw:
+        raise CiYamlError(
+            ["Please provide content of .gitlab-ci.yml" if raw is None else "Invalid configuration format"]
+        )
+    reader = JobReader()
+    special = _GLOBAL_KEYS | set(_NO_JOBS) | set(_OLD_DEFAULTS)
+    templates = {str(key): value for key, value in raw.items() if key not in special}
+    extended = {name: _extended(name, templates, reader) for name in templates}
+    config = ci_references.resolved({str(key): value for key, value in raw.items()} | extended)
+    for key in sorted(set(config) & set(_NO_JOBS)):
+        reader.wrong(key, f"is not supported by the sandbox GitLab: {_NO_JOBS[key]}")
+    defaults = reader.keys("default", config.get("default", {}), _DEFAULT_KEYS)
+    defaults = {key: config[key] for key in _OLD_DEFAULTS if key in config} | defaults
+    stages = (".pre", *(reader.texts("stages", config.get("stages")) or DEFAULT_STAGES), ".post")
+    workflow = reader.keys("workflow", config.get("workflow") or {}, {"rules"})
+    visible = [name for name in templates if not name.startswith(".")]
+    jobs = {name: _job(name, config[name], defaults, stages, reader) for name in visible}
+    if not jobs:
+        reader.wrong("jobs", "config should contain at least one visible job")
+    _check_references(jobs, stages, reader)
+    result = Config(
+        merged=config,
+        stages=stages,
+        variables=reader.variables("variables", config.get("variables")),
+        workflow=reader.rules("workflow", workflow.get("rules"), keys=(), when=_WORKFLOW_WHEN),
+        jobs=jobs,
+        warnings=reader.warnings,
+    )
+    if reader.errors:
+        raise CiYamlError(reader.errors)
+    return result
+
+
+def _job(
+    name: str, raw: Any, defaults: Mapping[str, Any], stages: tuple[str, ...], reader: JobReader
+) -> dict[str, Any]:
+    where = f"jobs:{name}"
+    own = reader.keys(where, raw, _JOB_KEYS)
+    found = dict(defaults) | own
+    if "script" not in found:
+        reader.wrong(where, "script can't be blank")
+    stage = reader.text(f"{where}:stage", found.get("stage"), "test")
+    if stage not in stages:
+        reader.wrong(f"{name} job:", f"chosen stage {stage} does not exist; available stages are {', '.join(stages)}")
+        stage = stages[-1]
+    # None: what counts is said by the rule that holds, or follows from `when`.
+    allow_failure, exit_codes = reader.allow_failure(f"{where}:allow_failure", found.get("allow_failure"))
+    return {
+        "name": name,
+        "stage": stage,
+        "image": reader.image(f"{where}:image", found.get("image")),
+        "services": reader.services(f"{where}:services", found.get("services")),
+        "variables": reader.variables(f"{where}:variables", found.get("variables")),
+        "before_script": reader.script(f"{where}:before_script", found.get("before_script")),
+        "script": reader.script(f"{where}:script", found.get("script")),
+        "after_script": reader.script(f"{where}:after_script", found.get("after_script")),
+        "tags": reader.texts(f"{where}:tags", found.get("tags")),
+        "artifacts": reader.artifacts(f"{where}:artifacts", found.get("artifacts")),
+        "cache": reader.cache(f"{where}:cache", found.get("cache")),
+        "needs": reader.needs(f"{where}:needs", found.get("needs")),
+        "dependencies": None if found.get("dependencies") is None else reader.texts(where, found["dependencies"]),
+        "rules": reader.rules(where, found.get("rules")),
+        "when": reader.choice(f"{where}:when", found.get("when"), JOB_WHEN),
+        "allow_failure": allow_failure,
+        "allow_failure_exit_codes": exit_codes,
+        "retry": reader.retry(f"{where}:retry", found.get("retry")),
+        "timeout": reader.seconds(f"{where}:timeout", found.get("timeout")),
+        "environment": ci_environments.read(reader, f"{where}:environment", found.get("environment")),
+        "resource_group": reader.text(f"{where}:resource_group", found.get("resource_group")),
+        "interruptible": reader.flag(f"{where}:interruptible", found.get("interruptible")),
+    }
+
+
+def _extended(name: str, templates: Mapping[str, Any], reader: JobReader, seen: tuple[str, ...] = ()) -> Any:
+    """The job with what its `extends` names merged below it: mappings key by key, anything else replaced."""
+    raw = templates[name]
+    if not isinstance(raw, dict) or "extends" not in raw:
+        return raw
+    result: dict[str, Any] = {}
+    for parent in reader.texts(f"jobs:{name}:extends", raw["extends"]):
+        if parent not in templates:
+            reader.wrong(name, f"unknown keys in `extends` ({parent})")
+        elif parent in (*seen, name):
+            reader.wrong(name, "circular dependency detected in `extends`")
+        else:
+            result = merged(result, _extended(parent, templates, reader, (*seen, name)))
+    return merged(result, {key: value for key, value in raw.items() if key != "extends"})
+
+
+def _check_references(jobs: Mapping[str, Mapping[str, Any]], stages: tuple[str, ...], reader: JobReader) -> None:
+    """Every job that is named by another one has to be there, and what is needed not to run later."""
+    for name, job in jobs.items():
+        needed = [need["job"] for need in job["needs"] or [] if not need["optional"]]
+        for kind, others in (("needs", needed), ("dependencies", job["dependencies"] or [])):
+            for other in others:
+                if other not in jobs:
+                    reader.wrong(f"{name} job:", f"undefined {kind[:-1] if kind == 'needs' else 'dependency'}: {other}")
+                elif stages.index(jobs[other]["stage"]) > stages.index(job["stage"]) or other == name:
+                    reader.wrong(f"{name} job:", f"{kind} {other} is not defined in current or prior stages")
+        environment = job["environment"] or {}
+        if (other := environment.get("on_stop")) and (problem := _stop_problem(environment, jobs.get(other))):
+            reader.wrong(f"{name} job:", f"on_stop job {other} {problem}")
+
+
+def _stop_problem(started: Mapping[str, Any], stopping: Mapping[str, Any] | None) -> str:
+    """Why a job cannot stop the environment that another one starts; nothing where it can."""
+    if stopping is None:
+        return "is not defined"
+    if stopping["environment"] is None:
+        return "does not have environment defined"
+    if stopping["environment"]["name"] != started["name"]:
+        return "have different environment name"
+    return "" if stopping["environment"]["action"] == "stop" else "needs to have action stop defined"

@@ -1,0 +1,364 @@
+"""The sandbox's reading of .gitlab-ci.yml: what it makes of it, and what it refuses by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.gitlab.ci_environments import slug, tier
+from lab.gitlab.ci_reader import CiYamlError, duration
+from lab.gitlab.ci_yaml import parse
+
+SAMPLE = Path(__file__).resolve().parents[2] / "examples" / "fastapi-app" / ".gitlab-ci.yml"
+
+
+def job_of(text: str, name: str = "a") -> dict[str, Any]:
+    return parse(text).jobs[name]
+
+
+def errors_of(text: str) -> list[str]:
+    with pytest.raises(CiYamlError) as caught:
+        parse(text)
+    return caught.value.errors
+
+
+def test_the_sample_project_is_understood_without_a_warning() -> None:
+    config = parse(SAMPLE.read_text())
+    assert (list(config.jobs), config.warnings) == (["build", "test"], [])
+
+
+def test_defaults_reach_jobs_and_a_job_replaces_them() -> None:
+    text = """
+default: {image: x, tags: [t], before_script: [one]}
+a: {script: s}
+b: {script: s, image: y, before_script: []}
+"""
+    assert (job_of(text)["image"], job_of(text)["tags"], job_of(text)["before_script"]) == (
+        {"name": "x"},
+        ["t"],
+        ["one"],
+    )
+    assert (job_of(text, "b")["image"], job_of(text, "b")["before_script"]) == ({"name": "y"}, [])
+
+
+def test_extends_merges_mappings_and_replaces_lists() -> None:
+    text = """
+.base: {variables: {A: "1", B: "1"}, script: [base], tags: [x]}
+.more: {extends: .base, variables: {B: "2"}}
+a: {extends: .more, script: [own], variables: {C: 3}}
+"""
+    job = job_of(text)
+    assert job["variables"] == {"A": "1", "B": "2", "C": "3"}
+    assert (job["script"], job["tags"]) == (["own"], ["x"])
+
+
+def test_anchors_and_nested_scripts_become_one_list_of_lines() -> None:
+    text = ".s: &s [one, two]\na: {script: [*s, [[three]], four]}"
+    assert job_of(text)["script"] == ["one", "two", "three", "four"]
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (90, 90),
+        ("3600", 3600),
+        ("20 minutes", 1200),
+        ("1h 30m", 5400),
+        ("1 hour and 5 mins", 3900),
+        ("2 weeks", 1209600),
+    ],
+)
+def test_durations_are_read_as_gitlab_writes_them(value: Any, seconds: int) -> None:
+    assert duration(value) == seconds
+
+
+@pytest.mark.parametrize("value", ["soon", "", "3 parsecs", "-5", 0, True, "9" * 30, "²"])
+def test_what_is_no_duration_is_refused(value: Any) -> None:
+    with pytest.raises(ValueError, match="is no duration"):
+        duration(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: {script: s, parallel: 3}", "jobs:a:parallel is not supported by the sandbox GitLab: leave it out"),
+        ("a: {script: s, trigger: x}", "jobs:a:trigger is not supported by the sandbox GitLab: leave it out"),
+        ("a: {script: s, scrpt: t}", "jobs:a:scrpt is not supported by the sandbox GitLab: leave it out"),
+        ("a: {script: s, only: [main]}", "jobs:a:only is not supported by the sandbox GitLab: leave it out"),
+        ("a: {script: s, inputs: {x: {}}}", "jobs:a:inputs is not supported by the sandbox GitLab: leave it out"),
+        ("a: {script: s, run: [{name: x}]}", "jobs:a:run is not supported by the sandbox GitLab: leave it out"),
+        (
+            "a: {script: s, allow_failure: {exit_code: 3, exit_codes: 3}}",
+            "jobs:a:allow_failure:exit_code is not supported by the sandbox GitLab: leave it out",
+        ),
+        (
+            "a: {script: s, services: [{name: x, ports: [80]}]}",
+            "jobs:a:services:ports is not supported by the sandbox GitLab: leave it out",
+        ),
+        (
+            "a: {script: s, image: {name: x, docker: {privileged: true}}}",
+            "jobs:a:image:docker:privileged is not supported by the sandbox GitLab: leave it out",
+        ),
+        (
+            "a: {script: s, retry: {max: 1, when: [bad_weather]}}",
+            "jobs:a:retry:when is not one of the failures that can be retried: bad_weather",
+        ),
+        (
+            "workflow: {name: x}\na: {script: s}",
+            "workflow:name is not supported by the sandbox GitLab: leave it out",
+        ),
+        (
+            "workflow: {rules: [{when: manual}]}\na: {script: s}",
+            "workflow:rules:rule[0]:when should be one of: always, never",
+        ),
+        (
+            "workflow: {rules: [{when: never, allow_failure: true}]}\na: {script: s}",
+            "workflow:rules:rule[0]:allow_failure is not supported by the sandbox GitLab: leave it out",
+        ),
+        (
+            "spec: {inputs: {}}\na: {script: s}",
+            "spec is not supported by the sandbox GitLab: put it into a header of its own, above a line with `---`",
+        ),
+        ("pages: {script: s}\na: {script: s}", "pages is not supported by the sandbox GitLab: leave it out"),
+        ("a: {script: s, rules: [{if: '$A =~ /(/'}]}", "jobs:a:rules:rule[0] if invalid expression syntax"),
+        ("a: {script: s, rules: [{changes: 3}]}", "jobs:a:rules:rule[0]:changes config should be an array of strings"),
+        (
+            "a: {script: s, rules: [{changes: {paths: [x], regex: y}}]}",
+            "jobs:a:rules:rule[0]:changes:regex is not supported by the sandbox GitLab: leave it out",
+        ),
+        (
+            "a: {script: s, rules: [{exists: {paths: [x], project: y}}]}",
+            "jobs:a:rules:rule[0]:exists:project is not supported by the sandbox GitLab: leave it out",
+        ),
+        (
+            "a: {script: s, rules: [{if: '$A', needs: [b]}]}",
+            "jobs:a:rules:rule[0]:needs is not supported by the sandbox GitLab: leave it out",
+        ),
+        (
+            "a: {script: s, rules: [{if: '$A', allow_failure: [1]}]}",
+            "jobs:a:rules:rule[0]:allow_failure should be a boolean value",
+        ),
+        (
+            "a: {script: &s [one, *s]}",
+            "Invalid configuration format: it is nested too deeply, or an anchor contains itself",
+        ),
+        (
+            ".a: &a {variables: {A: &b [*b]}, next: *a}\nb: {extends: .a, script: &s [[*s]]}",
+            "Invalid configuration format: it is nested too deeply, or an anchor contains itself",
+        ),
+        (
+            "a: {script: s, variables: {DAY: 2020-99-99}}",
+            "Invalid configuration format: month must be in 1..12",
+        ),
+        ("a: {image: x}", "jobs:a script can't be blank"),
+        ("stages: [one]", "jobs config should contain at least one visible job"),
+        (
+            "a: {script: s, stage: last}",
+            "a job: chosen stage last does not exist; available stages are .pre, build, test, deploy, .post",
+        ),
+        ("a: {script: s, needs: [b]}", "a job: undefined need: b"),
+        ("a: {script: s, dependencies: [b]}", "a job: undefined dependency: b"),
+        (
+            "a: {script: s, stage: build, needs: [b]}\nb: {script: s}",
+            "a job: needs b is not defined in current or prior stages",
+        ),
+        (
+            "a: {script: s, when: delayed}",
+            "jobs:a:when should be one of: on_success, on_failure, always, never, manual "
+            "(the sandbox GitLab does not support it)",
+        ),
+        (
+            "a: {script: s, retry: {max: 1, exit_codes: [1, x]}}",
+            "jobs:a:retry:exit_codes should be an integer or an array of integers",
+        ),
+        (
+            "a: {script: s, allow_failure: {exit_codes: all}}",
+            "jobs:a:allow_failure:exit_codes should be an integer or an array of integers",
+        ),
+        ("a: {script: s, allow_failure: {}}", "jobs:a:allow_failure:exit_codes can't be blank"),
+        (
+            "a: {script: s, allow_failure: sometimes}",
+            "jobs:a:allow_failure should be a boolean value, or a hash with exit_codes",
+        ),
+        (
+            "a: {script: s, services: [{name: x, variables: [A]}]}",
+            "jobs:a:services:variables config should be a hash of key value pairs",
+        ),
+        (
+            "a: {script: s, services: [{name: x, variables: {A: [1]}}]}",
+            "jobs:a:services:variables config should be a hash of key value pairs, "
+            "value of A can be a string or a number",
+        ),
+        ("a: {script: s, services: [{name: x, docker: arm64}]}", "jobs:a:services:docker config should be a hash"),
+        (
+            "a: {script: s, image: {name: x, docker: {platform: [y]}}}",
+            "jobs:a:image:docker should be a string",
+        ),
+        (
+            "a: {script: s, cache: {paths: [y], fallback_keys: [a, b, c, d, e, f]}}",
+            "jobs:a:cache:fallback_keys has too many entries (maximum 5)",
+        ),
+        ("a: {script: s, retry: 5}", "jobs:a:retry should be an integer from 0 to 2"),
+        ("a: {script: s, timeout: soon}", "jobs:a:timeout should be a duration"),
+        ("a: {script: s, rules: [{if: '$A =='}]}", "jobs:a:rules:rule[0] if invalid expression syntax"),
+        ("a: {script: s, extends: .b}", "a unknown keys in `extends` (.b)"),
+        ("a: {script: s, extends: a}", "a circular dependency detected in `extends`"),
+        (
+            "a: {script: s, cache: {key: {files: [x, y, z]}, paths: [y]}}",
+            "jobs:a:cache:key:files config has too many items (maximum is 2)",
+        ),
+        ("a: {script: s, cache: {key: {prefix: x}}}", "jobs:a:cache:key:files config requires at least 1 item"),
+        ("a: {script: s, cache: {key: [x]}}", "jobs:a:cache:key should be a hash, a string or a symbol"),
+        (
+            "a: {script: s, cache: {key: {files: [x], files_commits: [y]}}}",
+            "jobs:a:cache:key:files_commits is not supported by the sandbox GitLab: leave it out",
+        ),
+        (
+            "a: {script: s, artifacts: {expose_as: Preview}}",
+            "jobs:a:artifacts can't be blank: expose_as needs paths",
+        ),
+        (
+            "a: {script: s, environment: {name: prod, kubernetes: {}}}",
+            "jobs:a:environment:kubernetes is not supported by the sandbox GitLab: leave it out",
+        ),
+        (
+            "a: {script: s, environment: /prod}",
+            "jobs:a:environment:name can contain only letters, digits, '-', '_', '/', '$', '{', '}', '.', and spaces, "
+            "but it cannot start or end with '/'",
+        ),
+        (
+            "a: {script: s, environment: {name: prod, action: go}}",
+            "jobs:a:environment:action should be start, prepare, stop, verify, or access",
+        ),
+        (
+            "a: {script: s, environment: {name: prod, deployment_tier: live}}",
+            "jobs:a:environment:deployment_tier must be one of production, staging, testing, development, or other",
+        ),
+        (
+            "a: {script: s, environment: {name: prod, auto_stop_in: soon}}",
+            "jobs:a:environment:auto_stop_in should be a duration",
+        ),
+        ("a: {script: s, environment: {name: p, on_stop: b}}", "a job: on_stop job b is not defined"),
+        (
+            "a: {script: s, environment: {name: p, on_stop: b}}\nb: {script: s}",
+            "a job: on_stop job b does not have environment defined",
+        ),
+        (
+            "a: {script: s, environment: {name: p, on_stop: b}}\nb: {script: s, environment: q}",
+            "a job: on_stop job b have different environment name",
+        ),
+        (
+            "a: {script: s, environment: {name: p, on_stop: b}}\nb: {script: s, environment: p}",
+            "a job: on_stop job b needs to have action stop defined",
+        ),
+        ("a: {script: s, resource_group: [x]}", "jobs:a:resource_group should be a string"),
+        ("a: {script: s, interruptible: maybe}", "jobs:a:interruptible should be a boolean value"),
+        (
+            "a: {script: s, artifacts: {paths: x, exprie_in: 1d}}",
+            "jobs:a:artifacts:exprie_in is not supported by the sandbox GitLab: leave it out",
+        ),
+        ("", "Please provide content of .gitlab-ci.yml"),
+        ("- a", "Invalid configuration format"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_by_name(text: str, message: str) -> None:
+    assert errors_of(text) == [message]
+
+
+def test_every_error_of_a_file_is_told_at_once() -> None:
+    assert len(errors_of("workflow: {name: x}\na: {parallel: 2}\nb: {script: s, retry: 9}")) == 4
+
+
+def test_reports_are_ignored_with_a_warning() -> None:
+    config = parse("a: {script: s, artifacts: {paths: [x], reports: {junit: r.xml}}}")
+    assert config.warnings == ["jobs:a:artifacts:reports is ignored by the sandbox GitLab"]
+
+
+def test_an_environment_may_be_a_name_or_a_mapping() -> None:
+    text = """
+a: {script: s, environment: prod}
+b:
+  script: s
+  environment: {name: review/$X, url: "https://$X.example", on_stop: c, auto_stop_in: 2 days, deployment_tier: other}
+c: {script: s, environment: {name: review/$X, action: stop}}
+"""
+    plain = {"url": None, "on_stop": None, "auto_stop_in": None, "tier": None}
+    assert job_of(text)["environment"] == {**plain, "name": "prod", "action": "start"}
+    assert job_of(text, "b")["environment"] == {
+        "name": "review/$X",
+        "url": "https://$X.example",
+        "action": "start",
+        "on_stop": "c",
+        "auto_stop_in": "2 days",
+        "tier": "other",
+    }
+    assert job_of(text, "c")["environment"] == {**plain, "name": "review/$X", "action": "stop"}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("prod", "prod"),
+        ("review/12", "review-12-"),
+        ("Staging", "staging-"),
+        ("12", "env-12-"),
+        ("a" * 30, "a" * 17 + "-"),
+    ],
+)
+def test_an_environments_slug_starts_with_a_letter_and_tells_names_apart(name: str, expected: str) -> None:
+    found = slug(name)
+    assert found == expected if found == name else found.startswith(expected)
+    assert len(found) <= 24
+
+
+def test_environments_whose_names_differ_in_one_sign_have_different_slugs() -> None:
+    assert len({slug(name) for name in ("review/a", "review-a", "review.a", "review a", "Review-a")}) == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("production", "production"),
+        ("live/eu", "production"),
+        ("staging", "staging"),
+        ("review/7", "development"),
+        ("qa", "testing"),
+        ("somewhere", "other"),
+    ],
+)
+def test_the_tier_of_an_environment_is_guessed_from_its_name(name: str, expected: str) -> None:
+    assert tier(name) == expected
+
+
+def test_retry_says_how_often_and_after_what() -> None:
+    assert job_of("a: {script: s, retry: 2}")["retry"] == {"max": 2, "when": ["always"], "exit_codes": []}
+    text = "a: {script: s, retry: {max: 1, when: runner_system_failure}}"
+    assert job_of(text)["retry"] == {"max": 1, "when": ["runner_system_failure"], "exit_codes": []}
+    assert job_of("a: {script: s, retry: {max: 1, exit_codes: 3}}")["retry"] == {
+        "max": 1,
+        "when": [],
+        "exit_codes": [3],
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "allowed", "codes"),
+    [
+        ("", None, []),
+        (", allow_failure: true", True, []),
+        (", allow_failure: {exit_codes: 3}", False, [3]),
+        (", allow_failure: {exit_codes: [3, 137]}, when: manual", False, [3, 137]),
+    ],
+)
+def test_allow_failure_says_whether_and_with_which_exit_codes(
+    given: str, allowed: bool | None, codes: list[int]
+) -> None:
+    job = job_of(f"a: {{script: s{given}}}")
+    assert (job["allow_failure"], job["allow_failure_exit_codes"]) == (allowed, codes)
+
+
+def test_expose_as_is_taken() -> None:
+    artifacts = job_of("a: {script: s, artifacts: {paths: [x], expose_as: Preview}}")["artifacts"]
+    assert artifacts["paths"] == ["x"]

@@ -1,0 +1,426 @@
+"""What teams need of the sandbox beyond merge requests: issues, schedules, environments, scoped variables, files."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import gitlab
+import pytest
+from gitlab.v4.objects import Project
+
+from lab.gitlab import pushes, schema, stopping
+from lab.gitlab.store import Store
+from lab.tests.live_sandbox import Live, git, refused, running, values_of
+from toolchain.shared import ToolchainError
+
+JOB = "job: {script: [x]}\n"
+REVIEW = """
+workflow: {rules: [{if: $CI_PIPELINE_SOURCE == "merge_request_event"}]}
+deploy:
+  script: [x]
+  environment:
+    {name: review/$CI_MERGE_REQUEST_IID, url: "https://$CI_ENVIRONMENT_SLUG.x", on_stop: clean, auto_stop_in: 1 day}
+clean:
+  script: [x]
+  when: manual
+  allow_failure: true
+  environment: {name: review/$CI_MERGE_REQUEST_IID, action: stop}
+"""
+PRODUCTION = "deploy: {script: [x], environment: prod}\n"
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    with running(tmp_path_factory.mktemp("sandbox")) as found:
+        yield found
+
+
+def move(live: Live, project: Project, branch: str, sha: str) -> None:
+    """Moves a branch as a push does."""
+    before = project.branches.get(branch).commit["id"]
+    live.sandbox.repository(project.id).set_ref(f"refs/heads/{branch}", sha)
+    store = live.sandbox.store
+    pushes.pushed(live.sandbox, store.get("projects", project.id), store.get("users", 1), branch, before)
+
+
+def reviewed(live: Live) -> Project:
+    """A project with a merge request whose review environment has been deployed."""
+    project = live.project(REVIEW)
+    project.branches.create({"branch": "topic", "ref": "main"})
+    file = {"branch": "topic", "content": "1", "commit_message": "one", "file_path": "file"}
+    project.files.create(file)
+    project.mergerequests.create({"source_branch": "topic", "target_branch": "main", "title": "x"})
+    runner = live.runner(project)
+    runner.end(runner.job())
+    return project
+
+
+def test_issues_are_written_listed_changed_closed_and_deleted(live: Live) -> None:
+    project = live.project()
+    issue = project.issues.create({"title": "Drift of stack dev", "description": "marker", "labels": "a,b"})
+    project.issues.create({"title": "Other"})
+    assert (issue.iid, issue.state, issue.labels, issue.author["username"]) == (1, "opened", ["a", "b"], "root")
+    assert [found.title for found in project.issues.list(search="MARKER", state="opened")] == ["Drift of stack dev"]
+    assert [found.iid for found in project.issues.list(labels=["a"], sort="asc")] == [1]
+    issue.notes.create({"body": "more"})
+    issue.state_event = "close"
+    issue.description = "changed"
+    issue.save()
+    assert (issue.state, issue.description, issue.user_notes_count) == ("closed", "changed", 1)
+    assert [found.iid for found in project.issues.list(state="opened")] == [2]
+    issue.state_event = "reopen"
+    issue.add_labels = ["c"]
+    issue.save()
+    assert (issue.state, issue.closed_at, issue.labels) == ("opened", None, ["a", "b", "c"])
+    assert [note.body for note in issue.notes.list(get_all=True)] == ["more"]
+    issue.delete()
+    assert refused(404, project.issues.get, 1) == "404 Not found"
+    assert project.issues.create({"title": "Next"}).iid == 3
+    assert refused(400, project.issues.create, {"title": "x", "description": "x" * 1_048_577}) == {
+        "description": ["is too long (maximum is 1048576 characters)"]
+    }
+
+
+def test_a_schedule_plays_when_it_is_told_to_with_its_variables(live: Live) -> None:
+    project = live.project(JOB)
+    schedule = project.pipelineschedules.create({"ref": "main", "cron": "0 4 * * *", "description": "drift"})
+    schedule.variables.create({"key": "WHAT", "value": "drift"})
+    assert project.pipelines.list(get_all=True) == []
+    number = schedule.id
+    schedule.play()
+    job = live.runner(project).job()
+    found = values_of(job)
+    assert (found["CI_PIPELINE_SOURCE"], found["WHAT"], found["CI_COMMIT_BRANCH"]) == ("schedule", "drift", "main")
+    schedule = project.pipelineschedules.get(number)
+    assert schedule.last_pipeline["id"] == project.pipelines.list(get_all=True)[0].id
+    assert schedule.attributes["variables"] == [{"key": "WHAT", "value": "drift", "variable_type": "env_var"}]
+    schedule.active = False
+    schedule.save()
+    assert [one.active for one in project.pipelineschedules.list(get_all=True)] == [False]
+    schedule.variables.delete("WHAT")
+    schedule.delete()
+    assert project.pipelineschedules.list(get_all=True) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"cron": "daily"}, {"cron": ["syntax is invalid"]}),
+        ({"ref": "gone"}, {"ref": ["is ambiguous"]}),
+        ({"description": None}, "description is missing"),
+    ],
+)
+def test_a_schedule_that_cannot_be_is_refused(live: Live, changes: dict[str, Any], message: Any) -> None:
+    wanted = {"ref": "main", "cron": "0 4 * * *", "description": "drift", **changes}
+    given = {key: value for key, value in wanted.items() if value is not None}
+    answer = live.call("POST", f"projects/{live.project(JOB).id}/pipeline_schedules", json=given)
+    assert (answer.status_code, next(iter(answer.json().values()))) == (400, message)
+
+
+def test_a_job_gets_the_variables_of_its_environment(live: Live) -> None:
+    text = "prod: {script: [x], environment: review/one}\nplain: {script: [x]}\n"
+    project = live.project(text)
+    for scope in ("*", "review/*", "review/one", "other"):
+        project.variables.create({"key": "A", "value": f"for {scope}", "environment_scope": scope})
+    project.variables.create({"key": "B", "value": "x", "environment_scope": "review/*"})
+    project.pipelines.create({"ref": "main"})
+    runner = live.runner(project)
+    jobs = {job["job_info"]["name"]: values_of(job) for job in (runner.job(), runner.job())}
+    assert [jobs[name].get("A") for name in ("prod", "plain")] == ["for review/one", "for *"]
+    assert [jobs[name].get("B") for name in ("prod", "plain")] == ["x", None]
+    assert jobs["prod"]["CI_ENVIRONMENT_NAME"] == "review/one"
+
+
+def test_variables_of_one_key_are_told_apart_by_their_scope(live: Live) -> None:
+    project = live.project()
+    for scope in ("a", "b"):
+        project.variables.create({"key": "K", "value": scope, "environment_scope": scope, "description": "why"})
+    assert refused(409, project.variables.get, "K") == (
+        "There are multiple variables with provided parameters. Please use 'filter[environment_scope]'"
+    )
+    found = project.variables.get("K", filter={"environment_scope": "b"})
+    assert (found.value, found.environment_scope, found.description) == ("b", "b", "why")
+    project.variables.update("K", {"value": "new", "filter": {"environment_scope": "b"}})
+    project.variables.delete("K", filter={"environment_scope": "a"})
+    assert project.variables.get("K").value == "new"
+    taken = {"key": ["(K) has already been taken"]}
+    assert refused(400, project.variables.create, {"key": "K", "value": "x", "environment_scope": "b"}) == taken
+    assert refused(404, project.variables.get, "K", filter={"environment_scope": "a"}) == "404 Variable Not Found"
+
+
+def test_a_hidden_variable_is_not_shown_again_but_reaches_jobs(live: Live) -> None:
+    project = live.project(JOB)
+    project.variables.create({"key": "K", "value": "s3cret-value", "masked_and_hidden": True})
+    found = project.variables.get("K")
+    assert (found.value, found.hidden, found.masked) == (None, True, True)
+    project.pipelines.create({"ref": "main"})
+    assert values_of(live.runner(project).job())["K"] == "s3cret-value"
+
+
+def test_a_deployment_is_recorded_with_its_environment(live: Live) -> None:
+    variables = "{HOST: $CI_COMMIT_REF_NAME.$ZONE, ZONE: x}"
+    project = live.project(
+        f"job: {{script: [x], variables: {variables}, environment: {{name: prod, url: https://$HOST}}}}"
+    )
+    project.pipelines.create({"ref": "main"})
+    (environment,) = project.environments.list(get_all=True)
+    assert (environment.name, environment.state, environment.tier, environment.external_url) == (
+        "prod",
+        "available",
+        "production",
+        None,
+    )
+    assert project.deployments.list(get_all=True) == []
+    runner = live.runner(project)
+    job = runner.job()
+    assert values_of(job)["CI_ENVIRONMENT_URL"] == "https://main.x"
+    assert [one.status for one in project.deployments.list(environment="prod")] == ["running"]
+    runner.end(job)
+    (deployment,) = project.deployments.list(environment="prod", status="success")
+    assert (deployment.ref, deployment.environment["name"], deployment.deployable["name"]) == ("main", "prod", "job")
+    found = project.environments.get(environment.id)
+    assert (found.external_url, found.last_deployment["id"]) == ("https://main.x", deployment.id)
+    assert refused(403, found.delete) == "403 Forbidden"
+    found.stop()
+    project.environments.get(found.id).delete()
+    assert project.environments.list(get_all=True) == []
+
+
+def test_a_failed_deployment_is_not_the_environments_newest(live: Live) -> None:
+    project = live.project(PRODUCTION)
+    project.pipelines.create({"ref": "main"})
+    runner = live.runner(project)
+    runner.end(runner.job(), "failed", failure_reason="script_failure")
+    assert [one.status for one in project.deployments.list(get_all=True)] == ["failed"]
+    (environment,) = project.environments.list(get_all=True)
+    assert project.environments.get(environment.id).last_deployment is None
+
+
+def test_a_raw_variable_stands_in_an_environments_address_as_it_is(live: Live) -> None:
+    project = live.project("job: {script: [x], environment: {name: prod, url: https://x/$PATHS$LOOP}}")
+    project.variables.create({"key": "PATHS", "value": "$CI_JOB_ID", "raw": True})
+    project.variables.create({"key": "LOOP", "value": "/$LOOP"})
+    project.pipelines.create({"ref": "main"})
+    assert values_of(live.runner(project).job())["CI_ENVIRONMENT_URL"] == "https://x/$CI_JOB_ID/$LOOP"
+
+
+@pytest.mark.parametrize("by", ["hand", "close", "merge", "push", "time"])
+def test_an_environment_is_stopped_by_its_job(live: Live, by: str) -> None:
+    project = reviewed(live)
+    (environment,) = project.environments.list(name="review/1")
+    assert (environment.state, environment.auto_stop_at is None) == ("available", False)
+    merge_request = project.mergerequests.get(1)
+    if by == "hand":
+        environment.stop()
+    elif by == "close":
+        merge_request.state_event = "close"
+        merge_request.save()
+    elif by == "merge":
+        merge_request.merge()
+    elif by == "push":
+        move(live, project, "main", project.branches.get("topic").commit["id"])
+    else:
+        live.sandbox.store.update("environments", environment.id, auto_stop_at="2000-01-01T00:00:00.000Z")
+        stopping.stop_expired(live.sandbox)
+    assert project.environments.get(environment.id).state == "stopping"
+    runner = live.runner(project)
+    job = runner.job()
+    assert (job["job_info"]["name"], values_of(job)["CI_ENVIRONMENT_ACTION"]) == ("clean", "stop")
+    runner.end(job)
+    assert project.environments.get(environment.id).state == "stopped"
+    assert len(project.deployments.list(get_all=True)) == 1
+
+
+def test_who_may_not_stop_an_environment_any_more_does_not_keep_others_from_being_stopped(live: Live) -> None:
+    projects = [reviewed(live) for _ in range(2)]
+    levels = {"name": "review/1", "deploy_access_levels": [{"access_level": 60}]}
+    projects[0].protected_environments.create(levels)
+    somebody = live.call("POST", "users", json={"username": "left", "name": "left"}).json()["id"]
+    live.sandbox.store.execute("UPDATE pipelines SET user_id = ? WHERE project_id = ?", somebody, projects[0].id)
+    sql = "UPDATE environments SET auto_stop_at = '2000-01-01T00:00:00.000Z' WHERE project_id IN (?, ?)"
+    live.sandbox.store.execute(sql, *(project.id for project in projects))
+    stopping.stop_expired(live.sandbox)
+    states = [project.environments.list(name="review/1")[0].state for project in projects]
+    assert states == ["available", "stopping"]
+
+
+def test_only_who_may_deploy_runs_the_job_of_a_protected_environment(live: Live) -> None:
+    user = live.client.users.create({"username": "dev", "name": "dev", "email": "x@y.invalid", "password": "-"})
+    client = gitlab.Gitlab(live.url, private_token=live.token_with("api", user=user.id))
+    group = client.groups.create({"name": "dev", "path": "dev"})
+    project = client.projects.create({"name": "app", "namespace_id": group.id})
+    file = {"action": "create", "file_path": ".gitlab-ci.yml", "content": PRODUCTION}
+    project.commits.create({"branch": "main", "commit_message": "first [skip ci]", "actions": [file]})
+
+    def reasons(starter: gitlab.Gitlab) -> list[str | None]:
+        pipeline = starter.projects.get(project.id).pipelines.create({"ref": "main"})
+        return [job.failure_reason for job in pipeline.jobs.list(get_all=True)]
+
+    project.protected_environments.create({"name": "prod", "deploy_access_levels": [{"user_id": 1}]})
+    assert reasons(client) == ["protected_environment_failure"]
+    assert reasons(live.client) == [None]
+    found = project.protected_environments.get("prod")
+    assert found.deploy_access_levels[0]["user_id"] == 1
+    assert refused(409, project.protected_environments.create, found.attributes) == (
+        "Protected environment 'prod' already exists"
+    )
+    found.delete()
+    for level, expected in ((40, None), (60, "protected_environment_failure")):
+        wanted = {"name": "prod", "deploy_access_levels": [{"access_level": level}]}
+        made = project.protected_environments.create(wanted)
+        assert reasons(client) == [expected]
+        made.delete()
+    assert project.protected_environments.list(get_all=True) == []
+    wrong = {"name": "prod", "deploy_access_levels": [{"user_id": 99999}]}
+    assert refused(422, project.protected_environments.create, wrong) == ["Deploy access levels is invalid"]
+
+
+def test_files_are_committed_read_changed_and_deleted(live: Live) -> None:
+    project = live.project(JOB)
+    made = {"file_path": "a/b.txt", "branch": "main", "content": "one\n", "commit_message": "one"}
+    project.files.create(made)
+    found = project.files.get(file_path="a/b.txt", ref="main")
+    assert (found.decode(), found.size, found.file_name) == (b"one\n", 4, "b.txt")
+    assert found.blob_id == "5626abf0f72e58d7a153368ba57db4c673c0e171"
+    assert refused(400, project.files.create, made) == "A file with this name already exists"
+    last = found.last_commit_id
+    found.content = "two\n"
+    found.save(branch="main", commit_message="two")
+    assert project.files.raw(file_path="a/b.txt", ref="main") == b"two\n"
+    late = {"branch": "main", "content": "x", "commit_message": "x", "last_commit_id": last}
+    address = f"projects/{project.id}/repository/files/a%2Fb.txt"
+    assert live.call("PUT", address, json=late).json() == {
+        "message": "You are attempting to update a file that has changed since you started"
+    }
+    project.files.delete(file_path="a/b.txt", branch="main", commit_message="gone")
+    assert refused(404, project.files.get, file_path="a/b.txt", ref="main") == "404 File Not Found"
+    missing = live.call("DELETE", address, json={"branch": "main", "commit_message": "x"})
+    assert (missing.status_code, missing.json()) == (400, {"message": "A file with this name doesn't exist"})
+    assert [one.title for one in project.commits.list(query_parameters={"path": "a/b.txt"})] == ["gone", "two", "one"]
+    assert len(project.pipelines.list(get_all=True)) == 3
+
+
+def test_branches_are_made_read_and_deleted(live: Live) -> None:
+    project = live.project(JOB)
+    made = project.branches.create({"branch": "a/b", "ref": "main"})
+    assert (made.name, made.default, made.protected) == ("a/b", False, False)
+    assert project.branches.get("main").protected is True
+    assert [one.name for one in project.branches.list(search="a/")] == ["a/b"]
+    assert project.commits.get("main").id == made.commit["id"]
+    assert refused(400, project.branches.create, {"branch": "a/b", "ref": "main"}) == "Branch already exists"
+    assert refused(400, project.branches.create, {"branch": "c", "ref": "gone"}) == "Invalid reference name: gone"
+    made.delete()
+    assert refused(404, project.branches.get, "a/b") == "404 Branch Not Found"
+    assert refused(400, project.branches.delete, "main") == "Cannot remove HEAD branch"
+
+
+def test_the_default_branch_can_be_another(live: Live, tmp_path: Path) -> None:
+    project = live.project(JOB)
+    project.branches.create({"branch": "next", "ref": "main"})
+    project.default_branch = "next"
+    project.save()
+    assert [one.default for one in project.branches.list(get_all=True)] == [False, True]
+    url = f"{live.url.replace('://', f'://x:{live.token}@')}/{project.path_with_namespace}.git"
+    git("clone", "--quiet", url, str(tmp_path / "a"))
+    assert git("branch", "--show-current", cwd=tmp_path / "a").stdout.strip() == "next"
+    project.default_branch = "gone"
+    message = "Could not set the default branch. Do you have a branch named 'gone' in your repository?"
+    assert refused(400, project.save) == {"base": [message]}
+
+
+def test_a_branch_of_an_impossible_name_is_refused(live: Live) -> None:
+    project = live.project(JOB)
+    assert refused(400, project.branches.create, {"branch": "a..b", "ref": "main"}) == "Branch name is invalid"
+    action = {"action": "create", "file_path": "x", "content": "x"}
+    wanted = {"branch": "a..b", "start_branch": "main", "commit_message": "x", "actions": [action]}
+    assert refused(400, project.commits.create, wanted) == "400 Bad request - Branch name is invalid"
+
+
+def old_file(path: Path, version: int = 1) -> Path:
+    """The file of a sandbox whose tables are of version 1 or 2, as far as they are changed since."""
+    old = sqlite3.connect(path)
+    old.executescript("""
+        CREATE TABLE projects (id INTEGER PRIMARY KEY, full_path TEXT);
+        CREATE TABLE pipelines (id INTEGER PRIMARY KEY);
+        CREATE TABLE runners (id INTEGER PRIMARY KEY);
+        INSERT INTO runners VALUES (5);
+        CREATE TABLE jobs (id INTEGER PRIMARY KEY, status TEXT, pipeline_id INTEGER, spec TEXT);
+        INSERT INTO jobs VALUES (3, 'success', 1, '{"name": "a", "retry": {"max": 1}}');
+        CREATE TABLE variables (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, project_id INTEGER NOT NULL REFERENCES projects ON DELETE CASCADE,
+            key TEXT NOT NULL, value TEXT NOT NULL, variable_type TEXT NOT NULL, masked INTEGER NOT NULL,
+            protected INTEGER NOT NULL, raw INTEGER NOT NULL, UNIQUE (project_id, key));
+        INSERT INTO projects VALUES (1, 'demo/app');
+        INSERT INTO variables VALUES (7, 1, 'K', 'v', 'env_var', 0, 1, 0);
+        PRAGMA user_version = 1;
+        PRAGMA journal_mode = WAL;
+    """)
+    if version == 2:
+        old.executescript(f"{schema.STEPS[1].removesuffix(schema.STEPS[2])} PRAGMA user_version = 2;")
+    old.close()
+    return path
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_file_of_an_older_sandbox_gets_the_new_tables(tmp_path: Path, version: int) -> None:
+    path = old_file(tmp_path / "gitlab.db", version)
+    for _ in range(2):
+        store = Store(path)
+        (variable,) = store.all("SELECT * FROM variables")
+        assert (variable["id"], variable["environment_scope"], variable["protected"]) == (7, "*", True)
+        assert store.get("projects", 1)["visibility"] == "private"
+        assert store.next_iid(1, "issues") in (1, 2)
+        job = store.get("jobs", 3)
+        assert job["spec"] == {
+            **{"name": "a", "retry": {"max": 1, "when": ["always"], "exit_codes": []}, "allow_failure_exit_codes": []},
+            **{"environment": None, "resource_group": "", "interruptible": False},
+        }
+        assert (job["environment"], job["resource_group"], job["manager_id"]) == (None, None, None)
+        assert store.get("runners", 5)["token_expires_at"] is None
+        store.close()
+
+
+def test_a_file_of_an_older_sandbox_that_could_not_be_changed_is_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = old_file(tmp_path / "gitlab.db")
+    with monkeypatch.context() as patched:
+        patched.setattr(schema, "TABLES", schema.TABLES + "CREATE TABLE jobs (id INTEGER);")
+        with pytest.raises(ToolchainError, match="table jobs already exists"):
+            Store(path)
+    left = sqlite3.connect(path)
+    assert left.execute("PRAGMA user_version").fetchone() == (1,)
+    assert [row[1] for row in left.execute("PRAGMA table_info(projects)")] == ["id", "full_path"]
+    left.close()
+    store = Store(path)
+    assert store.get("projects", 1)["visibility"] == "private"
+    store.close()
+
+
+def test_two_processes_may_open_the_file_of_an_older_sandbox_at_once(tmp_path: Path) -> None:
+    path = old_file(tmp_path / "gitlab.db")
+    holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    holder.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor(2) as pool:
+        stores = [pool.submit(Store, path) for _ in range(2)]
+        time.sleep(0.1)  # both are now at the point where they wait to write
+        holder.execute("COMMIT")
+        for store in stores:
+            store.result().close()
+    holder.close()
+
+
+def test_what_fails_within_a_transaction_is_undone_alone_where_its_error_is_caught(tmp_path: Path) -> None:
+    store = Store(tmp_path / "gitlab.db")
+    with store.transaction():
+        store.insert("users", username="kept", name="", admin=False, created_at="")
+        with pytest.raises(KeyError), store.transaction():
+            store.insert("users", username="undone", name="", admin=False, created_at="")
+            raise KeyError
+    assert [row["username"] for row in store.all("SELECT * FROM users")] == ["kept"]
+    store.close()

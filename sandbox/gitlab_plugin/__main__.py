@@ -1,6 +1,0 @@
-"""The plugin process, as the Pulumi engine starts it: prints its port, then serves until the engine is gone."""
-
-from sandbox.gitlab_plugin.plugin import serve
-
-if __name__ == "__main__":
-    serve()
