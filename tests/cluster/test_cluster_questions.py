@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import base64
-import http.server
 import json
-import os
-import socket
-import ssl
 import stat
-import threading
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +18,6 @@ import yaml
 
 from components.kubernetes.names import labels, selector
 from components.kubernetes.runner import JOB_RULES
-from stacks import kube
 from stacks.cluster import Facts, check_cluster, fitted, warnings_about_cluster
 from stacks.gke_settings import GkeSettings
 from stacks.kube import MANAGED, MANAGING, WATCHED, WATCHING, ask_cluster
@@ -45,9 +39,6 @@ RBAC = "rbac.authorization.k8s.io"
 ADMISSION = "admissionregistration.k8s.io/v1"
 CSI_DRIVER = "pd.csi.storage.gke.io"
 PLAIN_ONLY: dict[str, Any] = {"runners": [runner(kind="plain")]}
-CLAIM = {"size_gib": 100}
-
-Made = Callable[..., None]
 
 
 class World:
@@ -195,69 +186,7 @@ def changed_kubeconfig(world: World, directory: Path, *, user: Mapping[str, str]
     return written(directory, yaml.safe_dump(content))
 
 
-def encoded(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
-
-
 GET_CREDENTIALS = "gcloud container clusters get-credentials"
-
-
-@pytest.mark.parametrize(
-    ("content", "why"),
-    [
-        ("", "Invalid kube-config. {file} file is empty"),
-        ("a: b", "Invalid kube-config file. Expected key current-context in {file}"),
-        ("[]", "its content is something else"),
-        (b"\x80", "its content is something else"),
-    ],
-)
-def test_a_file_that_is_no_kubeconfig_is_told_as_such(
-    world: World, tmp_path: Path, content: str | bytes, why: str
-) -> None:
-    file = written(tmp_path, content)
-    assert refusal(world, kubeconfig=file) == (
-        f"settings.cluster.kubeconfig: '{file}' is no kubeconfig ({why.format(file=file)}): name another file"
-    )
-
-
-@pytest.mark.parametrize("content", ["{", "\0", "\tclusters: []"])
-def test_a_file_that_is_no_yaml_is_told_as_no_kubeconfig(world: World, tmp_path: Path, content: str) -> None:
-    file = written(tmp_path, content)
-    told = refusal(world, kubeconfig=file)
-    assert told.startswith(f"settings.cluster.kubeconfig: '{file}' is no kubeconfig (")
-    assert told.endswith("): name another file")
-    assert "\n" not in told
-
-
-def test_a_kubeconfig_that_is_not_there_is_told_as_such(world: World, tmp_path: Path) -> None:
-    assert refusal(world, kubeconfig=tmp_path / "none") == (
-        f"settings.cluster.kubeconfig: '{tmp_path / 'none'}' is not there: name the file, or make one, for example "
-        f"with {GET_CREDENTIALS}"
-    )
-
-
-def test_an_unknown_context_is_told_with_the_known_ones(world: World) -> None:
-    file = world.plane.kubeconfig
-    assert refusal(world, cluster={"context": "other", "kubeconfig": str(file)}) == (
-        f"settings.cluster.context: 'other' is not in {file}: use one of {world.plane.context}, or add it, for example "
-        f"with {GET_CREDENTIALS}"
-    )
-
-
-def test_the_variable_kubeconfig_is_honoured_where_it_is_one_file(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world.make(storage_class("plain", default=True))
-    several = os.pathsep.join([str(tmp_path / "none"), str(world.plane.kubeconfig)])
-    monkeypatch.setenv("KUBECONFIG", several)
-    assert refusal(world, cluster={"context": world.plane.context}) == (
-        f"settings.cluster.kubeconfig: '{several}' are several files, and Pulumi's provider takes one: name that with "
-        "the context"
-    )
-    monkeypatch.setenv("KUBECONFIG", str(world.plane.kubeconfig))
-    _, facts = ask(world, cluster={"context": world.plane.context})
-    assert (facts.access.title, facts.access.context) == (world.plane.context, world.plane.context)
-    assert facts.access.provider_kubeconfig is None, "the provider reads the variable itself"
 
 
 def address(world: World, url: str = "") -> str:
@@ -278,33 +207,6 @@ def test_an_api_server_that_is_stopped_is_told_at_once(world: World) -> None:
         world.plane.start_api_server()
     assert seconds < 5
     assert told == f"{address(world)} does not answer ([Errno 111] Connection refused): {REACH}"
-
-
-@contextmanager
-def silent_port(backlog_is_full: bool) -> Iterator[int]:
-    """A port whose machine answers nothing: not even to a connection, where its backlog is full."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen(0)
-        port = int(listening.getsockname()[1])
-        with socket.socket() as first, socket.socket() as second:
-            for waiting in (first, second) if backlog_is_full else ():
-                waiting.setblocking(False)
-                waiting.connect_ex(("127.0.0.1", port))
-            yield port
-
-
-@pytest.mark.parametrize("backlog_is_full", [True, False], ids=["connecting", "answering"])
-def test_an_address_that_swallows_everything_is_given_up_in_time(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backlog_is_full: bool
-) -> None:
-    monkeypatch.setattr(kube, "ANSWER_SECONDS", 1)
-    with silent_port(backlog_is_full) as port:
-        url = f"https://127.0.0.1:{port}"
-        started = time.monotonic()
-        told = refusal(world, kubeconfig=changed_kubeconfig(world, tmp_path, server=url))
-        assert time.monotonic() - started < 4
-    assert told == f"{address(world, url)} does not answer (no answer within 1 s): {REACH}"
 
 
 @pytest.mark.parametrize(("user", "status"), [({"token": "wrong"}, 401), ({}, 403)], ids=["wrong token", "nobody"])
@@ -333,82 +235,6 @@ def test_a_kubeconfig_that_waives_verification_is_not_warned_about_sixty_times(
     content["clusters"][0]["cluster"] = {"server": world.plane.url, "insecure-skip-tls-verify": True}
     ask(world, kubeconfig=written(tmp_path, yaml.safe_dump(content)))
     assert [str(one.message) for one in recwarn] == []
-
-
-class Answer(http.server.BaseHTTPRequestHandler):
-    """Answers everything with the server's own status and text."""
-
-    status = 200
-    text = b""
-    falls_silent: threading.Event | None = None
-    """Set once it has given its one answer; None where it goes on."""
-
-    def do_GET(self) -> None:
-        self.do_POST()
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if self.falls_silent and self.falls_silent.is_set():
-            time.sleep(2)
-            return
-        if self.falls_silent:
-            self.falls_silent.set()
-        self.send_response(self.status)
-        self.send_header("Content-Length", str(len(self.text)))
-        self.end_headers()
-        self.wfile.write(self.text)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
-
-
-@contextmanager
-def serving(
-    status: int, text: bytes, certificate: Path | None = None, falls_silent: threading.Event | None = None
-) -> Iterator[int]:
-    """The port of something that is no API server. certificate: with its key, of TLS; None for plain HTTP."""
-    handler = type("TheAnswer", (Answer,), {"status": status, "text": text, "falls_silent": falls_silent})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        if certificate:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate)
-            server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-@pytest.mark.parametrize(
-    ("status", "text"),
-    [(404, b"no such page"), (302, b""), (200, b"<html>hello</html>"), (200, b"[]"), (200, b'{"status": {}}')],
-)
-@pytest.mark.parametrize("scheme", ["http", "https"])
-def test_something_that_is_no_api_server_is_told_as_such(
-    world: World, tmp_path: Path, scheme: str, status: int, text: bytes
-) -> None:
-    stranger = ControlPlane(tmp_path, "127.0.0.1", port=1, etcd_port=0, context=world.plane.context)
-    authority = base64.b64encode((tmp_path / "ca.pem").read_bytes()).decode()
-    certificate = stranger.directory / "api-server.pem" if scheme == "https" else None
-    with serving(status, text, certificate) as port:
-        url = f"{scheme}://127.0.0.1:{port}"
-        file = changed_kubeconfig(world, tmp_path, server=url, certificate_authority_data=authority)
-        assert refusal(world, kubeconfig=file) == (
-            f"{address(world, url)} answers what no API server of Kubernetes does: check the address"
-        )
-
-
-def test_an_api_server_that_falls_silent_is_told_as_such(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(kube, "ANSWER_SECONDS", 1)
-    with serving(200, b'{"status": {"allowed": true}}', falls_silent=threading.Event()) as port:
-        url = f"http://127.0.0.1:{port}"
-        told = refusal(world, kubeconfig=changed_kubeconfig(world, tmp_path, server=url))
-    assert told == f"{address(world, url)} does not answer (no answer within 1 s): {REACH}"
 
 
 EVERYTHING = (
@@ -587,30 +413,6 @@ def test_a_quota_that_the_daemon_fits_is_no_refusal(world: World) -> None:
     assert facts.refusal is None
 
 
-def test_a_cluster_without_any_class_is_told_as_such(world: World) -> None:
-    assert refusal(world) == (
-        "settings.daemon.claim.storage_class: none is needed, as the cluster has no default class: make one first"
-    )
-
-
-@pytest.mark.parametrize(
-    ("wanted", "told"),
-    [
-        ({}, "storage_class: none is needed, as the cluster has no default class: use one of fast, plain"),
-        ({"storage_class": "faster"}, "storage_class: 'faster' is no class of the cluster: use one of fast, plain"),
-        (
-            {"storage_class": "plain", "access_mode": "ReadWriteOncePod"},
-            "access_mode: 'ReadWriteOncePod' cannot be had of class plain, which no CSI driver serves: use "
-            "ReadWriteOnce, or another class",
-        ),
-    ],
-)
-def test_a_class_that_does_not_do_is_told_with_the_choice(world: World, wanted: dict[str, Any], told: str) -> None:
-    world.make(csi_driver(), storage_class("fast", driver=CSI_DRIVER), storage_class("plain"))
-    assert refusal(world, daemon={"claim": wanted}) == f"settings.daemon.claim.{told}"
-    ask(world, **PLAIN_ONLY)
-
-
 @pytest.mark.parametrize(
     ("wanted", "mode"),
     [({}, "ReadWriteOncePod"), ({"storage_class": "plain"}, "ReadWriteOnce"), ({"access_mode": "ReadWriteOnce"},) * 2],
@@ -651,13 +453,6 @@ def test_a_namespace_that_is_being_deleted_is_refused(world: World) -> None:
         world.api.apply(thing("ConfigMap", "kept", namespace=namespace), manager="test")
 
 
-def test_a_namespace_that_is_to_be_there_and_is_not_is_told(world: World) -> None:
-    world.make(storage_class("plain", default=True))
-    assert refusal(world, namespace="absent", create_namespace=False) == (
-        "settings.namespace: 'absent' is not there: create it, or set create_namespace: true"
-    )
-
-
 @pytest.mark.parametrize("level", ["baseline", "restricted"])
 def test_a_namespace_that_refuses_privileged_pods_is_told_with_the_command(world: World, level: str) -> None:
     world.make(storage_class("plain", default=True))
@@ -672,58 +467,9 @@ def test_a_namespace_that_refuses_privileged_pods_is_told_with_the_command(world
     ask(world, **settings)
 
 
-def test_a_stack_without_a_daemon_lives_in_a_namespace_that_enforces_baseline(world: World) -> None:
-    namespace = world.namespace(**{"pod-security.kubernetes.io/enforce": "baseline"})
-    ask(world, namespace=namespace, create_namespace=False, **PLAIN_ONLY)
-
-
-def test_an_existing_claim_that_is_not_there_is_told(world: World) -> None:
-    namespace = world.namespace()
-    assert refusal(world, **existing(namespace)) == (
-        f"settings.daemon.existing_claim: 'mine' is not there in namespace {namespace}: create it, or remove the "
-        "setting"
-    )
-
-
 def existing(namespace: str, **daemon: Any) -> dict[str, Any]:
     """Settings for a claim `mine` that is there already."""
     return {"namespace": namespace, "create_namespace": False, "daemon": {"existing_claim": "mine", **daemon}}
-
-
-@pytest.mark.parametrize(
-    ("mode", "phase", "daemon", "told"),
-    [
-        (
-            "ReadWriteMany",
-            "Bound",
-            {},
-            "existing_claim: 'mine' has access mode ReadWriteMany, and a daemon needs its disk for itself: use a claim "
-            "with ReadWriteOncePod or ReadWriteOnce",
-        ),
-        (
-            "ReadWriteOnce",
-            "Lost",
-            {},
-            "existing_claim: 'mine' has lost its volume: use another claim, or remove the setting",
-        ),
-        (
-            "ReadWriteOncePod",
-            "Bound",
-            {"cache_budget_gib": 19},
-            "cache_budget_gib: 19 leaves too little of claim mine of 20 GiB for images and containers: use 12 or less",
-        ),
-    ],
-    ids=["shared", "lost", "too small"],
-)
-def test_an_existing_claim_that_does_not_do_is_told(
-    world: World, mode: str, phase: str, daemon: dict[str, Any], told: str
-) -> None:
-    namespace = world.namespace()
-    world.make(claim("mine", namespace, gib=20, mode=mode))
-    status = json.dumps({"status": {"phase": phase}})
-    patch = ["pvc", "mine", f"--namespace={namespace}", "--subresource=status", "--type=merge", f"--patch={status}"]
-    world.plane.kubectl("patch", *patch)
-    assert refusal(world, **existing(namespace, **daemon)) == f"settings.daemon.{told}"
 
 
 def test_an_existing_claim_is_for_the_stacks_own_daemon_alone(world: World) -> None:
@@ -753,40 +499,6 @@ def own_claim(world: World, *, mode: str = "ReadWriteOnce", stack: str | None = 
         claim(f"{prefix}-dind-data", prefix, mode=mode, labels=labels(prefix, stack, "daemon") if stack else {}),
     )
     return prefix
-
-
-LATER = "delete the claim first (daemon.claim.protect: false, make up, make down)"
-
-
-@pytest.mark.parametrize(
-    ("wanted", "told"),
-    [
-        (
-            {"size_gib": 99},
-            "size_gib: 99 is less than the 100 GiB that claim {claim} has, and no claim shrinks: keep 100",
-        ),
-        (
-            {"size_gib": 101},
-            "size_gib: 101 is more than the 100 GiB that claim {claim} has, and its class plain lets no claim grow "
-            "(allowVolumeExpansion): keep 100",
-        ),
-        (
-            {"storage_class": "fast"},
-            "storage_class: 'fast' cannot be had any more, as claim {claim} is there with plain: keep that, or "
-            + LATER,
-        ),
-        (
-            {"access_mode": "ReadWriteOncePod"},
-            "access_mode: 'ReadWriteOncePod' cannot be had any more, as claim {claim} is there "
-            f"with ReadWriteOnce: keep that, or {LATER}",
-        ),
-    ],
-    ids=["shrunk", "grown", "another class", "another mode"],
-)
-def test_what_a_claim_that_is_there_cannot_become_is_refused(world: World, wanted: dict[str, Any], told: str) -> None:
-    prefix = own_claim(world)
-    expected = "settings.daemon.claim." + told.format(claim=f"{prefix}-dind-data")
-    assert refusal(world, prefix, daemon={"claim": wanted}) == expected
 
 
 def test_a_claim_that_is_there_keeps_its_mode_and_grows_where_its_class_allows_it(world: World) -> None:
@@ -897,110 +609,6 @@ def test_a_cluster_in_google_cloud_is_reached_with_the_credentials_of_gcloud(wor
     world.api.get(thing("Namespace", "default"))
     done = world.plane.kubectl("get", "namespace", "default", kubeconfig=google.file("kubeconfig", json.loads(content)))
     assert "default" in done.stdout, "kubectl, and so the provider, takes it as well"
-
-
-def told_by_google(world: World) -> str:
-    return refusal(world, cluster=IN_GOOGLE_CLOUD)
-
-
-def not_found(why: str) -> str:
-    return (
-        f"settings.cluster.name: 'builds' is not found in project shop, location europe-west1 ({why}): check the three "
-        "with gcloud container clusters list, and gcloud auth list"
-    )
-
-
-def no_credentials(why: str) -> str:
-    return (
-        f"settings.cluster.name: 'builds' gives no credentials ({why}): check with kubectl, and renew them, for "
-        "example with gcloud auth login"
-    )
-
-
-@pytest.mark.parametrize(
-    ("program", "remedy"),
-    [
-        ("gcloud", "gcloud: https://cloud.google.com/sdk/docs/install"),
-        ("gke-gcloud-auth-plugin", "it with: gcloud components install gke-gcloud-auth-plugin"),
-    ],
-)
-def test_a_missing_program_of_google_cloud_is_told(
-    world: World, google: GoogleCloud, program: str, remedy: str
-) -> None:
-    (google.directory / program).unlink()
-    assert told_by_google(world) == (
-        f"settings.cluster.name: 'builds' needs {program}, which is not on PATH: install {remedy}; or name a context "
-        "of a kubeconfig"
-    )
-
-
-def test_what_gcloud_complains_about_is_told(world: World, google: GoogleCloud) -> None:
-    google.program("gcloud", "echo 'ERROR: code=404, message=Not found:' >&2; echo '  builds.' >&2; exit 1")
-    assert told_by_google(world) == not_found("ERROR: code=404, message=Not found: builds.")
-    google.program("gcloud", "exit 2")
-    assert told_by_google(world) == not_found("gcloud ended with exit code 2")
-
-
-@pytest.mark.parametrize(
-    ("answer", "why"),
-    [
-        ("nonsense", "Expecting value: line 1 column 1 (char 0)"),
-        ("{}", "no 'endpoint' in gcloud's answer"),
-        ('{"endpoint": null, "masterAuth": {"clusterCaCertificate": null}}', "it has no endpoint by IP address"),
-    ],
-)
-def test_an_answer_of_gcloud_without_an_endpoint_is_told(
-    world: World, google: GoogleCloud, answer: str, why: str
-) -> None:
-    google.program("gcloud", f"echo '{answer}'")
-    assert told_by_google(world) == not_found(why)
-
-
-def test_a_gcloud_that_hangs_is_given_up_in_time(
-    world: World, google: GoogleCloud, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(kube, "CREDENTIALS_SECONDS", 1)
-    google.program("gcloud", "exec /bin/sleep 20")
-    started = time.monotonic()
-    assert told_by_google(world) == (
-        "settings.cluster.name: 'builds' cannot be looked up, as gcloud does not answer within 1 s: check it with "
-        "gcloud container clusters list"
-    )
-    assert time.monotonic() - started < 5
-
-
-@pytest.mark.parametrize(
-    ("script", "why"),
-    [
-        ("echo 'log in first' >&2; exit 1", "process returned 1. log in first"),
-        ("exit 2", "process returned 2"),
-        ("echo nonsense", "failed to decode process output: Expecting value: line 1 column 1 (char 0)"),
-    ],
-)
-def test_a_plugin_that_fails_is_told_in_its_own_words(world: World, google: GoogleCloud, script: str, why: str) -> None:
-    google.program("gke-gcloud-auth-plugin", script)
-    assert told_by_google(world) == no_credentials(why)
-
-
-def test_a_plugin_that_hangs_is_given_up_in_time(
-    world: World, google: GoogleCloud, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(kube, "CREDENTIALS_SECONDS", 1)
-    google.program("gke-gcloud-auth-plugin", "exec /bin/sleep 6")
-    started = time.monotonic()
-    assert told_by_google(world) == no_credentials("no credentials within 1 s")
-    assert time.monotonic() - started < 5
-
-
-def test_a_token_that_google_does_not_know_is_told(world: World, google: GoogleCloud) -> None:
-    status = {"token": "wrong"}
-    api = "client.authentication.k8s.io/v1beta1"
-    credential = google.file("credential", {"apiVersion": api, "kind": "ExecCredential", "status": status})
-    google.program("gke-gcloud-auth-plugin", f"/bin/cat {credential}")
-    assert told_by_google(world) == (
-        f"settings.cluster.name: 'shop/europe-west1/builds' ({world.plane.url}) does not accept these credentials "
-        f"(status 401): renew them, for example with gcloud auth login, or {GET_CREDENTIALS}"
-    )
 
 
 SPARE: dict[str, Any] = {

@@ -701,9 +701,9 @@ def test_several_kubeconfigs_are_too_many_for_the_provider(kubeconfig: Path, mon
     )
 
 
-@pytest.mark.parametrize("content", ["", "[]", "a: b", "a: [", "contexts: 5", "\0", "contexts: [{}]"])
+@pytest.mark.parametrize("content", ["", "[]", "a: b", "a: [", "contexts: 5", "\0", "\x80", "contexts: [{}]"])
 def test_a_file_that_is_no_kubeconfig_is_refused(kubeconfig: Path, content: str) -> None:
-    kubeconfig.write_text(content)
+    kubeconfig.write_bytes(content.encode("latin-1"))
     message = refusal()
     assert message.startswith(f"settings.cluster.kubeconfig: '{kubeconfig}' is no kubeconfig (")
     assert message.endswith("): name another file")
