@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Mapping
 
 from policy.config_toml import Entry, content_of, entries_of
 from policy.resources import (
@@ -65,47 +64,22 @@ def plaintext_daemon(resource: Resource) -> Iterator[str]:
 
 
 def _plaintext_container(resource: Resource, container: Container) -> Iterator[str]:
-    words = _words(container.words)
-    hosts = _hosts(words)
-    # The last one counts.
-    verified = next((word for word in reversed(words) if word.startswith("--tlsverify")), "")
+    hosts = [word.removeprefix("--host=") for word in container.words if word.startswith("--host=")]
     variables = "envs" if resource.type == CONTAINER else "env"
-    for host in hosts if container.is_daemon or _names_daemon(words) else ():
-        if _is_tcp(host) and verified not in ("--tlsverify", "--tlsverify=true"):
+    for host in hosts if container.is_daemon and "--tlsverify" not in container.words else ():
+        if host.startswith("tcp:"):
             yield (
                 f"{resource.name} {container.where}command: {host} takes connections without TLS, and whoever gets "
                 f"there is root: {USE_TLS}"
             )
-    # The image's entrypoint; a script may ask dockerd for something, and start that.
-    by_itself = container.is_daemon and not hosts and not _names_daemon(container.words)
-    if by_itself and container.environment.get("DOCKER_TLS_CERTDIR") == "":
+    # The image's entrypoint, which opens a port where it is told nothing else.
+    if container.is_daemon and not hosts and container.environment.get("DOCKER_TLS_CERTDIR") == "":
         yield (
             f"{resource.name} {container.where}{variables}: DOCKER_TLS_CERTDIR is empty, so the daemon takes "
             f"connections on port {PLAINTEXT_PORT} without TLS, and whoever gets there is root: {USE_TLS}"
         )
     if host := _plaintext_client(container.environment):
         yield f"{resource.name} {container.where}{variables}: DOCKER_HOST={host} is used without TLS: {USE_TLS}"
-
-
-def _words(words: Sequence[str]) -> list[str]:
-    """Arguments, with a shell's script taken apart where it starts a daemon."""
-    return [part for word in words for part in (re.split(r"[\s;&|'\"]+", word) if "dockerd" in word else [word])]
-
-
-def _names_daemon(words: Sequence[str]) -> bool:
-    return any(word.rpartition("/")[2] == "dockerd" for word in words)
-
-
-def _hosts(words: Sequence[str]) -> list[str]:
-    """The addresses that the options --host and -H of a daemon name."""
-    after = [value for option, value in pairwise(words) if option in ("--host", "-H", "--host=")]
-    attached = [re.fullmatch(r"(?:--host=|-H=?)(.+)", word) for word in words]
-    return [match[1] for match in attached if match] + after
-
-
-def _is_tcp(host: str) -> bool:
-    """Whether a daemon would listen on TCP; it takes an address without a scheme for one of that."""
-    return host.startswith("tcp:") or "://" not in host
 
 
 def _daemon_files(resource: Resource) -> Iterator[tuple[str, object]]:
@@ -124,7 +98,7 @@ def _plaintext_hosts(daemon_json: object) -> list[str]:
     except ValueError:
         return []
     hosts = strings(options.get("hosts")) if options.get("tlsverify") is not True else []
-    return [host for host in hosts if _is_tcp(host)]
+    return [host for host in hosts if host.startswith("tcp:")]
 
 
 def _plaintext_client(environment: Mapping[str, str]) -> str:
