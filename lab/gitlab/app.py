@@ -52,7 +52,7 @@ ABOUT = {
         "jobs: request, trace, update, artifacts, as gitlab-runner wants them",
         "git over HTTP, groups, projects, forks, CI/CD variables, branches, commits, files",
         "merge requests, issues, notes; pipelines of merge requests and of schedules; environments",
-        "pipelines from .gitlab-ci.yml with includes, inputs and rules; what is not supported is refused by name",
+        "pipelines from .gitlab-ci.yml and its own includes, with rules; what is not supported is refused by name",
     ],
     "does_not": [
         "no web pages, users' passwords, OAuth, GraphQL, approvals, packages, webhooks",

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab.gitlab import ci_environments, ci_yaml, variables
-from lab.gitlab.auth import sees
 from lab.gitlab.ci_reader import CiYamlError, duration
 from lab.gitlab.ci_rules import Facts, RuleError, matching_rule
 from lab.gitlab.core import Sandbox
@@ -28,10 +27,9 @@ class NoPipeline(Exception):
 
 @dataclass(frozen=True)
 class Commit:
-    """A project's commit, read with somebody's rights. It is where `include` reads its files."""
+    """A project's commit."""
 
     sandbox: Sandbox
-    user: Row
     project: Row
     sha: str
 
@@ -47,30 +45,14 @@ class Commit:
         """The paths of all files."""
         return self.repository.files(self.sha)
 
-    def project_at(self, path: str, ref: str) -> Commit:
-        """Another project's commit. Raises CiYamlError where the user may not see it or has no such reference."""
-        found = self.sandbox.store.one("SELECT * FROM projects WHERE lower(full_path) = ?", path.lower().strip("/"))
-        if found is None or not sees(self.user, found):
-            raise CiYamlError(
-                [
-                    f"Project `{path.lower()}` not found or access denied! "
-                    "Make sure any includes in the pipeline configuration are correctly defined."
-                ]
-            )
-        sha = self.sandbox.repository(found["id"]).sha(found["default_branch"] if ref == "HEAD" else ref)
-        if sha is None:
-            raise CiYamlError([f"Project `{path.lower()}` reference `{ref}` does not exist!"])
-        return Commit(self.sandbox, self.user, found, sha)
-
 
 def specified(commit: Commit, pipeline: Row) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
     """The stages of a pipeline that is about to be made, and its jobs. Raises NoPipeline."""
     text = commit.read(CONFIG_FILE)
     if text is None:
         raise NoPipeline("Missing CI config file")
-    known = variables.for_rules(commit.sandbox, commit.project, pipeline, {})
     try:
-        config = ci_yaml.parse(text, commit, known)
+        config = ci_yaml.parse(text, commit.read)
     except CiYamlError as error:
         raise NoPipeline(*error.errors) from None
     workflow = _rule("workflow", config.workflow, _facts(commit, pipeline, config.variables))

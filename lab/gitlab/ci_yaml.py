@@ -5,14 +5,15 @@ Keywords and their meaning: https://docs.gitlab.com/ci/yaml/
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
-from lab.gitlab import ci_environments, ci_references
-from lab.gitlab.ci_includes import Place, combined, merged
+from lab.gitlab import ci_environments
 from lab.gitlab.ci_keywords import JOB_WHEN, JobReader
 from lab.gitlab.ci_reader import CiYamlError
 
@@ -28,16 +29,20 @@ _JOB_KEYS = _DEFAULT_KEYS | {
 _GLOBAL_KEYS = {"default", "stages", "variables", "workflow"}
 _OLD_DEFAULTS = ("image", "services", "before_script", "after_script", "cache")
 """Keywords that may also stand at the top of the file instead of below `default`."""
-_NO_JOBS = {"pages": "leave it out", "spec": "put it into a header of its own, above a line with `---`"}
+_FLATTEN = "write out what it means, as `gitlab-ci-local --preview` does"
+_NO_JOBS = {"pages": "leave it out", "spec": _FLATTEN}
 """Keywords at the top of the file that are no jobs and not supported, each with its remedy."""
 _WORKFLOW_WHEN = ("always", "never")
+
+Read = Callable[[str], bytes | None]
+"""What reads a file of the project, None where there is none."""
 
 
 @dataclass(frozen=True)
 class Config:
     """A whole configuration.
 
-    merged: as it was written, with what it includes, extends and references. stages: in order, with .pre and .post.
+    merged: as it was written, with what it includes and extends. stages: in order, with .pre and .post.
     workflow: its rules, None without. jobs: by name, variables not expanded.
     """
 
@@ -50,33 +55,35 @@ class Config:
     warnings: list[str]
 
 
-class _Nowhere:
-    """The place of a text that lies in no project."""
-
-    def read(self, file: str) -> bytes | None:
-        raise CiYamlError([f"Local file `{file}` does not have project!"])
-
-    def files(self) -> Sequence[str]:
-        return []
-
-    def project_at(self, path: str, ref: str) -> Place:
-        raise CiYamlError([f"Project `{path.lower()}` at `{ref}` cannot be read: this file does not have project!"])
-
-
-def parse(text: str | bytes, place: Place | None = None, variables: Mapping[str, str] | None = None) -> Config:
-    """The whole configuration: the file and what it includes from `place`, with `variables` in its `include`.
-
-    Raises CiYamlError with everything that is wrong with it.
-    """
+def parse(text: str | bytes, read: Read = lambda _: None) -> Config:
+    """The whole configuration, with what it includes. Raises CiYamlError with everything that is wrong with it."""
     try:
         plain = text.decode("utf-8-sig") if isinstance(text, bytes) else text
-        return _parse(combined(plain, place or _Nowhere(), variables or {}))
+        return _parse(_with_includes(yaml.safe_load(plain), read))
     except RecursionError:
         raise CiYamlError(
             ["Invalid configuration format: it is nested too deeply, or an anchor contains itself"]
         ) from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that there is not
         raise CiYamlError([f"Invalid configuration format: {' '.join(str(error).split())}"]) from None
+
+
+def _with_includes(content: Any, read: Read) -> Any:
+    """A file's content with the project's own files that it includes merged below it."""
+    if not isinstance(content, dict) or "include" not in content:
+        return content
+    result: Any = {}
+    wanted = content["include"]
+    for item in wanted if isinstance(wanted, list) else [wanted]:
+        file = item["local"] if isinstance(item, Mapping) and set(item) == {"local"} else item
+        if not isinstance(file, str):
+            shown = json.dumps(item, default=str)
+            raise CiYamlError([f"include: {shown} is not supported by the sandbox GitLab: {_FLATTEN}"])
+        text = read(file.lstrip("/"))
+        if text is None:
+            raise CiYamlError([f"Local file `{file.lstrip('/')}` does not exist!"])
+        result = _merged(result, _with_includes(yaml.safe_load(text), read))
+    return _merged(result, {key: value for key, value in content.items() if key != "include"})
 
 
 def _parse(raw: Any) -> Config:
@@ -88,7 +95,7 @@ def _parse(raw: Any) -> Config:
     special = _GLOBAL_KEYS | set(_NO_JOBS) | set(_OLD_DEFAULTS)
     templates = {str(key): value for key, value in raw.items() if key not in special}
     extended = {name: _extended(name, templates, reader) for name in templates}
-    config = ci_references.resolved({str(key): value for key, value in raw.items()} | extended)
+    config = {str(key): value for key, value in raw.items()} | extended
     for key in sorted(set(config) & set(_NO_JOBS)):
         reader.wrong(key, f"is not supported by the sandbox GitLab: {_NO_JOBS[key]}")
     defaults = reader.keys("default", config.get("default", {}), _DEFAULT_KEYS)
@@ -165,8 +172,15 @@ def _extended(name: str, templates: Mapping[str, Any], reader: JobReader, seen: 
         elif parent in (*seen, name):
             reader.wrong(name, "circular dependency detected in `extends`")
         else:
-            result = merged(result, _extended(parent, templates, reader, (*seen, name)))
-    return merged(result, {key: value for key, value in raw.items() if key != "extends"})
+            result = _merged(result, _extended(parent, templates, reader, (*seen, name)))
+    return _merged(result, {key: value for key, value in raw.items() if key != "extends"})
+
+
+def _merged(base: Any, over: Any) -> Any:
+    """Mappings key by key; anything else is replaced."""
+    if not isinstance(base, Mapping) or not isinstance(over, Mapping):
+        return copy.deepcopy(over)
+    return {**base, **{key: _merged(base.get(key), value) for key, value in over.items()}}
 
 
 def _check_references(jobs: Mapping[str, Mapping[str, Any]], stages: tuple[str, ...], reader: JobReader) -> None:

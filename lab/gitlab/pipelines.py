@@ -85,7 +85,7 @@ def create(
             updated_at=now(),
         )
         try:
-            stages, specs = specified(Commit(sandbox, user, project, sha), pipeline)
+            stages, specs = specified(Commit(sandbox, project, sha), pipeline)
         except NoPipeline as error:
             raise _refused(*error.messages) from None
         for spec in specs:

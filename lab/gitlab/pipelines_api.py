@@ -171,27 +171,27 @@ def _job(sandbox: Sandbox, project: Row, job_id: int) -> Row:
 
 
 @router.post("/projects/{id}/ci/lint")
-def lint(sandbox: Box, project: Project, user: User, given: Given) -> Row:
-    """Whether a `.gitlab-ci.yml` (`content`) is one that the sandbox can run; it includes from the default branch."""
+def lint(sandbox: Box, project: Project, given: Given) -> Row:
+    """Whether a `.gitlab-ci.yml` (`content`) is one that the sandbox can run."""
     content = given.string("content", required=True)
     given.check()
-    return _linted(sandbox, project, user, content)
+    return _linted(sandbox, project, content)
 
 
 @router.get("/projects/{id}/ci/lint")
-def lint_own(sandbox: Box, project: Project, user: User, given: Given) -> Row:
+def lint_own(sandbox: Box, project: Project, given: Given) -> Row:
     """The same of a project's own file, at `content_ref` or on the default branch."""
     ref = given.string("content_ref")
     given.check()
-    return _linted(sandbox, project, user, None, ref)
+    return _linted(sandbox, project, None, ref)
 
 
-def _linted(sandbox: Sandbox, project: Row, user: Row, content: str | None, ref: str | None = None) -> Row:
+def _linted(sandbox: Sandbox, project: Row, content: str | None, ref: str | None = None) -> Row:
     sha = sandbox.repository(project["id"]).sha(ref or project["default_branch"])
-    commit = Commit(sandbox, user, project, sha) if sha else None
+    commit = Commit(sandbox, project, sha) if sha else None
     text = content if content is not None else commit and commit.read(CONFIG_FILE)
     try:
-        config = ci_yaml.parse(text or "", commit)
+        config = ci_yaml.parse(text or "", *([commit.read] if commit else []))
     except CiYamlError as error:
         return {"valid": False, "errors": error.errors, "warnings": [], "merged_yaml": None}
     # By way of JSON: parts that are the same object would become anchors.

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import gitlab
 import pytest
+import yaml
 from gitlab.v4.objects import Project, ProjectPipeline
 
 from lab.gitlab import pipelines
@@ -346,7 +347,7 @@ by-hand: {script: [x], environment: prod, when: manual}
 
 
 def test_a_pipeline_takes_no_inputs_of_its_own(live: Live) -> None:
-    project = live.project("spec: {inputs: {x: {default: y}}}\n---\na: {script: [x]}")
+    project = live.project("a: {script: [x]}")
     answer = live.call("POST", f"projects/{project.id}/pipeline", json={"ref": "main", "inputs": {"x": "z"}})
     message = "400 Bad request - inputs of a pipeline are not supported by the sandbox GitLab"
     assert (answer.status_code, answer.json()) == (400, {"message": message})
@@ -361,43 +362,31 @@ def test_lists_of_jobs_and_pipelines_are_narrowed_down(live: Live) -> None:
     assert project.pipelines.list(ref="other", get_all=True) == []
 
 
-def test_a_file_of_another_project_is_included_at_a_reference(live: Live) -> None:
-    header = "spec: {inputs: {stack: {}}}\n---\n"
-    other = live.project(files={"ci/stack.yml": header + '"up $[[ inputs.stack ]]": {script: [old]}'})
-    other.branches.create({"branch": "v1", "ref": "main"})
-    commit(other, "main", {"ci/stack.yml": "include: /ci/more.yml", "ci/more.yml": "more: {script: [new]}"})
-    path = other.path_with_namespace
-    text = f"""
-include:
-  - {{project: {path}, ref: v1, file: /ci/stack.yml, inputs: {{stack: dev}}}}
-  - {{project: {path}, ref: $REF, file: ci/stack.yml, inputs: {{stack: prod}}}}
-  - {{project: {path}, file: /ci/stack.yml}}
-"""
-    project = live.project(text)
-    assert set(statuses(start(project, REF="v1"))) == {"up dev", "up prod", "more"}
-    assert refusal(project) == str({"base": [f"Project `{path}` reference `$REF` does not exist!"]})
-    lint = live.call(
-        "POST", f"projects/{project.id}/ci/lint", json={"content": f"include: {{project: {path}, file: x.yml}}"}
-    )
-    assert lint.json()["errors"] == [f"Project `{path}` file `x.yml` does not exist!"]
+def test_files_of_the_project_are_included_below_its_own(live: Live) -> None:
+    files = {
+        "ci/one.yml": "include: {local: two.yml}\n.all: {script: [one]}",
+        "two.yml": ".all: {script: [two], tags: [x]}",
+    }
+    project = live.project("include: /ci/one.yml\na: {extends: .all}", files)
+    found = project.ci_lint.get()
+    assert yaml.safe_load(found.merged_yaml)["a"] == {"script": ["one"], "tags": ["x"]}
+    assert set(statuses(start(project))) == {"a"}
 
 
-def test_a_project_that_the_user_may_not_see_is_not_included(live: Live) -> None:
-    other = live.project(files={"x.yml": "a: {script: [x]}"})
-    mine = live.project(f"include: {{project: {other.path_with_namespace}, file: x.yml}}")
-    owner = live.call("POST", "users", json={"username": "somebody", "name": "Somebody"}).json()
-    live.sandbox.store.update("projects", mine.id, creator_id=owner["id"])
-    token = live.token_with("api", user=owner["id"])
-    answer = live.call("POST", f"projects/{mine.id}/pipeline", json={"ref": "main"}, token=token)
-    message = (
-        f"Project `{other.path_with_namespace}` not found or access denied! "
-        "Make sure any includes in the pipeline configuration are correctly defined."
-    )
-    assert (answer.status_code, answer.json()) == (400, {"message": {"base": [message]}})
-    other.visibility = "internal"
-    other.save()
-    answer = live.call("POST", f"projects/{mine.id}/pipeline", json={"ref": "main"}, token=token)
-    assert answer.status_code == 201
+@pytest.mark.parametrize(
+    ("include", "error"),
+    [
+        ("gone.yml", "Local file `gone.yml` does not exist!"),
+        (
+            "{project: a/b, file: c.yml}",
+            'include: {"project": "a/b", "file": "c.yml"} is not supported by the sandbox GitLab: write out what it '
+            "means, as `gitlab-ci-local --preview` does",
+        ),
+    ],
+)
+def test_what_cannot_be_included_is_told(live: Live, include: str, error: str) -> None:
+    project = live.project(f"include: {include}\na: {{script: [x]}}")
+    assert refusal(project) == str({"base": [error]})
 
 
 def test_a_job_that_has_been_played_meanwhile_is_not_played_again(live: Live) -> None:

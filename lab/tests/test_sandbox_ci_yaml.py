@@ -119,7 +119,7 @@ def test_what_is_no_duration_is_refused(value: Any) -> None:
         ),
         (
             "spec: {inputs: {}}\na: {script: s}",
-            "spec is not supported by the sandbox GitLab: put it into a header of its own, above a line with `---`",
+            "spec is not supported by the sandbox GitLab: write out what it means, as `gitlab-ci-local --preview` does",
         ),
         ("pages: {script: s}\na: {script: s}", "pages is not supported by the sandbox GitLab: leave it out"),
         ("a: {script: s, rules: [{if: '$A =~ /(/'}]}", "jobs:a:rules:rule[0] if invalid expression syntax"),

@@ -18,6 +18,8 @@ from gitlab.v4.objects import ProjectJob, ProjectMergeRequest, ProjectPipeline
 
 from lab import images
 from tests.engine.world import ROOT, Sandbox, Stack, run, trace, unique, wait_for
+from tests.unit.ci_repository import of_stack_files
+from toolchain import ci_local
 from toolchain.gobuild import build
 
 ENDED = ("success", "failed", "canceled", "skipped", "manual")
@@ -124,12 +126,12 @@ def artifacts(job: ProjectJob) -> dict[str, str]:
 @contextmanager
 def team(sandbox: Sandbox, stack: Stack, directory: Path) -> Iterator[Team]:
     """A project with the stack's files and the example's pipeline, and a runner on this machine for its group."""
-    program = _program(program_repository(directory / "program"), sandbox)
+    program = program_repository(directory / "program")
     project = sandbox.project(
         {
             "Pulumi.yaml": (ROOT / "Pulumi.yaml").read_text(),
             f"Pulumi.{stack.name}.yaml": (stack.directory / f"Pulumi.{stack.name}.yaml").read_text(),
-            ".gitlab-ci.yml": _pipeline(program.path_with_namespace, str(directory / "program"), stack.name),
+            ".gitlab-ci.yml": _pipeline(directory / "pipeline", program, stack.name),
             "README.md": "The stacks of a team.\n",
             "Pulumi.review.yaml": _review_settings(stack),
         }
@@ -158,23 +160,17 @@ def program_repository(directory: Path) -> Path:
     return directory
 
 
-def _program(repository: Path, sandbox: Sandbox) -> GitLabProject:
-    """A project with that repository, for stack files' pipelines to include from."""
-    group = sandbox.client.groups.get(sandbox.described["group"])
-    project = sandbox.client.projects.create({"name": unique("program"), "namespace_id": group.id})
-    url = f"{sandbox.described['url']}/{project.path_with_namespace}.git".replace("://", f"://root:{sandbox.token}@")
-    run("git", "push", "--quiet", url, "main", "v0.1.0", cwd=repository)
-    return project
-
-
-def _pipeline(program: str, url: str, stack: str) -> str:
-    """The example's pipeline with this program, for this one stack."""
-    content = yaml.safe_load((ROOT / "examples" / "ci" / ".gitlab-ci.yml").read_text())
-    first, *_, review = ({**included, "project": program} for included in content["include"])
+def _pipeline(directory: Path, program: Path, stack: str) -> str:
+    """The example's pipeline with this program, for this one stack, as gitlab-ci-local flattens it."""
+    repository = of_stack_files(directory, ci_local.ensure(lambda _: None))
+    file = directory / ".gitlab-ci.yml"
+    content = yaml.safe_load(file.read_text())
+    first, *_, review = content["include"]
     first["inputs"] = {"stack": stack, "environment": "production"}
     review["inputs"] = {"settings": "Pulumi.review.yaml"}
-    variables = {**content["variables"], "PROGRAM_URL": url}
-    return yaml.safe_dump({**content, "variables": variables, "include": [first, review]})
+    variables = {**content["variables"], "PROGRAM_URL": str(program)}
+    file.write_text(yaml.safe_dump({**content, "variables": variables, "include": [first, review]}))
+    return repository.flat()
 
 
 def _review_settings(stack: Stack) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = "my-group/gitlab-dind-runners"
 MERGE_REQUEST = {"CI_PIPELINE_SOURCE": "merge_request_event", "CI_MERGE_REQUEST_IID": "7"}
@@ -40,6 +42,12 @@ class CiRepository:
         warnings = [line for line in done.stderr.splitlines() if not line.startswith(("parsing and ", "json schema "))]
         assert not warnings, "\n".join(warnings)
         return {job["name"]: job["when"] for job in json.loads(done.stdout) if job["when"] != "never"}
+
+    def flat(self) -> str:
+        """Its pipeline with what it includes and extends, as the sandbox takes it."""
+        [file] = yaml.safe_load_all((self.directory / ".gitlab-ci.yml").read_text())
+        jobs = yaml.safe_load(self.run("--preview", variables={}).stdout)
+        return yaml.safe_dump({key: file[key] for key in ("workflow", "variables") if key in file} | jobs)
 
     def run(
         self, *arguments: str, variables: Mapping[str, str], check: bool = True

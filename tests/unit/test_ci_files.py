@@ -119,24 +119,9 @@ def test_a_repository_of_stack_files_gets_the_same_jobs_from_another_project(
     assert example.jobs(variables) == expected
 
 
-class WorkingTree:
-    """Every project that a pipeline includes from, as the sandbox reads it."""
-
-    def read(self, file: str) -> bytes | None:
-        path = ROOT / file
-        return path.read_bytes() if path.exists() else None
-
-    def files(self) -> list[str]:
-        return []
-
-    def project_at(self, path: str, ref: str) -> WorkingTree:
-        assert (path, ref) == ("my-group/gitlab-dind-runners", "v0.1.0")
-        return self
-
-
-@pytest.mark.parametrize("file", [".gitlab-ci.yml", "examples/ci/.gitlab-ci.yml"])
-def test_the_sandbox_takes_the_pipelines_as_they_are(file: str) -> None:
-    config = ci_yaml.parse((ROOT / file).read_text(), WorkingTree())
+@pytest.mark.parametrize("repository", ["own", "example"])
+def test_the_sandbox_takes_the_pipelines_once_they_are_flat(repository: str, request: pytest.FixtureRequest) -> None:
+    config = ci_yaml.parse(request.getfixturevalue(repository).flat())
     assert config.warnings == []
     assert {job["stage"] for job in config.jobs.values()} <= {*config.stages}
     ups = [job for name, job in config.jobs.items() if name.startswith("up ")]
