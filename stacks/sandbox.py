@@ -35,7 +35,7 @@ class Images(Model):
 
 
 class Sandbox(Model):
-    """The file that `python -m sandbox up` writes.
+    """The file that `python -m lab up` writes.
 
     url: base URL. token_file: path of the file with an API token. registry: host:port of its container registry, plain
     HTTP. images: stand-ins for the default images; None where the official ones can be pulled.
