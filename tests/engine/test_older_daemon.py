@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 import pytest
 
+from lab import images
 from tests.engine.jobs import end_long_job, project_files, start_long_job
 from tests.engine.world import Sandbox, Stack, docker, inspect, missing, run
-from toolchain import engine, images
+from toolchain import engine
 from toolchain.shared import cache_dir, file_lock
 
 
