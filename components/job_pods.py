@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.transport import CLIENT_CERTS_DIR
-from stacks.gke_settings import GkeRunner, Toleration
-from stacks.values import only_or_all
+from .kinds import Gifts, needs_daemon
+from .specs import RunnerSpec, TolerationSpec
+from .transport import CLIENT_CERTS_DIR
 
 POLL_SECONDS = 600
 """How long a job's pod may take to start. GitLab Runner's own 180 are too few where a node has to be added first."""
@@ -22,21 +22,20 @@ class JobPods:
     """What is the same for all job pods of a stack.
 
     namespace: where they run. service_account: theirs, without rights.
-    daemon_host: host name of the daemon. client_secret: the Secret with the client's certificate; None without TLS.
+    client_secret: the Secret with the client's certificate; None without TLS.
     labels: of all of them. client_labels: more, of those that may reach the daemon. annotations: of all of them.
     """
 
     namespace: str
     service_account: str
-    daemon_host: str
     client_secret: str | None
     labels: Mapping[str, str]
     client_labels: Mapping[str, str]
     annotations: Mapping[str, str]
 
 
-def kubernetes_table(runner: GkeRunner, pods: JobPods) -> dict[str, Any]:
-    """The table for one runner."""
+def kubernetes_table(runner: RunnerSpec, given: Gifts, pods: JobPods) -> dict[str, Any]:
+    """The table for one runner; given: what its kind gives its jobs."""
     table: dict[str, Any] = {
         "namespace": pods.namespace,
         "image": runner.image,
@@ -46,7 +45,7 @@ def kubernetes_table(runner: GkeRunner, pods: JobPods) -> dict[str, Any]:
         "service_account": pods.service_account,
         "automount_service_account_token": False,
         "poll_timeout": POLL_SECONDS,
-        "pod_labels": {**pods.labels, **(pods.client_labels if runner.needs_daemon else {})},
+        "pod_labels": {**pods.labels, **(pods.client_labels if needs_daemon(runner.kind, runner.executor) else {})},
         "pod_annotations": dict(pods.annotations),
         **_resources(runner),
     }
@@ -56,13 +55,18 @@ def kubernetes_table(runner: GkeRunner, pods: JobPods) -> dict[str, Any]:
         table["node_selector"] = dict(runner.node_selector)
     if runner.tolerations:
         table["node_tolerations"] = _tolerations(runner.tolerations)
-    if runner.needs_daemon and pods.client_secret:
+    if given.client_certificate and pods.client_secret:
         mount = {"name": pods.client_secret, "mount_path": CLIENT_CERTS_DIR, "read_only": True}
         table["volumes"] = {"secret": [mount]}
     return table
 
 
-def _resources(runner: GkeRunner) -> dict[str, str]:
+def only_or_all(values: Sequence[str]) -> str | list[str]:
+    """One value by itself, several as a list."""
+    return values[0] if len(values) == 1 else list(values)
+
+
+def _resources(runner: RunnerSpec) -> dict[str, str]:
     limits = _quantities(runner.cpus, runner.memory_mib)
     requests = _quantities(runner.cpu_request or runner.cpus, runner.memory_request_mib or runner.memory_mib)
     resources: dict[str, str] = {}
@@ -78,7 +82,7 @@ def _quantities(cpus: float | None, memory_mib: int | None) -> dict[str, str]:
     return cpu | ({"memory": f"{memory_mib}Mi"} if memory_mib else {})
 
 
-def _tolerations(wanted: Sequence[Toleration]) -> dict[str, str]:
+def _tolerations(wanted: Sequence[TolerationSpec]) -> dict[str, str]:
     """Effects by taint, as GitLab Runner spells it: no value is any value, and an empty effect is any effect."""
     found: dict[str, str] = {}
     for each in wanted:

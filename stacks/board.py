@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from stacks.common import Executor, Kind
+from components.defaults import RUNNER_IMAGE
+from components.kinds import TRAITS, Builder, Executor
 from stacks.mistakes import Mistake, SettingsError, shown
 from stacks.platforms import Platform, fits, helper_image
 from stacks.settings import Orchestrator, PiRunner, RaspberryPiSettings
 from stacks.values import NAME
-from stacks.versions import RUNNER_IMAGE, Engine
+from stacks.versions import Engine
 
 MEMORY_CGROUP = (
     "the kernel of the board was started without its memory cgroup: append cgroup_enable=memory to the line in "
@@ -276,7 +277,7 @@ def images(settings: RaspberryPiSettings) -> Iterator[tuple[str, str, bool]]:
         yield f"{where}.image", runner.image, by_engine
         if runner.helper_image:
             yield f"{where}.helper_image", runner.helper_image, by_engine
-        if runner.kind is Kind.JOB_DIND:
+        if TRAITS[runner.kind].builder is Builder.OWN:
             yield f"{where}.job_daemon_image", runner.job_daemon_image, by_engine
 
 

@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from components.kubernetes.names import labels
+from components.defaults import cache_budget_gib
+from components.labels import kubernetes_labels
 from components.transport import Transport
-from stacks.gke_settings import Claim, GkeSettings, budget_for
+from stacks.gke_settings import Claim, GkeSettings
 from stacks.mistakes import Mistake, SettingsError, refuse, shown
 from stacks.versions import CRON_JOBS, ONE_POD_CLAIMS, plain_version, written
 
@@ -183,7 +184,7 @@ def _namespace_mistakes(settings: GkeSettings, facts: Facts, prefix: str, stack:
     elif found.is_ending:
         yield Mistake("namespace", name, "is being deleted: wait until it is gone (kubectl get namespaces)")
     elif settings.create_namespace:
-        if not labels(prefix, stack, "namespace").items() <= found.labels.items():
+        if not kubernetes_labels(prefix, stack, "namespace").items() <= found.labels.items():
             yield Mistake(
                 "namespace",
                 name,
@@ -265,7 +266,7 @@ def _existing_claim_mistakes(settings: GkeSettings, facts: Facts) -> Iterator[Mi
                 "daemon.cache_budget_gib",
                 budget,
                 f"leaves too little of claim {name} of {claim.size_gib} GiB for images and containers: use "
-                f"{budget_for(claim.size_gib)} or less",
+                f"{cache_budget_gib(claim.size_gib)} or less",
             )
 
 
@@ -348,7 +349,7 @@ def fitted(settings: GkeSettings, facts: Facts) -> GkeSettings:
         size = facts.claim.size_gib
     update: dict[str, object] = {}
     if "cache_budget_gib" not in daemon.model_fields_set:
-        update["cache_budget_gib"] = budget_for(size)
+        update["cache_budget_gib"] = cache_budget_gib(size)
     if daemon.claim.access_mode is None:
         takes_one_pod = chosen is not None and chosen.is_csi and not facts.is_before(ONE_POD_CLAIMS)
         mode = "ReadWriteOncePod" if takes_one_pod else "ReadWriteOnce"

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from components.kinds import TRAITS, Builder, Executor
 from components.transport import Transport
 from stacks import versions
-from stacks.common import Common, Executor, Kind, Runner
+from stacks.common import Common, Runner
 from stacks.daemon_file import keeps_docker_mtu
 from stacks.mistakes import Mistake, refuse, shown
 from stacks.versions import ApiRange, Engine
@@ -78,14 +79,14 @@ def _daemon_mistakes(settings: Common) -> Iterator[Mistake]:
 
 
 def _names_its_gateway(settings: Common, runner: Runner) -> bool:
-    is_inside = runner.kind is Kind.DIND and runner.executor is Executor.DOCKER
+    is_inside = TRAITS[runner.kind].builder is Builder.SHARED and runner.executor is Executor.DOCKER
     return is_inside and settings.daemon.transport is not Transport.SOCKET
 
 
 def _pairs_of_images(settings: Common) -> Iterator[Mistake]:
     daemon, runner = _daemon(settings), _runner(settings)
     starts_jobs_there = any(
-        each.executor is Executor.DOCKER and each.kind is not Kind.HOST_DOCKER for each in settings.runners
+        each.executor is Executor.DOCKER and TRAITS[each.kind].builder is not Builder.HOST for each in settings.runners
     )
     if daemon and runner and starts_jobs_there:
         yield from _mistakes(runner, daemon, "every job would fail")
@@ -95,7 +96,7 @@ def _on_host(settings: Common, host: _Server) -> Iterator[Mistake]:
     """A runner that talks to the engine of the host itself."""
     runner = _runner(settings)
     for index, each in enumerate(settings.runners):
-        if runner and each.kind is Kind.HOST_DOCKER:
+        if runner and TRAITS[each.kind].builder is Builder.HOST:
             yield from _mistakes(runner, host, f"every job of runners[{index}] would fail")
 
 
@@ -105,7 +106,7 @@ def _unusable_clients(settings: Common, host: _Server | None) -> Iterator[Mistak
     for index, each in enumerate(settings.runners):
         where = f"runners[{index}]"
         own = _image_server(f"{where}.job_daemon_image", each.job_daemon_image)
-        server = {Kind.DIND: daemon, Kind.JOB_DIND: own, Kind.HOST_DOCKER: host}.get(each.kind)
+        server = {Builder.SHARED: daemon, Builder.OWN: own, Builder.HOST: host}.get(TRAITS[each.kind].builder)
         client = _client(where, each)
         if client and server:
             yield from _mistakes(client, server, "jobs that name no image of their own cannot use Docker")
@@ -114,7 +115,7 @@ def _unusable_clients(settings: Common, host: _Server | None) -> Iterator[Mistak
 def _clients_without_plugins(settings: Common) -> Iterator[str]:
     for index, each in enumerate(settings.runners):
         version = versions.docker_version(each.image)
-        has_client = each.kind is not Kind.PLAIN and each.executor is not Executor.SHELL
+        has_client = TRAITS[each.kind].builder is not Builder.NONE and each.executor is not Executor.SHELL
         if has_client and version is not None and version < versions.CLIENT_PLUGINS:
             yield (
                 f"settings.runners[{index}].image: {shown(each.image)} has neither buildx nor compose, so in jobs that "

@@ -12,6 +12,20 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
+from components import kinds
+from components.defaults import (
+    CACHE_BUDGET_GIB,
+    CLIENT_IMAGE,
+    DAEMON_IMAGE,
+    DAEMON_SUBNET,
+    GITLAB_URL,
+    JOB_SECONDS,
+    READY_SECONDS,
+    REQUEST_CONCURRENCY,
+    RUNNER_IMAGE,
+    jobs_at_once,
+)
+from components.kinds import TRAITS, Builder, Executor, Kind
 from components.paths import DOCKER_SOCKET
 from components.transport import CERTS_DIR, SOCKET, Transport
 from stacks.mistakes import Model, fail
@@ -41,7 +55,6 @@ from stacks.values import (
     split,
     web_url,
 )
-from stacks.versions import CLIENT_IMAGE, DAEMON_IMAGE, RUNNER_IMAGE
 
 PLACEHOLDER = "REPLACE-ME"
 """Stands for a secret in settings that are still to be completed; see docs/adoption.md."""
@@ -51,23 +64,6 @@ TOKEN_PLACEHOLDER = f"glrt-{PLACEHOLDER}"
 DAEMON_SOCKETS = tuple(PurePosixPath(path) for path in (DOCKER_SOCKET, "/run/docker.sock", SOCKET))
 DAEMON_SECRETS = (PurePosixPath(CERTS_DIR), PurePosixPath("/proc"))
 """Directories in the daemon's machine whose content is a way into the daemon."""
-
-
-class Kind(StrEnum):
-    """How the jobs of a runner build images."""
-
-    PLAIN = "plain"
-    DIND = "dind"
-    HOST_DOCKER = "host-docker"
-    JOB_DIND = "job-dind"
-
-
-class Executor(StrEnum):
-    """Where the jobs of a runner run: in a container each, in the runner's own container, or in a pod each."""
-
-    DOCKER = "docker"
-    SHELL = "shell"
-    KUBERNETES = "kubernetes"
 
 
 class Scope(StrEnum):
@@ -87,7 +83,7 @@ class GitLab(Model):
     ca_file: PEM file with the CA of a self-managed GitLab. Default: the CAs that the system trusts.
     """
 
-    url: str = "https://gitlab.com"
+    url: str = GITLAB_URL
     scope: Scope
     group: PathOrId | None = None
     project: PathOrId | None = None
@@ -165,12 +161,12 @@ class Daemon(Model):
     dns: tuple[Address, ...] = ()
     registry_mirrors: tuple[str, ...] = ()
     insecure_registries: tuple[Registry, ...] = ()
-    cache_budget_gib: Count = 20
-    subnet: Subnet = ipaddress.IPv4Network("10.199.0.0/16")
+    cache_budget_gib: Count = CACHE_BUDGET_GIB
+    subnet: Subnet = ipaddress.IPv4Network(DAEMON_SUBNET)
     keep_cache: Flag = False
     data_path: Directory | None = None
     existing_volume: VolumeName | None = None
-    ready_timeout_seconds: Annotated[int, Field(strict=True, ge=5, le=3600)] = 120
+    ready_timeout_seconds: Annotated[int, Field(strict=True, ge=5, le=3600)] = READY_SECONDS
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -286,13 +282,13 @@ class Runner(Model):
     run_untagged: Flag = False
     locked: Flag = True
     access_level: Literal["ref_protected", "not_protected"] = "ref_protected"
-    maximum_timeout: Annotated[int, Field(strict=True, ge=600, le=MOST)] = 3600
+    maximum_timeout: Annotated[int, Field(strict=True, ge=600, le=MOST)] = JOB_SECONDS
     paused: Flag = False
     image: Image = CLIENT_IMAGE
     helper_image: Image | None = None
     job_daemon_image: Image = DAEMON_IMAGE
     limit: CountOrNone = 0
-    request_concurrency: Count = 2
+    request_concurrency: Count = REQUEST_CONCURRENCY
     pull_policy: Annotated[tuple[PullPolicy, ...], Field(min_length=1), BeforeValidator(one_or_many)] = ("always",)
     privileged: Flag = False
     volumes: tuple[Volume, ...] = ()
@@ -318,7 +314,7 @@ class Runner(Model):
             self._check_shell()
         if self.token is not None:
             self._check_token(self.token.get_secret_value())
-        for volume in self.volumes if self.kind in (Kind.PLAIN, Kind.JOB_DIND) else ():
+        for volume in self.volumes if TRAITS[self.kind].builder in (Builder.NONE, Builder.OWN) else ():
             if ":" in volume and _reaches_daemon(volume.partition(":")[0]):
                 fail("volumes", volume, f"hands the daemon to kind {self.kind}: use kind dind, which is meant for that")
         return self
@@ -331,8 +327,8 @@ class Runner(Model):
                 fail(name, getattr(self, name), "has no effect with token, as GitLab keeps it: remove it, set it there")
 
     def _check_shell(self) -> None:
-        if self.kind in (Kind.JOB_DIND, Kind.HOST_DOCKER):
-            fail("kind", self.kind, "does not go with executor shell: use executor docker")
+        if why := TRAITS[self.kind].refused.get(Executor.SHELL):
+            fail("kind", self.kind, why)
         for name in ("privileged", "volumes", "cpus", "memory_mib", "shm_size_mib", "network_mode"):
             if getattr(self, name):
                 fail(name, getattr(self, name), "has no effect with executor shell: remove it, or use executor docker")
@@ -340,7 +336,7 @@ class Runner(Model):
     @property
     def needs_daemon(self) -> bool:
         """Whether its jobs run in, or build with, the stack's daemon."""
-        return self.kind is not Kind.HOST_DOCKER and not (self.kind is Kind.PLAIN and self.executor is Executor.SHELL)
+        return kinds.needs_daemon(self.kind, self.executor)
 
 
 def _reaches_daemon(source: str) -> bool:
@@ -376,7 +372,7 @@ class Common(Model):
     check_interval: Count = 3
     log_level: Literal["debug", "info", "warn", "error", "fatal", "panic"] = "info"
     metrics_address: Annotated[str, AfterValidator(listen_address)] | None = None
-    drain_seconds: CountOrNone = 3600
+    drain_seconds: CountOrNone = JOB_SECONDS
     extra: TomlTable = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -405,7 +401,7 @@ class Common(Model):
         return self
 
     def _check_shell(self, where: str, runner: Runner) -> None:
-        if runner.kind is Kind.PLAIN:
+        if not runner.needs_daemon:
             if self.needs_daemon:
                 fail(
                     f"{where}.executor",
@@ -431,7 +427,7 @@ class Common(Model):
     @property
     def jobs_at_once(self) -> int:
         """`concurrent`, with its default."""
-        return self.concurrent or max(4, len(self.runners))
+        return self.concurrent or jobs_at_once(len(self.runners))
 
     @property
     def needs_daemon(self) -> bool:
@@ -441,4 +437,4 @@ class Common(Model):
     @property
     def uses_host_socket(self) -> bool:
         """Whether any runner is given the Docker socket of its host."""
-        return any(runner.kind is Kind.HOST_DOCKER for runner in self.runners)
+        return any(TRAITS[runner.kind].builder is Builder.HOST for runner in self.runners)

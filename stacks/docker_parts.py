@@ -10,7 +10,7 @@ import pulumi
 import pulumi_docker as docker
 
 from components.docker import DindDaemon, DindDaemonArgs, RunnerContainerArgs, RunnerNetworkArgs
-from components.engine import DockerEngine
+from components.docker_client import DockerEngine
 from components.registration import RunnerRegistration
 from stacks.daemon_file import daemon_file
 from stacks.load import Stack
@@ -99,7 +99,7 @@ def runner_args(
         stack=stack.name,
         network_name=network_name,
         image=image,
-        config_toml=config_toml(settings, registrations, settings.host_socket),
+        config_toml=config_toml(settings, registrations),
         drain_seconds=settings.drain_seconds,
         daemon_id=made.container.id if made else None,
         daemon_volumes=made.client_volumes if made else {},

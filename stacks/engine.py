@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from components.engine import DockerEngine
+from components.docker_client import DockerEngine
 from stacks.board import Board, Node, images
 from stacks.mistakes import SettingsError, shown
 from stacks.no_answer import NoAnswer, explained

@@ -8,8 +8,8 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as k8s
 
-from components.config_toml import tcp_client, tls_client
 from components.job_pods import JobPods
+from components.kinds import client_environment
 from components.kubernetes import (
     ClaimArgs,
     DaemonCertificates,
@@ -23,7 +23,8 @@ from components.kubernetes import (
     RunnerNetwork,
     RunnerNetworkArgs,
 )
-from components.kubernetes.names import CLIENT_LABEL, STAYS, daemon_name, host_names, job_account_name, labels
+from components.kubernetes.names import STAYS, daemon_name, host_names, job_account_name
+from components.labels import CLIENT, kubernetes_labels
 from components.transport import Transport
 from stacks.cluster import Facts, warnings_about_cluster
 from stacks.daemon_file import daemon_file
@@ -53,7 +54,7 @@ def build(stack: Stack[GkeSettings]) -> dict[str, Any]:
         if settings.prune is not None:
             DaemonPruner("prune", _pruner_args(stack, network, daemon, certificates), on_cluster)
     registrations = register(stack)
-    config = config_toml(settings, registrations, pods=_job_pods(stack, certificates))
+    config = config_toml(settings, registrations, _job_pods(stack, certificates), daemon_name(stack.prefix))
     RunnerContainer("runner", _runner_args(stack, network, daemon, config), on_cluster)
     return {
         **common_outputs(stack, registrations),
@@ -170,7 +171,7 @@ def _pruner_args(
         namespace=network.namespace,
         # The daemon's own image has the client that fits it.
         image=settings.daemon.image,
-        environment=tls_client(daemon.endpoint) if certificates else tcp_client(daemon.endpoint),
+        environment=client_environment(settings.daemon.transport, daemon.endpoint),
         client_secret=certificates.client_secret if certificates else None,
         schedule=settings.prune.schedule,
         unused_hours=settings.prune.unused_hours,
@@ -183,10 +184,9 @@ def _job_pods(stack: Stack[GkeSettings], certificates: DaemonCertificates | None
         lambda client_secret: JobPods(
             namespace=stack.settings.namespace_for(stack.prefix),
             service_account=job_account_name(stack.prefix),
-            daemon_host=daemon_name(stack.prefix),
             client_secret=client_secret,
-            labels=labels(stack.prefix, stack.name, "job"),
-            client_labels=CLIENT_LABEL,
+            labels=kubernetes_labels(stack.prefix, stack.name, "job"),
+            client_labels=CLIENT,
             annotations=STAYS,
         )
     )

@@ -8,8 +8,17 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from components.defaults import (
+    CLAIM_GIB,
+    CLUSTER_DAEMON_SUBNET,
+    CLUSTER_MTU,
+    PRUNE_SCHEDULE,
+    UNUSED_HOURS,
+    cache_budget_gib,
+)
+from components.kinds import TRAITS, Executor
 from components.transport import Transport
-from stacks.common import Common, Daemon, Executor, Kind, Network, Runner
+from stacks.common import Common, Daemon, Network, Runner
 from stacks.mistakes import Model, fail
 from stacks.values import (
     MOST,
@@ -24,11 +33,6 @@ from stacks.values import (
     Subnet,
     listen_address,
 )
-
-
-def budget_for(size_gib: int) -> int:
-    """GiB of BuildKit's cache on a claim of this size, where the settings leave it open."""
-    return max(size_gib * 6 // 10, 1)
 
 
 def _check_requests(model: GkeDaemon | GkeRunner) -> None:
@@ -109,7 +113,7 @@ class GkeNetwork(Network):
     policy: whether a NetworkPolicy lets only this stack's runner and jobs reach the daemon's port. Default yes.
     """
 
-    mtu: Annotated[int, Field(strict=True, ge=576, le=9000)] | None = 1400
+    mtu: Annotated[int, Field(strict=True, ge=576, le=9000)] | None = CLUSTER_MTU
     policy: Flag = True
 
     @model_validator(mode="after")
@@ -128,7 +132,7 @@ class Claim(Model):
         replace it. Default yes: the cache is hours of work.
     """
 
-    size_gib: Annotated[int, Field(strict=True, ge=5, le=65536)] = 100
+    size_gib: Annotated[int, Field(strict=True, ge=5, le=65536)] = CLAIM_GIB
     storage_class: ObjectName | None = None
     access_mode: Literal["ReadWriteOncePod", "ReadWriteOnce"] | None = None
     protect: Flag = True
@@ -151,7 +155,7 @@ class GkeDaemon(Daemon):
 
     certificate_names: tuple[CertificateName, ...] | None = None
     cache_budget_gib: Count = 60
-    subnet: Subnet = ipaddress.IPv4Network("172.29.0.0/16")
+    subnet: Subnet = ipaddress.IPv4Network(CLUSTER_DAEMON_SUBNET)
     cpu_request: Cpus = 1.0
     memory_request_mib: NodeMemory = 2048
     claim: Claim = Claim()
@@ -176,7 +180,7 @@ class GkeDaemon(Daemon):
                 "cache_budget_gib",
                 self.cache_budget_gib,
                 f"leaves too little of a claim of {self.claim.size_gib} GiB for images and containers: use "
-                f"{budget_for(self.claim.size_gib)} or less, or raise claim.size_gib",
+                f"{cache_budget_gib(self.claim.size_gib)} or less, or raise claim.size_gib",
             )
         if len(self.dedicated_node) > 1:
             fail("dedicated_node", ", ".join(self.dedicated_node), "has more than one label: give the node pool's own")
@@ -207,19 +211,12 @@ class GkeRunner(Runner):
 
     @model_validator(mode="after")
     def _check_pod(self) -> Self:
-        if self.kind is Kind.HOST_DOCKER:
-            fail("kind", self.kind, "does not go with target gke, whose nodes run no Docker: use dind")
-        if self.kind is Kind.JOB_DIND:
-            fail("kind", self.kind, "would start a privileged daemon for every job, with an empty cache: use dind")
+        if why := TRAITS[self.kind].refused.get(Executor.KUBERNETES):
+            fail("kind", self.kind, why)
         _refuse(self, ["job_daemon_image"], "no job has a daemon of its own")
         _check_requests(self)
         _refuse(self, ["volumes", "shm_size_mib", "network_mode"], "jobs are pods: write [runners.kubernetes] in extra")
         return self
-
-    @property
-    def needs_daemon(self) -> bool:
-        """Whether its jobs build with the stack's daemon; they run as pods of their own."""
-        return self.kind is Kind.DIND
 
 
 class Prune(Model):
@@ -229,8 +226,8 @@ class Prune(Model):
     unused_hours: images, containers and networks that are older, and that nothing uses, go. Default 168, a week.
     """
 
-    schedule: Schedule = "0 0 * * 0"
-    unused_hours: Annotated[int, Field(strict=True, ge=1, le=8760)] = 168
+    schedule: Schedule = PRUNE_SCHEDULE
+    unused_hours: Annotated[int, Field(strict=True, ge=1, le=8760)] = UNUSED_HOURS
 
 
 class GkeSettings(Common):

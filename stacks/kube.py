@@ -6,7 +6,6 @@ import ipaddress
 import json
 import logging
 import os
-import re
 import shutil
 import subprocess
 import tempfile
@@ -25,9 +24,11 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
 from urllib3.exceptions import HTTPError, NewConnectionError
 
-from components.kubernetes.names import claim_name, runner_name, selector
+from components.kubernetes.names import claim_name, runner_name
 from components.kubernetes.runner import JOB_RULES
 from components.kubernetes.spelling import quantities
+from components.labels import STACK, selector
+from components.quantities import amount
 from stacks.cluster import POLICY_ENFORCERS, Access, ClaimFound, Facts, Namespace, StorageClass
 from stacks.gke_settings import Cluster, GkeSettings
 from stacks.mistakes import SettingsError, shown
@@ -62,12 +63,6 @@ _OTHER_REFUSALS = (
 )
 
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
-_UNITS = {
-    **{f"{prefix}i": 1024.0**power for power, prefix in enumerate("KMGTPE", start=1)},
-    **{prefix: 1000.0**power for power, prefix in enumerate(("m", "", "k", "M", "G", "T", "P", "E"), start=-1)},
-}
-"""By the suffix of a quantity."""
-
 
 T = TypeVar("T")
 
@@ -404,7 +399,7 @@ def _storage_classes(api: _Api) -> tuple[StorageClass, ...]:
 
 def _owner(api: _Api, namespace: str, runner: str) -> str:
     metadata = api.get(f"/apis/apps/v1/namespaces/{namespace}/deployments/{runner}")["metadata"]
-    return str((metadata.get("labels") or {}).get("dindrunner.stack", "nobody"))
+    return str((metadata.get("labels") or {}).get(STACK, "nobody"))
 
 
 def _claim(api: _Api, namespace: str, name: str, prefix: str) -> ClaimFound:
@@ -417,7 +412,7 @@ def _claim(api: _Api, namespace: str, name: str, prefix: str) -> ClaimFound:
         access_modes=tuple(spec["accessModes"]),
         storage_class=spec.get("storageClassName"),
         phase=found["status"].get("phase", "Pending"),
-        stack=(found["metadata"].get("labels") or {}).get("dindrunner.stack"),
+        stack=(found["metadata"].get("labels") or {}).get(STACK),
         users=tuple(pod["metadata"]["name"] for pod in pods if _uses(pod, name) and not _is_own(pod, prefix)),
     )
 
@@ -476,24 +471,22 @@ def _about_nodes(api: _Api) -> dict[str, Any]:
     free = [node.get("status", {}).get("allocatable", {}) for node in nodes]
     return {
         "pod_ranges": tuple(ipaddress.IPv4Network(text) for text in sorted(ranges) if ":" not in text),
-        "most_cpus": max((amount(each["cpu"]) for each in free if "cpu" in each), default=None),
+        "most_cpus": max((_amount(each["cpu"]) for each in free if "cpu" in each), default=None),
         "most_memory_mib": max(
-            (int(amount(each["memory"]) / 1024**2) for each in free if "memory" in each), default=None
+            (int(_amount(each["memory"]) / 1024**2) for each in free if "memory" in each), default=None
         ),
     }
 
 
 def gibibytes(quantity: str) -> float:
     """A quantity of bytes, such as `100Gi` or `5e10`, in GiB."""
-    return amount(quantity) / 1024**3
+    return _amount(quantity) / 1024**3
 
 
-def amount(quantity: str) -> float:
-    """A quantity of Kubernetes, such as `100Gi`, `5e10` or `1930m`."""
-    parts = re.fullmatch(r"([0-9.]+(?:[eE][0-9]+)?)([A-Za-z]*)", quantity)
-    assert parts is not None, f"the API server knows no quantity {quantity}"
-    number, unit = parts.groups()
-    return float(number) * _UNITS[unit]
+def _amount(quantity: str) -> float:
+    found = amount(quantity)
+    assert found is not None, f"the API server knows no quantity {quantity}"
+    return found
 
 
 def _asked(ask: Callable[[], T]) -> T | None:

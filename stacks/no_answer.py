@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from components.engine import DockerEngine
+from components.docker_client import DockerEngine
 from stacks.mistakes import SettingsError, shown
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from components.kinds import Executor
 from components.registration import RunnerRegistration
 from stacks.ci_snippet import ci_snippet
-from stacks.common import Executor, GitLab
+from stacks.common import GitLab
 from stacks.load import Stack
 from stacks.registrations import description
 

@@ -10,10 +10,10 @@ import pulumi_gitlab as gitlab
 
 from components.config_toml import render
 from components.job_pods import JobPods
-from components.paths import DOCKER_SOCKET
 from components.registration import RunnerRegistration, RunnerRegistrationArgs
 from stacks.common import Common, Runner
 from stacks.load import Stack
+from stacks.specs import config_spec
 
 
 def register(stack: Stack[Any]) -> dict[str, RunnerRegistration]:
@@ -56,10 +56,10 @@ def register(stack: Stack[Any]) -> dict[str, RunnerRegistration]:
 def config_toml(
     settings: Common,
     registrations: Mapping[str, RunnerRegistration],
-    host_socket: str = DOCKER_SOCKET,
     pods: pulumi.Input[JobPods] | None = None,
+    daemon_host: str | None = None,
 ) -> pulumi.Output[str]:
-    """The runners' config.toml with their tokens; host_socket and pods as in `render`."""
+    """The runners' config.toml with their tokens; pods as in `render`, daemon_host as in `config_spec`."""
     tokens = {
         runner.name: pulumi.Output.secret(runner.token.get_secret_value())
         if runner.token
@@ -67,7 +67,8 @@ def config_toml(
         for runner in settings.runners
     }
     both = pulumi.Output.all(pulumi.Output.all(**tokens), pods)
-    return both.apply(lambda known: render(settings, known[0], host_socket, known[1]))
+    spec = config_spec(settings, daemon_host)
+    return both.apply(lambda known: render(spec, known[0], known[1]))
 
 
 def description(stack: Stack[Any], runner: Runner) -> str:

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from components.engine import DockerEngine
+from components.docker_client import DockerEngine
 from components.paths import DOCKER_SOCKET
 from stacks.combinations import check_versions
 from stacks.common import Common, Daemon, Runner

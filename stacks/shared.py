@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from components.tables import merge
 from stacks.mistakes import SettingsError
 
 IN_PROJECT = "write what all stacks have in common below its `value` in Pulumi.yaml"
@@ -26,15 +26,4 @@ def merged(shared: object, own: object) -> object:
         return own
     if not isinstance(shared, Mapping):
         raise SettingsError(f"shared: is no table: {IN_PROJECT}")
-    return _merged(shared, own) if isinstance(own, Mapping) else own
-
-
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    result = dict(base)
-    for key, value in over.items():
-        below = base.get(key)
-        if value is None and below is not None:
-            del result[key]
-        else:
-            result[key] = _merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
-    return result
+    return merge(shared, own) if isinstance(own, Mapping) else own

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from stacks.versions import DAEMON_IMAGE
+from components.defaults import DAEMON_IMAGE
+from stacks.places import leaves, written
 
 MOST = 2**31 - 1
 """Upper limit of whole numbers: GitLab's database and GitLab Runner on 32-bit ARM hold no more."""
@@ -44,11 +45,6 @@ def _pinned(image: str) -> str:
 
 def one_or_many(value: object) -> object:
     return [value] if isinstance(value, str) else value
-
-
-def only_or_all(values: Sequence[str]) -> str | list[str]:
-    """One value by itself, several as a list: the inverse of `one_or_many`."""
-    return values[0] if len(values) == 1 else list(values)
 
 
 def _path_or_id(value: object) -> object:
@@ -118,21 +114,9 @@ def _labels(value: object) -> object:
 
 def _toml_table(value: object) -> object:
     if isinstance(value, Mapping):
-        for path in _gaps(value):
-            raise ValueError(f"has no value at {path}: give it one or remove it, as TOML has no null")
+        for path in (path for path, below in leaves(value) if below is None):
+            raise ValueError(f"has no value at {written(path)}: give it one or remove it, as TOML has no null")
     return value
-
-
-def _gaps(value: object, path: str = "") -> Iterator[str]:
-    """Where a plain object is null."""
-    if value is None:
-        yield path
-    elif isinstance(value, Mapping):
-        for key, below in value.items():
-            yield from _gaps(below, f"{path}.{key}".lstrip("."))
-    elif isinstance(value, list):
-        for index, below in enumerate(value):
-            yield from _gaps(below, f"{path}[{index}]")
 
 
 IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address

@@ -1,7 +1,6 @@
-"""Every version that the settings have by default, what each was tested with, and what goes with what.
+"""What the versions that the settings have by default were tested with, and what goes with what.
 
-Pure, and standard library only. docs/versions.md is the same for people, and a test holds the two together; Renovate
-finds the versions here by the rules in renovate.json.
+Pure, and standard library only. docs/versions.md is the same for people, and a test holds the two together.
 """
 
 from __future__ import annotations
@@ -11,16 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
+from components.defaults import CLIENT_IMAGE, DAEMON_IMAGE, RUNNER_IMAGE
 from stacks.platforms import NEWEST, Reference, Version, version_of
-
-DAEMON_IMAGE = "docker:28.5.2-dind"
-"""Docker Official Image, the daemon of the latest 28.x series: clients down to API 1.24 are still served."""
-
-CLIENT_IMAGE = "docker:28.5.2-cli"
-"""Docker Official Image with the client, buildx and compose: what a Docker build needs, nothing more to trust."""
-
-RUNNER_IMAGE = "gitlab/gitlab-runner:v19.4.0"
-"""GitLab's own image; its version should not be newer than the GitLab it talks to."""
 
 DEFAULTS: Mapping[str, str] = {
     "daemon.image": DAEMON_IMAGE,

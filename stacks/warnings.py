@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from components.kinds import TRAITS
 from components.transport import Transport
-from stacks.common import Common, Kind, Runner
+from stacks.common import Common, Runner
 
 
 def warnings_about(settings: Common) -> Iterator[str]:
@@ -35,8 +36,5 @@ def _about_runner(where: str, runner: Runner, drain_seconds: int) -> Iterator[st
             f"settings.drain_seconds: {drain_seconds} is less than {where}.maximum_timeout {runner.maximum_timeout}: "
             "an upgrade would end jobs that may still run. Use the longer of the two"
         )
-    if runner.kind is Kind.HOST_DOCKER:
-        yield (
-            f"{where}.kind: host-docker hands the host's Docker socket to every job of runner {runner.name}: "
-            "whoever can push a job is root on the host. Use dind unless all of them may be"
-        )
+    if warning := TRAITS[runner.kind].warning:
+        yield f"{where}.kind: {warning.format(runner=runner.name)}"

@@ -28,7 +28,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from components.engine import DockerEngine
+from components.docker_client import DockerEngine
+from components.labels import STACK
 from toolchain.orphans import find_orphans
 from toolchain.shared import LimitReached, Say, ToolchainError, elapsed, file_lock, run
 from toolchain.state import engine_of, export, pulumi
@@ -178,7 +179,7 @@ def _remove_leftovers(
             if found.identity in recorded:
                 continue
             if found.label != stack:
-                reason = f"it has no label dindrunner.stack={stack}: rename or remove it, or set another settings.name"
+                reason = f"it has no label {STACK}={stack}: rename or remove it, or set another settings.name"
             elif began is None or found.made < _by_the_clock_of(leftover.engine, began):
                 # The stack of another clone may have the same name.
                 command = shlex.join(
@@ -265,7 +266,7 @@ def _told(told: Mapping[str, Any]) -> Found:
     return Found(
         identity=told.get("ID") or told["Id"],
         name=(told.get("Name") or spec["Name"]).removeprefix("/"),
-        label=(spec.get("Labels") or {}).get("dindrunner.stack", ""),
+        label=(spec.get("Labels") or {}).get(STACK, ""),
         made=datetime.fromisoformat(told.get("CreatedAt") or told["Created"]),
     )
 

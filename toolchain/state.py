@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from components.engine import DockerEngine
+from components.docker_client import DockerEngine
 from toolchain.engine import docker_host
 from toolchain.shared import Say, run
 

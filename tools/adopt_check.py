@@ -9,11 +9,12 @@ from typing import Any
 
 from components.config_toml import render
 from components.job_pods import JobPods
-from components.paths import DOCKER_SOCKET
+from components.quantities import amount
 from stacks.common import TOKEN_PLACEHOLDER
 from stacks.gke_settings import GkeSettings
 from stacks.places import Path, leaves, written
 from stacks.settings import Settings
+from stacks.specs import config_spec
 from tools.adopt_docker import docker_bytes
 from tools.adopt_draft import Draft, Verdict
 from tools.adopt_keys import (
@@ -26,7 +27,6 @@ from tools.adopt_keys import (
     RUNNER_SETTINGS,
     says_something,
 )
-from tools.adopt_kubernetes import quantity
 
 PREFIX = "stack"
 """Stands for the prefix of names, which the stack's own name decides."""
@@ -70,14 +70,13 @@ def rendered(settings: Settings) -> dict[str, Any]:
         pods = JobPods(
             namespace=settings.namespace_for(PREFIX),
             service_account=f"{PREFIX}-job",
-            daemon_host=f"{PREFIX}-dind",
             client_secret=f"{PREFIX}-dind-client",
             labels={},
             client_labels={},
             annotations={},
         )
-        return tomllib.loads(render(settings, tokens, DOCKER_SOCKET, pods))
-    return tomllib.loads(render(settings, tokens, settings.host_socket))
+        return tomllib.loads(render(config_spec(settings, f"{PREFIX}-dind"), tokens, pods))
+    return tomllib.loads(render(config_spec(settings), tokens))
 
 
 def _positions(draft: Draft, runners: Sequence[object], settings: Settings) -> dict[int, int]:
@@ -159,8 +158,8 @@ def _meaning(path: Path, value: object) -> object:
     if key in ("memory", "service_memory"):
         return docker_bytes(value) or value
     if "kubernetes" in path and key.endswith(("_limit", "_request")):
-        amount = quantity(value)
-        return value if amount is None else amount
+        found = amount(value)
+        return value if found is None else found
     return value
 
 

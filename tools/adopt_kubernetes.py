@@ -6,28 +6,20 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from components.defaults import CLIENT_IMAGE
 from components.job_pods import POLL_SECONDS
+from components.kinds import Kind
+from components.quantities import amount
 from components.transport import CLIENT_CERTS_DIR
-from stacks.common import Kind
 from stacks.places import Path
-from stacks.versions import CLIENT_IMAGE
 from tools import adopt_keys as keys
 from tools.adopt_docker import is_dind, table, variables
 from tools.adopt_draft import Draft
 
-_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _OVERWRITABLE = re.compile(
     r"_overwrite_max_allowed$|^(node_selector|node_tolerations|pod_annotations)_overwrite_allowed$"
 )
 _VOLUMES = ("pvc", "config_map", "secret", "empty_dir", "csi", "nfs")
-
-
-def quantity(value: object) -> float | None:
-    """An amount as Kubernetes writes it: "500m" is 0.5, "1Gi" 2**30."""
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(m|[kMGT]|[KMGT]i)?", value) if isinstance(value, str) else None
-    if match is None:
-        return None
-    return float(match[1]) / 1000 if match[2] == "m" else float(match[1]) * _UNITS[match[2] or ""]
 
 
 def kind_of(entry: Mapping[str, Any]) -> Kind:
@@ -118,11 +110,11 @@ def _sizes(draft: Draft, pods: Mapping[str, Any], here: Path, runner: Path) -> N
     ):
         key = f"{what}_{kind}"
         value, service = pods.get(key), pods.get(f"service_{key}")
-        amount = quantity(value)
-        if amount is not None and what == "cpu" and round(amount, 1) == amount > 0:
-            draft.put((*runner, setting), amount, (*here, key))
-        elif amount is not None and what == "memory" and amount % 2**20 == 0 and amount >= 64 * 2**20:
-            draft.put((*runner, setting), int(amount) // 2**20, (*here, key))
+        found = amount(value)
+        if found is not None and what == "cpu" and round(found, 1) == found > 0:
+            draft.put((*runner, setting), found, (*here, key))
+        elif found is not None and what == "memory" and found % 2**20 == 0 and found >= 64 * 2**20:
+            draft.put((*runner, setting), int(found) // 2**20, (*here, key))
         elif value:
             draft.put((*runner, "extra", "kubernetes", key), value, (*here, key))
         if service and service != value:

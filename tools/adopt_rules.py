@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stacks import versions
-from stacks.common import TOKEN_PLACEHOLDER, Executor, Kind
+from components import defaults
+from components.kinds import Executor, Kind
+from stacks.common import TOKEN_PLACEHOLDER
 from stacks.places import Path
 from tools import adopt_docker, adopt_kubernetes
 from tools import adopt_keys as keys
@@ -25,7 +26,7 @@ TARGETS: Mapping[str, frozenset[str]] = {
 
 PROJECT = "my-group/my-project"
 CONTEXT = "my-context"
-RUNNER_IMAGE = f"registry.example.com/gitlab-runner-with-docker:{versions.RUNNER_IMAGE.rpartition(':')[2]}"
+RUNNER_IMAGE = f"registry.example.com/gitlab-runner-with-docker:{defaults.RUNNER_IMAGE.rpartition(':')[2]}"
 
 
 @dataclass(frozen=True, kw_only=True)

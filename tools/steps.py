@@ -8,6 +8,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
+from components.labels import ROLE
 from tools.markdown import code
 from tools.secrets import HIDDEN, Masker
 
@@ -88,10 +89,10 @@ class Step:
 
     @property
     def role(self) -> str:
-        """The value of its label `dindrunner.role`; empty without one."""
+        """The value of its label `ROLE`; empty without one."""
         labels = (self.old or self.new or {}).get("labels")
         found = (one for one in labels if isinstance(one, Mapping)) if isinstance(labels, list) else iter(())
-        return next((str(one.get("value")) for one in found if one.get("label") == "dindrunner.role"), "")
+        return next((str(one.get("value")) for one in found if one.get("label") == ROLE), "")
 
     @property
     def real_name(self) -> str:

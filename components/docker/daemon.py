@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_docker as docker
 
-from components.daemon_json import LOG_OPTS
-from components.docker.labels import container_labels, volume_labels
-from components.docker.log_tail import log_tail_on_failure
-from components.docker.spelling import cpus_text, go_duration
-from components.engine import DockerEngine
-from components.paths import DOCKER_SOCKET
-from components.transport import CERTS_DIR, CLIENT_CERTS_DIR, SOCKET, SOCKET_DIR, Transport
+from ..daemon_json import LOG_OPTS
+from ..docker_client import DockerEngine
+from ..paths import DOCKER_SOCKET
+from ..transport import CERTS_DIR, CLIENT_CERTS_DIR, SOCKET, SOCKET_DIR, Transport
+from .labels import container_labels, volume_labels
+from .log_tail import log_tail_on_failure
+from .spelling import cpus_text, go_duration
 
 STOP_SECONDS = 30
 """How long the daemon may stop its containers; dockerd itself gives them 15 s."""

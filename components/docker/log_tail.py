@@ -7,7 +7,7 @@ import subprocess
 
 import pulumi
 
-from components.engine import DockerEngine
+from ..docker_client import DockerEngine
 
 LINES = 20
 READ_LINES = 300

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_docker as docker
 
-from components.docker.labels import network_labels
+from .labels import network_labels
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import pulumi
 import pulumi_docker as docker
 
-from components.daemon_json import LOG_OPTS
-from components.docker.labels import container_labels, volume_labels
-from components.docker.spelling import cpus_text
-from components.paths import CA_FILE, CONFIG_DIR, DOCKER_SOCKET
+from ..daemon_json import LOG_OPTS
+from ..paths import CA_FILE, CONFIG_DIR, DOCKER_SOCKET
+from .labels import container_labels, volume_labels
+from .spelling import cpus_text
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,10 @@
 """Components for a Kubernetes cluster: network, Docker-in-Docker daemon, its certificates and pruner, and a runner."""
 
-from components.kubernetes.certificates import DaemonCertificates, DaemonCertificatesArgs
-from components.kubernetes.daemon import ClaimArgs, DindDaemon, DindDaemonArgs
-from components.kubernetes.network import RunnerNetwork, RunnerNetworkArgs
-from components.kubernetes.pruner import DaemonPruner, DaemonPrunerArgs
-from components.kubernetes.runner import RunnerContainer, RunnerContainerArgs
+from .certificates import DaemonCertificates, DaemonCertificatesArgs
+from .daemon import ClaimArgs, DindDaemon, DindDaemonArgs
+from .network import RunnerNetwork, RunnerNetworkArgs
+from .pruner import DaemonPruner, DaemonPrunerArgs
+from .runner import RunnerContainer, RunnerContainerArgs
 
 __all__ = [
     "ClaimArgs",

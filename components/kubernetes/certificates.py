@@ -10,8 +10,8 @@ import pulumi
 import pulumi_kubernetes as k8s
 import pulumi_tls as tls
 
-from components.kubernetes.names import daemon_name, digest
-from components.kubernetes.resources import StackArgs, metadata
+from .names import daemon_name, digest
+from .resources import StackArgs, metadata
 
 DAY_HOURS = 24
 CA_DAYS = 3650

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 import pulumi
 import pulumi_kubernetes as k8s
 
-from components.kubernetes.certificates import DaemonCertificates
-from components.kubernetes.names import STAYS, claim_name, daemon_name, digest, labels, selector
-from components.kubernetes.resources import StackArgs, metadata, requirements
-from components.kubernetes.spelling import memory_quantity
-from components.paths import DOCKER_SOCKET
-from components.transport import CERTS_DIR, Transport
+from ..labels import kubernetes_labels, selector
+from ..paths import DOCKER_SOCKET
+from ..transport import CERTS_DIR, Transport
+from .certificates import DaemonCertificates
+from .names import STAYS, claim_name, daemon_name, digest
+from .resources import StackArgs, metadata, requirements
+from .spelling import memory_quantity
 
 STOP_SECONDS = 60
 """How long the daemon may stop its containers; dockerd itself gives them 15 s."""
@@ -115,7 +116,7 @@ class DindDaemon(pulumi.ComponentResource):
                 selector=k8s.meta.v1.LabelSelectorArgs(match_labels=selector(args.prefix, "daemon")),
                 template=k8s.core.v1.PodTemplateSpecArgs(
                     metadata=k8s.meta.v1.ObjectMetaArgs(
-                        labels=labels(args.prefix, args.stack, "daemon"), annotations=_annotations(args)
+                        labels=kubernetes_labels(args.prefix, args.stack, "daemon"), annotations=_annotations(args)
                     ),
                     spec=_pod(args, transport, self.claim, config.metadata.name),
                 ),

@@ -1,29 +1,11 @@
-"""Names, labels and annotations that a stack's objects carry on a cluster. Pure."""
+"""Names and annotations that a stack's objects carry on a cluster. Pure."""
 
 from __future__ import annotations
 
 import hashlib
 
-CLIENT_LABEL = {"dindrunner.client": "true"}
-"""Carried by the pods that may reach the daemon."""
-
 STAYS = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
 """Keeps the cluster's autoscaler from ending a pod, and the jobs with it, to save a node."""
-
-
-def labels(prefix: str, stack: str, component: str) -> dict[str, str]:
-    """https://kubernetes.io/docs/concepts/overview/working-with-objects/common-labels/, and the stack's name."""
-    return {
-        "app.kubernetes.io/name": "gitlab-dind-runners",
-        **selector(prefix, component),
-        "app.kubernetes.io/managed-by": "pulumi",
-        "dindrunner.stack": stack,
-    }
-
-
-def selector(prefix: str, component: str) -> dict[str, str]:
-    """The labels that tell one stack's pods from all others; they never change."""
-    return {"app.kubernetes.io/instance": prefix, "app.kubernetes.io/component": component}
 
 
 def daemon_name(prefix: str) -> str:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import pulumi
 import pulumi_kubernetes as k8s
 
-from components.kubernetes.names import CLIENT_LABEL, daemon_name, labels, selector
-from components.kubernetes.resources import PATCH_FORCE, StackArgs, metadata
+from ..labels import CLIENT, kubernetes_labels, selector
+from .names import daemon_name
+from .resources import PATCH_FORCE, StackArgs, metadata
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ class RunnerNetwork(pulumi.ComponentResource):
                 name=args.namespace,
                 annotations=PATCH_FORCE,
                 labels={
-                    **labels(args.prefix, args.stack, "namespace"),
+                    **kubernetes_labels(args.prefix, args.stack, "namespace"),
                     # The daemon is privileged; its namespace is the only one that has to allow that.
                     "pod-security.kubernetes.io/enforce": "privileged",
                 },
@@ -82,7 +83,7 @@ class RunnerNetwork(pulumi.ComponentResource):
         return service.metadata.name
 
     def _policy(self, name: str, args: RunnerNetworkArgs) -> pulumi.Output[str]:
-        clients = {"app.kubernetes.io/instance": args.prefix, **CLIENT_LABEL}
+        clients = {"app.kubernetes.io/instance": args.prefix, **CLIENT}
         policy = k8s.networking.v1.NetworkPolicy(
             f"{name}-policy",
             metadata=metadata(args, "daemon", daemon_name(args.prefix)),

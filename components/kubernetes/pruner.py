@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_kubernetes as k8s
 
-from components.kubernetes.names import CLIENT_LABEL, labels
-from components.kubernetes.resources import StackArgs, metadata
-from components.transport import CLIENT_CERTS_DIR
+from ..defaults import PRUNE_SCHEDULE, UNUSED_HOURS
+from ..labels import CLIENT, kubernetes_labels
+from ..transport import CLIENT_CERTS_DIR
+from .resources import StackArgs, metadata
 
 RUN_SECONDS = 3600
 """How long one run may take, and how late it may start."""
@@ -43,8 +44,8 @@ class DaemonPrunerArgs(StackArgs):
     image: pulumi.Input[str]
     environment: Mapping[str, str]
     client_secret: pulumi.Input[str] | None
-    schedule: str = "0 0 * * 0"
-    unused_hours: int = 168
+    schedule: str = PRUNE_SCHEDULE
+    unused_hours: int = UNUSED_HOURS
 
 
 class DaemonPruner(pulumi.ComponentResource):
@@ -73,7 +74,7 @@ class DaemonPruner(pulumi.ComponentResource):
                         active_deadline_seconds=RUN_SECONDS,
                         template=k8s.core.v1.PodTemplateSpecArgs(
                             metadata=k8s.meta.v1.ObjectMetaArgs(
-                                labels={**labels(args.prefix, args.stack, "pruner"), **CLIENT_LABEL}
+                                labels={**kubernetes_labels(args.prefix, args.stack, "pruner"), **CLIENT}
                             ),
                             spec=_pod(args),
                         ),

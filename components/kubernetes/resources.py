@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_kubernetes as k8s
 
-from components.kubernetes.names import labels
-from components.kubernetes.spelling import quantities
+from ..labels import kubernetes_labels
+from .spelling import quantities
 
 PATCH_FORCE = {"pulumi.com/patchForce": "true"}
 """What somebody has changed by hand is changed back by the next update, not refused as somebody else's field."""
@@ -33,7 +33,7 @@ def metadata(
     return k8s.meta.v1.ObjectMetaArgs(
         name=name,
         namespace=args.namespace,
-        labels=labels(args.prefix, args.stack, component),
+        labels=kubernetes_labels(args.prefix, args.stack, component),
         annotations={**PATCH_FORCE, **(annotations or {})},
     )
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_kubernetes as k8s
 
-from components.kubernetes.certificates import encoded
-from components.kubernetes.names import CLIENT_LABEL, STAYS, digest, job_account_name, labels, runner_name, selector
-from components.kubernetes.resources import StackArgs, metadata, requirements
-from components.paths import CA_FILE, CONFIG_DIR
+from ..labels import CLIENT, kubernetes_labels, selector
+from ..paths import CA_FILE, CONFIG_DIR
+from .certificates import encoded
+from .names import STAYS, digest, job_account_name, runner_name
+from .resources import StackArgs, metadata, requirements
 
 SECRET_DIR = "/run/gitlab-runner"
 """Where the Secret with config.toml is mounted."""
@@ -137,7 +138,7 @@ class RunnerContainer(pulumi.ComponentResource):
                 selector=k8s.meta.v1.LabelSelectorArgs(match_labels=selector(args.prefix, "runner")),
                 template=k8s.core.v1.PodTemplateSpecArgs(
                     metadata=k8s.meta.v1.ObjectMetaArgs(
-                        labels={**labels(args.prefix, args.stack, "runner"), **CLIENT_LABEL},
+                        labels={**kubernetes_labels(args.prefix, args.stack, "runner"), **CLIENT},
                         annotations={**STAYS, **_certificate(args.ca_pem)},
                     ),
                     spec=_pod(args, account, config.metadata.name),

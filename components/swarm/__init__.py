@@ -4,7 +4,7 @@ The daemon is `components.docker.DindDaemon` here too: Swarm has no privileged s
 (https://github.com/moby/moby/issues/24862), so it is a plain container on the network.
 """
 
-from components.swarm.network import RunnerNetwork
-from components.swarm.runner import RunnerContainer, RunnerContainerArgs
+from .network import RunnerNetwork
+from .runner import RunnerContainer, RunnerContainerArgs
 
 __all__ = ["RunnerContainer", "RunnerContainerArgs", "RunnerNetwork"]

@@ -7,8 +7,8 @@ import hashlib
 import pulumi
 import pulumi_docker as docker
 
-from components.docker.labels import network_labels
-from components.docker.network import RunnerNetworkArgs, addresses, options
+from ..docker.labels import network_labels
+from ..docker.network import RunnerNetworkArgs, addresses, options
 
 FIRST_OF_OURS, LAST = 2**20, 2**24 - 1
 """VXLAN IDs have 24 bits; Swarm itself counts up from 4096."""

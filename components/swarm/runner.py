@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_docker as docker
 
-from components import docker as docker_components
-from components.daemon_json import LOG_OPTS
-from components.docker.labels import labels_for, volume_labels
-from components.docker.spelling import short_duration
-from components.paths import CA_FILE, CONFIG_DIR, DOCKER_SOCKET
+from .. import docker as docker_components
+from ..daemon_json import LOG_OPTS
+from ..docker.labels import volume_labels
+from ..docker.spelling import short_duration
+from ..labels import docker_labels
+from ..paths import CA_FILE, CONFIG_DIR, DOCKER_SOCKET
 
 START_SECONDS = 180
 """How long a new task may take until it runs; the provider's own default for a service."""
@@ -59,13 +60,13 @@ class RunnerContainer(pulumi.ComponentResource):
         self.service = docker.Service(
             f"{name}-service",
             name=_service_name(args),
-            labels=[docker.ServiceLabelArgs(label=k, value=v) for k, v in labels_for(args.stack, "runner").items()],
+            labels=[docker.ServiceLabelArgs(label=k, value=v) for k, v in docker_labels(args.stack, "runner").items()],
             task_spec=docker.ServiceTaskSpecArgs(
                 container_spec=docker.ServiceTaskSpecContainerSpecArgs(
                     image=args.image,
                     labels=[
                         docker.ServiceTaskSpecContainerSpecLabelArgs(label=k, value=v)
-                        for k, v in labels_for(args.stack, "runner").items()
+                        for k, v in docker_labels(args.stack, "runner").items()
                     ],
                     # The runner's own system ID stays, so that GitLab sees one runner and not one a task.
                     mounts=[
@@ -113,7 +114,7 @@ class RunnerContainer(pulumi.ComponentResource):
             data=text.apply(lambda value: base64.b64encode(value.encode()).decode()),
             labels=[
                 docker.SecretLabelArgs(label=key, value=value)
-                for key, value in labels_for(self._args.stack, role).items()
+                for key, value in docker_labels(self._args.stack, role).items()
             ],
             # The service has to let go of the old one first.
             opts=pulumi.ResourceOptions(parent=self, delete_before_replace=False),

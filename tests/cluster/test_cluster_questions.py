@@ -16,8 +16,9 @@ import pulumi
 import pytest
 import yaml
 
-from components.kubernetes.names import labels, selector
 from components.kubernetes.runner import JOB_RULES
+from components.labels import kubernetes_labels as labels
+from components.labels import selector
 from stacks.cluster import Facts, check_cluster, fitted, warnings_about_cluster
 from stacks.gke_settings import GkeSettings
 from stacks.kube import MANAGED, MANAGING, WATCHED, WATCHING, ask_cluster

@@ -20,6 +20,7 @@ from lab import images
 from stacks.gke_settings import GkeSettings
 from stacks.settings import Settings, parse
 from stacks.shared import merged
+from stacks.specs import config_spec
 from tests.generated import generate
 from tests.unit.samples import gke, plain, runner
 from toolchain import gobuild
@@ -53,17 +54,16 @@ def toml(settings: Settings) -> str:
     """The config.toml of a stack with these settings."""
     tokens = {runner.name: f"glrt-{runner.name}" for runner in settings.runners}
     if not isinstance(settings, GkeSettings):
-        return render(settings, tokens, settings.host_socket)
+        return render(config_spec(settings), tokens)
     pods = JobPods(
         namespace="ci",
         service_account="ci-job",
-        daemon_host="ci-dind",
         client_secret="ci-dind-client" if settings.daemon.transport == "tls" else None,
         labels={"dindrunner.stack": "ci"},
         client_labels={"dindrunner.client": "true"},
         annotations={"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"},
     )
-    return render(settings, tokens, pods=pods)
+    return render(config_spec(settings, "ci-dind"), tokens, pods)
 
 
 def examples() -> dict[str, Settings]:

@@ -16,9 +16,9 @@ import pytest
 import tomli_w
 import yaml
 
+from components.defaults import DAEMON_IMAGE
 from stacks.places import leaves, written
 from stacks.settings import Settings, parse
-from stacks.versions import DAEMON_IMAGE
 from tests.unit.samples import WITH_CLIENT, gke, pi, plain, runner
 from tools import adopt_keys as keys
 from tools.__main__ import main

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from components.defaults import CLIENT_IMAGE, DAEMON_IMAGE, RUNNER_IMAGE
 from stacks import engine as asking
 from stacks.board import Board, Node
 from stacks.engine import ask_board, ask_engine, check_paths, check_volume, offered_platforms
 from stacks.mistakes import SettingsError
 from stacks.settings import DockerHostSettings, RaspberryPiSettings, parse
-from stacks.versions import CLIENT_IMAGE, DAEMON_IMAGE, RUNNER_IMAGE, ApiRange, Engine
+from stacks.versions import ApiRange, Engine
 from tests.unit.samples import pi_settings, plain, runner
 
 LOCAL = {"docker_host": "unix:///var/run/docker.sock"}

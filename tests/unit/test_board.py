@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from components.defaults import RUNNER_IMAGE
 from stacks.board import (
     Node,
     check_board,
@@ -21,7 +22,6 @@ from stacks.board import (
 from stacks.mistakes import SettingsError
 from stacks.platforms import Platform, helper_image
 from stacks.settings import PiRunner, RaspberryPiSettings, parse
-from stacks.versions import RUNNER_IMAGE
 from tests.unit.samples import WITH_CLIENT, board, pi, pi_settings, runner
 
 HELPER = "registry.gitlab.com/gitlab-org/gitlab-runner/gitlab-runner-helper"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from components.kubernetes.names import labels
+from components.labels import kubernetes_labels as labels
 from stacks.cluster import (
     Access,
     ClaimFound,

@@ -12,14 +12,14 @@ import pulumi
 import pytest
 import yaml
 
+from components.defaults import CLIENT_IMAGE
 from components.docker import RunnerContainer, RunnerContainerArgs, log_tail
 from components.docker import daemon as daemon_module
 from components.docker.log_tail import log_tail_on_failure
-from components.engine import DockerEngine
+from components.docker_client import DockerEngine
 from stacks.docker_host import build
 from stacks.load import Stack
 from stacks.settings import DockerHostSettings, parse
-from stacks.versions import CLIENT_IMAGE
 from tests.unit.recording import Recorded, Recording, Secret, in_the_clear, run
 from tests.unit.samples import API_TOKEN, LOOKUPS, TOKEN, WITH_CLIENT, plain, runner
 

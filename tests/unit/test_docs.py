@@ -12,6 +12,7 @@ import pytest
 import yaml
 from pydantic.fields import FieldInfo
 
+from components.defaults import DAEMON_IMAGE, RUNNER_IMAGE
 from stacks import cluster, sandbox
 from stacks.board import Board, fitted
 from stacks.cluster import Access, ClaimFound, Facts, StorageClass
@@ -19,7 +20,6 @@ from stacks.gke_settings import GkeSettings
 from stacks.mistakes import Model, SettingsError
 from stacks.platforms import Platform, helper_image
 from stacks.settings import TARGETS, Orchestrator, RaspberryPiSettings, Settings, parse
-from stacks.versions import DAEMON_IMAGE, RUNNER_IMAGE
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(path.relative_to(ROOT) for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])

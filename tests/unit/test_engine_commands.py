@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from components.engine import DockerEngine
+from components.docker_client import DockerEngine
 
 OPTIONS = ("-o", "BatchMode=yes", "-o", "ConnectTimeout=10")
 

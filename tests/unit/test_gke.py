@@ -22,6 +22,7 @@ import pulumi
 import pytest
 import yaml
 
+from components.defaults import CLIENT_IMAGE, DAEMON_IMAGE, RUNNER_IMAGE
 from components.kubernetes import RunnerContainer, RunnerContainerArgs, daemon, pruner
 from components.kubernetes import runner as runner_module
 from components.kubernetes.certificates import DaemonCertificates, DaemonCertificatesArgs
@@ -31,7 +32,6 @@ from stacks.cluster import Access, ClaimFound, Facts, fitted
 from stacks.gke_settings import GkeSettings
 from stacks.load import Stack
 from stacks.targets import build
-from stacks.versions import CLIENT_IMAGE, DAEMON_IMAGE, RUNNER_IMAGE
 from tests.unit.recording import Recorded, Recording, Secret, in_the_clear, run
 from tests.unit.samples import API_TOKEN, LOOKUPS, TOKEN, facts, gke, gke_settings, runner
 

@@ -11,13 +11,14 @@ import pulumi
 import pytest
 import yaml
 
+from components.defaults import cache_budget_gib
 from components.job_pods import POLL_SECONDS
+from components.kinds import Executor, Kind
 from components.kubernetes.certificates import CA_DAYS, DaemonCertificatesArgs
 from components.kubernetes.daemon import START_SECONDS, STOP_SECONDS
 from components.transport import Transport
 from stacks.cluster import check_cluster, check_prefix, fitted
-from stacks.common import Executor, Kind
-from stacks.gke_settings import GkeSettings, budget_for
+from stacks.gke_settings import GkeSettings
 from stacks.load import Stack
 from stacks.settings import parse
 from stacks.targets import build
@@ -83,7 +84,7 @@ def test_the_example_spells_out_what_guards_its_runners() -> None:
 def test_the_example_keeps_its_cache_on_a_protected_disk_of_a_class_that_gke_has() -> None:
     daemon = settings().daemon
     assert (daemon.claim.storage_class, daemon.claim.protect) == ("premium-rwo", True)
-    assert daemon.cache_budget_gib == budget_for(daemon.claim.size_gib)
+    assert daemon.cache_budget_gib == cache_budget_gib(daemon.claim.size_gib)
 
 
 def test_the_example_gives_nothing_away() -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from components.defaults import cache_budget_gib
+from components.kinds import Executor, Kind
 from components.transport import Transport
-from stacks.common import Executor, Kind
-from stacks.gke_settings import Claim, Prune, budget_for
+from stacks.gke_settings import Claim, Prune
 from stacks.mistakes import SettingsError
 from stacks.settings import parse
 from tests.unit.samples import TOKEN, gke, gke_settings, pi, plain, runner
@@ -356,7 +357,7 @@ def test_settings_that_are_right_are_taken(settings: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("size", "budget"), [(1, 1), (5, 3), (100, 60), (65536, 39321)])
 def test_the_cache_gets_six_tenths_of_a_claim(size: int, budget: int) -> None:
-    assert budget_for(size) == budget
+    assert cache_budget_gib(size) == budget
 
 
 @pytest.mark.parametrize(

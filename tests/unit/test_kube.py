@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from kubernetes import config
 
-from components.kubernetes.names import labels
+from components.labels import kubernetes_labels as labels
 from stacks import kube
 from stacks.cluster import Access, ClaimFound, Facts, Namespace, StorageClass
 from stacks.kube import ask_cluster, gibibytes

@@ -11,6 +11,7 @@ import pulumi
 import pytest
 from pulumi.runtime import config as runtime_config
 
+from components.defaults import DAEMON_IMAGE, RUNNER_IMAGE
 from stacks import cluster, kube
 from stacks import load as loading
 from stacks.board import Board, fitted
@@ -20,7 +21,7 @@ from stacks.load import Stack, load, warnings_of
 from stacks.mistakes import SettingsError
 from stacks.platforms import Platform, helper_image
 from stacks.settings import DockerHostSettings, RaspberryPiSettings, parse
-from stacks.versions import DAEMON_IMAGE, RUNNER_IMAGE, ApiRange, Engine
+from stacks.versions import ApiRange, Engine
 from tests.unit.recording import Secret, run
 from tests.unit.samples import TOKEN, board, changed, facts, gke, gke_settings, pi, pi_settings, plain, runner
 

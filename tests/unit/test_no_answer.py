@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from components.engine import DockerEngine
+from components.docker_client import DockerEngine
 from stacks.no_answer import NoAnswer, explained
 from tests.unit.samples import pi_settings
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stacks.common import Kind
+from components.kinds import Kind
 from stacks.settings import Orchestrator, RaspberryPiSettings, parse
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from components.engine import DockerEngine
+from components.defaults import RUNNER_IMAGE
+from components.docker_client import DockerEngine
 from stacks.mistakes import SettingsError
 from stacks.settings import Orchestrator, RaspberryPiSettings, parse
-from stacks.versions import RUNNER_IMAGE
 from tests.unit.samples import TOKEN, WITH_CLIENT, pi, pi_settings, plain, runner
 
 LOCAL = "unix:///var/run/docker.sock"

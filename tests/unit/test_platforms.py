@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import stacks.platforms
+from components.defaults import CLIENT_IMAGE, DAEMON_IMAGE, RUNNER_IMAGE
 from stacks.platforms import (
     HELPER_REPOSITORY,
     RUNS,
@@ -19,7 +20,6 @@ from stacks.platforms import (
     manifest_platforms,
     published,
 )
-from stacks.versions import CLIENT_IMAGE, DAEMON_IMAGE, RUNNER_IMAGE
 
 AMD64, ARM64, V6, V7 = "linux/amd64", "linux/arm64", "linux/arm/v6", "linux/arm/v7"
 BOTH = {AMD64, ARM64}

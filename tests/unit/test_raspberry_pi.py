@@ -13,12 +13,12 @@ import pulumi
 import pytest
 import yaml
 
+from components.defaults import CLIENT_IMAGE, DAEMON_IMAGE, RUNNER_IMAGE
 from components.docker.spelling import go_duration, short_duration
 from stacks.board import fitted
 from stacks.load import Stack
 from stacks.platforms import Platform, helper_image
 from stacks.targets import build
-from stacks.versions import CLIENT_IMAGE, DAEMON_IMAGE, RUNNER_IMAGE
 from tests.unit.recording import Recorded, Recording, Secret, in_the_clear, run
 from tests.unit.samples import API_TOKEN, LOOKUPS, TOKEN, WITH_CLIENT, board, pi, pi_settings, runner
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from components import defaults
 from stacks import versions
 from stacks.places import leaves
 from stacks.platforms import Platform, helper_image
@@ -72,7 +73,7 @@ FOUND = tuple(found for manager in CONFIG["customManagers"] for found in run(man
 
 
 @pytest.mark.parametrize("image", sorted(set(DEFAULTS.values())))
-@pytest.mark.parametrize("file", ["stacks/versions.py", "docs/versions.md", "docs/settings.md"])
+@pytest.mark.parametrize("file", ["components/defaults.py", "docs/versions.md", "docs/settings.md"])
 def test_every_default_image_is_found_in_the_code_and_on_its_pages(image: str, file: str) -> None:
     name, _, tag = image.partition(":")
     assert Found(file, name, tag, "docker") in FOUND
@@ -109,7 +110,7 @@ def test_the_helper_image_on_the_page_about_boards_is_found_and_is_the_default_r
 
 def test_the_example_of_a_pinned_image_in_the_policies_is_the_default_daemon() -> None:
     (found,) = [found for found in FOUND if found.file == "policy/rules.py"]
-    assert f"{found.name}:{found.value}" == versions.DAEMON_IMAGE
+    assert f"{found.name}:{found.value}" == defaults.DAEMON_IMAGE
 
 
 def test_the_pulumi_cli_that_is_downloaded_is_found() -> None:

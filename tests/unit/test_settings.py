@@ -14,11 +14,16 @@ from pydantic import ValidationError
 import components.config_toml
 import components.daemon_json
 import components.docker.spelling
-import components.engine
+import components.docker_client
 import components.job_pods
+import components.kinds
 import components.kubernetes.names
 import components.kubernetes.spelling
+import components.labels
 import components.paths
+import components.quantities
+import components.specs
+import components.tables
 import components.transport
 import stacks.board
 import stacks.ci_snippet
@@ -31,12 +36,13 @@ import stacks.platforms
 import stacks.settings
 import stacks.shared
 import stacks.warnings
+from components.defaults import CLIENT_IMAGE, DAEMON_IMAGE, RUNNER_IMAGE
+from components.kinds import Executor, Kind
 from components.transport import Transport
-from stacks.common import Common, Daemon, Executor, GitLab, Kind, Network, Runner
+from stacks.common import Common, Daemon, GitLab, Network, Runner
 from stacks.gke_settings import Claim, Cluster, GkeDaemon, GkeNetwork, GkeRunner, GkeSettings, Prune, Toleration
 from stacks.mistakes import Model, SettingsError, shown
 from stacks.settings import DockerHostSettings, PiDaemon, PiRunner, RaspberryPiSettings, Ssh, Swarm, parse
-from stacks.versions import CLIENT_IMAGE, DAEMON_IMAGE, RUNNER_IMAGE
 from tests.unit.samples import TOKEN, WITH_CLIENT, changed, plain, runner
 
 SECRET = "s3cret"
@@ -752,11 +758,16 @@ def test_the_pure_layers_know_no_pulumi() -> None:
         components.config_toml,
         components.daemon_json,
         components.docker.spelling,
-        components.engine,
+        components.docker_client,
         components.job_pods,
         components.kubernetes.names,
         components.kubernetes.spelling,
+        components.kinds,
+        components.labels,
         components.paths,
+        components.quantities,
+        components.specs,
+        components.tables,
         components.transport,
     ):
         assert "import pulumi" not in Path(str(module.__file__)).read_text()

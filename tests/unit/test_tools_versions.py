@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from stacks.versions import CLIENT_IMAGE, DAEMON_IMAGE, RUNNER_IMAGE
+from components.defaults import CLIENT_IMAGE, DAEMON_IMAGE, RUNNER_IMAGE
 from tools import versions
 from tools.__main__ import main
 

@@ -7,16 +7,14 @@ from typing import Any
 
 import pytest
 
+from components.defaults import CLIENT_IMAGE, DAEMON_IMAGE, RUNNER_IMAGE
 from stacks import versions
 from stacks.combinations import check_engine, warnings_about_versions
 from stacks.daemon_file import daemon_file
 from stacks.mistakes import SettingsError
 from stacks.settings import parse
 from stacks.versions import (
-    CLIENT_IMAGE,
-    DAEMON_IMAGE,
     DEFAULTS,
-    RUNNER_IMAGE,
     ApiRange,
     Engine,
     docker_api,

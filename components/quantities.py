@@ -1,0 +1,21 @@
+"""Amounts as Kubernetes writes them. Pure."""
+
+from __future__ import annotations
+
+import re
+
+_UNITS = {
+    **{f"{prefix}i": 1024.0**power for power, prefix in enumerate("KMGTPE", start=1)},
+    **{prefix: 1000.0**power for power, prefix in enumerate(("m", "", "k", "M", "G", "T", "P", "E"), start=-1)},
+}
+"""By the suffix of a quantity."""
+
+
+def amount(quantity: object) -> float | None:
+    """What a quantity such as `100Gi`, `5e10` or `1930m` says; None where it is none."""
+    if not isinstance(quantity, str):
+        return None
+    parts = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)([eE][0-9]+)?([A-Za-z]*)", quantity)
+    if parts is None or parts[3] not in _UNITS:
+        return None
+    return float(parts[1] + (parts[2] or "")) * _UNITS[parts[3]]
