@@ -32,6 +32,14 @@ class Executor(StrEnum):
     KUBERNETES = "kubernetes"
 
 
+class Scope(StrEnum):
+    """Who may use a runner."""
+
+    INSTANCE = "instance"
+    GROUP = "group"
+    PROJECT = "project"
+
+
 class Builder(StrEnum):
     """Whose Docker the jobs of a kind build with: nobody's, the shared daemon's, the host's, or a daemon of the job."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import posixpath
 import re
-from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
@@ -25,7 +24,7 @@ from components.defaults import (
     RUNNER_IMAGE,
     jobs_at_once,
 )
-from components.kinds import TRAITS, Builder, Executor, Kind
+from components.kinds import TRAITS, Builder, Executor, Kind, Scope
 from components.paths import DOCKER_SOCKET
 from components.transport import CERTS_DIR, SOCKET, Transport
 from stacks.mistakes import Model, fail
@@ -64,14 +63,6 @@ TOKEN_PLACEHOLDER = f"glrt-{PLACEHOLDER}"
 DAEMON_SOCKETS = tuple(PurePosixPath(path) for path in (DOCKER_SOCKET, "/run/docker.sock", SOCKET))
 DAEMON_SECRETS = (PurePosixPath(CERTS_DIR), PurePosixPath("/proc"))
 """Directories in the daemon's machine whose content is a way into the daemon."""
-
-
-class Scope(StrEnum):
-    """Who may use a runner."""
-
-    INSTANCE = "instance"
-    GROUP = "group"
-    PROJECT = "project"
 
 
 class GitLab(Model):

@@ -9,6 +9,7 @@ import pulumi
 from components.docker import RunnerContainer, RunnerNetwork
 from stacks import docker_parts as parts
 from stacks.load import Stack, warnings_of
+from stacks.options import made_by
 from stacks.outputs import common_outputs
 from stacks.registrations import register
 from stacks.settings import DockerHostSettings
@@ -20,17 +21,21 @@ def build(stack: Stack[DockerHostSettings]) -> dict[str, Any]:
     for warning in warnings_of(stack):
         pulumi.log.warn(warning)
     engine = settings.engine
-    on_engine = pulumi.ResourceOptions(provider=parts.provider(engine))
+    on_engine = made_by(parts.provider(engine))
     network = RunnerNetwork("network", parts.network_args(stack, stack.prefix), on_engine)
     daemon = (
-        parts.daemon(stack, engine, network.name, settings.daemon.image, on_engine) if settings.needs_daemon else None
+        parts.daemon(stack, engine, network.network_name, settings.daemon.image, on_engine)
+        if settings.needs_daemon
+        else None
     )
     registrations = register(stack)
     RunnerContainer(
-        "runner", parts.runner_args(stack, network.name, settings.runner_image, daemon, registrations), on_engine
+        "runner",
+        parts.runner_args(stack, network.network_name, settings.runner_image, daemon, registrations),
+        on_engine,
     )
     return {
         **common_outputs(stack, registrations),
-        "network": network.name,
+        "network": network.network_name,
         "daemon": parts.daemon_output(stack, daemon),
     }

@@ -79,8 +79,8 @@ def daemon_output(stack: Stack[Any], made: DindDaemon | None) -> dict[str, Any] 
     return {
         "endpoint": made.endpoint,
         "transport": stack.settings.daemon.transport.value,
-        "container": made.container.name,
-        "volume": made.data.name,
+        "container": made.container_name,
+        "volume": made.volume_name,
     }
 
 

@@ -30,6 +30,7 @@ from stacks.cluster import Facts, warnings_about_cluster
 from stacks.daemon_file import daemon_file
 from stacks.gke_settings import GkeDaemon, GkeSettings, Toleration
 from stacks.load import Stack, warnings_of
+from stacks.options import made_by
 from stacks.outputs import common_outputs
 from stacks.registrations import config_toml, register
 from stacks.values import is_address
@@ -44,7 +45,7 @@ def build(stack: Stack[GkeSettings]) -> dict[str, Any]:
     settings, facts = stack.settings, _facts(stack)
     for warning in [*warnings_of(stack), *warnings_about_cluster(settings, facts)]:
         pulumi.log.warn(warning)
-    on_cluster = pulumi.ResourceOptions(provider=_provider(stack))
+    on_cluster = made_by(_provider(stack))
     network = RunnerNetwork("network", _network_args(stack), on_cluster)
     certificates = daemon = None
     if settings.needs_daemon:
@@ -61,7 +62,7 @@ def build(stack: Stack[GkeSettings]) -> dict[str, Any]:
         "namespace": network.namespace,
         "network": network.policy,
         "service": network.service,
-        "claim": daemon.claim if daemon else None,
+        "claim": daemon.volume_name if daemon else None,
         "daemon": _daemon_output(settings, daemon),
     }
 
@@ -218,6 +219,6 @@ def _daemon_output(settings: GkeSettings, made: DindDaemon | None) -> dict[str, 
     return {
         "endpoint": made.endpoint,
         "transport": settings.daemon.transport.value,
-        "container": made.stateful_set.metadata.name.apply(lambda name: f"{name}-0"),
-        "volume": made.claim,
+        "container": made.container_name,
+        "volume": made.volume_name,
     }

@@ -13,6 +13,7 @@ from components.registration import RunnerRegistration
 from stacks import docker_parts as parts
 from stacks.board import Board, node_constraint, warnings_about_board
 from stacks.load import Stack, warnings_of
+from stacks.options import made_by
 from stacks.outputs import common_outputs
 from stacks.registrations import register
 from stacks.settings import Orchestrator, RaspberryPiSettings
@@ -26,19 +27,19 @@ def build(stack: Stack[RaspberryPiSettings]) -> dict[str, Any]:
     settings, board = stack.settings, _board(stack)
     for warning in [*warnings_of(stack), *warnings_about_board(board)]:
         pulumi.log.warn(warning)
-    on_engine = pulumi.ResourceOptions(provider=parts.provider(settings.engine))
+    on_engine = made_by(parts.provider(settings.engine))
     network = _network(stack, on_engine)
     daemon = None
     if settings.needs_daemon:
         image = _image("dind-image", settings.daemon.image, settings, on_engine)
-        daemon = parts.daemon(stack, settings.engine, network.name, image.name, on_engine)
+        daemon = parts.daemon(stack, settings.engine, network.network_name, image.name, on_engine)
     registrations = register(stack)
     service = _runner(stack, network, daemon, registrations, on_engine)
     return {
         **common_outputs(stack, registrations),
         "platform": settings.platform.value,
         "orchestrator": settings.orchestrator.value,
-        "network": network.name,
+        "network": network.network_name,
         "service": service,
         "daemon": parts.daemon_output(stack, daemon),
     }
@@ -72,12 +73,15 @@ def _runner(
     settings = stack.settings
     image = _image("runner-image", settings.runner_image, settings, opts)
     if settings.orchestrator is Orchestrator.DOCKER:
-        RunnerContainer("runner", parts.runner_args(stack, network.name, image.name, daemon, registrations), opts)
+        RunnerContainer(
+            "runner", parts.runner_args(stack, network.network_name, image.name, daemon, registrations), opts
+        )
         return None
     # Swarm keeps these two by ID and by digest: given otherwise, every preview would find a change.
     digest = pulumi.Output.all(image.repo_digest, image.name).apply(lambda found: found[0] or found[1])
-    args = parts.runner_args(stack, network.network.id, digest, daemon, registrations)
-    made = swarm.RunnerContainer(
-        "runner", swarm.RunnerContainerArgs(**vars(args), node=node_constraint(settings, _board(stack))), opts
-    )
-    return made.service.name
+    inputs = vars(parts.runner_args(stack, network.network_name, digest, daemon, registrations)) | {
+        "network_id": network.network.id,
+        "node": node_constraint(settings, _board(stack)),
+    }
+    del inputs["network_name"]
+    return swarm.RunnerContainer("runner", swarm.RunnerContainerArgs(**inputs), opts).service_name

@@ -13,6 +13,7 @@ from components.job_pods import JobPods
 from components.registration import RunnerRegistration, RunnerRegistrationArgs
 from stacks.common import Common, Runner
 from stacks.load import Stack
+from stacks.options import made_by
 from stacks.specs import config_spec
 
 
@@ -29,7 +30,7 @@ def register(stack: Stack[Any]) -> dict[str, RunnerRegistration]:
         # Another GitLab knows none of the runners: they are removed from the old one, and registered with the new one.
         opts=pulumi.ResourceOptions(replace_on_changes=["baseUrl"], delete_before_replace=True),
     )
-    opts = pulumi.ResourceOptions(provider=provider)
+    opts = made_by(provider)
     return {
         runner.name: RunnerRegistration(
             runner.name,

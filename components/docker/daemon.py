@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 import pulumi_docker as docker
 
 from ..daemon_json import LOG_OPTS
+from ..defaults import DAEMON_IMAGE, READY_SECONDS
 from ..docker_client import DockerEngine
+from ..inputs import mapped, mapped_or_none, recorded, taken
 from ..paths import DOCKER_SOCKET
 from ..transport import CERTS_DIR, CLIENT_CERTS_DIR, SOCKET, SOCKET_DIR, Transport
 from .labels import container_labels, volume_labels
@@ -48,16 +51,16 @@ class DindDaemonArgs:
     prefix: str
     stack: str
     network_name: pulumi.Input[str]
-    image: pulumi.Input[str]
-    transport: Transport = Transport.TLS
+    image: pulumi.Input[str] = DAEMON_IMAGE
+    transport: Transport | str = Transport.TLS
     alias: str = "docker"
-    certificate_names: Sequence[str] = ("docker",)
-    daemon_json: str = "{}"
-    ready_timeout_seconds: int = 120
-    cpus: float | None = None
-    memory_mib: int | None = None
+    certificate_names: pulumi.Input[Sequence[pulumi.Input[str]]] = ("docker",)
+    daemon_json: pulumi.Input[str] = "{}"
+    ready_timeout_seconds: int = READY_SECONDS
+    cpus: pulumi.Input[float] | None = None
+    memory_mib: pulumi.Input[int] | None = None
     keep_cache: bool = False
-    data_path: str | None = None
+    data_path: pulumi.Input[str] | None = None
     existing_volume: str | None = None
     engine: DockerEngine | None = None
 
@@ -69,19 +72,27 @@ class DindDaemon(pulumi.ComponentResource):
     waits until `docker info` answers over the very transport that clients use; where it does not in time, the update
     fails and shows the end of the daemon's log.
 
-    container: the daemon's container. data: the volume with the layer cache.
+    container: the daemon's container, and container_name its name. data: the volume with the layer cache, and
+        volume_name its name. keep_cache: whether that outlives the stack.
     client_volumes: what a client's container has to mount read-only, volumes by path: certificates, socket, or none.
     endpoint: DOCKER_HOST for clients on the network.
     """
 
     container: docker.Container
+    container_name: pulumi.Output[str]
     data: docker.Volume
+    volume_name: pulumi.Output[str]
+    keep_cache: bool
     client_volumes: dict[str, pulumi.Output[str]]
     endpoint: str
 
-    def __init__(self, name: str, args: DindDaemonArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("dindrunner:docker:DindDaemon", name, None, opts)
-        self.endpoint = args.transport.endpoint(args.alias)
+    def __init__(
+        self, name: str, args: DindDaemonArgs | Mapping[str, Any], opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        args = taken(DindDaemonArgs, args)
+        super().__init__("dindrunner:docker:DindDaemon", name, recorded(args), opts)
+        transport = Transport(args.transport)
+        self.endpoint = transport.endpoint(args.alias)
         self.data = self._data_volume(name, args)
         shared = self._shared_volumes(name, args)
         self.client_volumes = {
@@ -94,7 +105,7 @@ class DindDaemon(pulumi.ComponentResource):
             privileged=True,
             restart="unless-stopped",
             envs=_environment(args),
-            command=_command(args.transport),
+            command=_command(transport),
             networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=args.network_name, aliases=[args.alias])],
             volumes=[
                 docker.ContainerVolumeArgs(volume_name=volume, container_path=path)
@@ -102,10 +113,10 @@ class DindDaemon(pulumi.ComponentResource):
             ],
             uploads=[docker.ContainerUploadArgs(file="/etc/docker/daemon.json", content=args.daemon_json)],
             labels=container_labels(args.stack, "daemon"),
-            cpus=cpus_text(args.cpus) if args.cpus else None,
+            cpus=mapped_or_none(args.cpus, cpus_text),
             memory=args.memory_mib,
             # Said outright, or the engine fills in a value that every later update would want to take back.
-            memory_swap=-1 if args.memory_mib else None,
+            memory_swap=-1 if args.memory_mib is not None else None,
             log_driver="json-file",
             log_opts=LOG_OPTS,
             healthcheck=_healthcheck(args),
@@ -126,13 +137,16 @@ class DindDaemon(pulumi.ComponentResource):
                 ),
             ),
         )
+        self.container_name, self.volume_name = self.container.name, self.data.name
+        # For policies, which do not get to see an option of a resource.
+        self.keep_cache = args.keep_cache or args.existing_volume is not None
         self.register_outputs(
             {
                 "endpoint": self.endpoint,
-                "container": self.container.name,
-                "volume": self.data.name,
-                # For policies, which do not get to see an option of a resource.
-                "keep_cache": args.keep_cache or args.existing_volume is not None,
+                "container_name": self.container_name,
+                "volume_name": self.volume_name,
+                "client_volumes": self.client_volumes,
+                "keep_cache": self.keep_cache,
             }
         )
 
@@ -145,7 +159,7 @@ class DindDaemon(pulumi.ComponentResource):
         return docker.Volume(
             f"{name}-data",
             name=_data_name(args),
-            driver_opts={"type": "none", "o": "bind", "device": args.data_path} if args.data_path else None,
+            driver_opts={"type": "none", "o": "bind", "device": args.data_path} if args.data_path is not None else None,
             labels=volume_labels(args.stack, "data"),
             # The layer cache is the point of a long-lived daemon: it goes only when asked to.
             opts=pulumi.ResourceOptions(parent=self, retain_on_delete=args.keep_cache),
@@ -157,7 +171,7 @@ class DindDaemon(pulumi.ComponentResource):
             Transport.TLS: {f"{CERTS_DIR}/ca": "certs-ca", CLIENT_CERTS_DIR: "certs-client"},
             Transport.SOCKET: {SOCKET_DIR: "socket"},
             Transport.TCP: {},
-        }[args.transport]
+        }[Transport(args.transport)]
         return {
             path: docker.Volume(
                 f"{name}-{role}",
@@ -169,20 +183,22 @@ class DindDaemon(pulumi.ComponentResource):
         }
 
 
-def _data_name(args: DindDaemonArgs) -> str:
+def _data_name(args: DindDaemonArgs) -> pulumi.Input[str]:
     """A volume cannot move: another path is another volume, which the container has before the old one goes."""
     name = f"{args.prefix}-dind-data"
-    return f"{name}-{hashlib.sha256(args.data_path.encode()).hexdigest()[:6]}" if args.data_path else name
+    if args.data_path is None:
+        return name
+    return mapped(args.data_path, lambda path: f"{name}-{hashlib.sha256(path.encode()).hexdigest()[:6]}")
 
 
-def _environment(args: DindDaemonArgs) -> list[str]:
-    if args.transport is not Transport.TLS:
+def _environment(args: DindDaemonArgs) -> list[pulumi.Input[str]]:
+    if Transport(args.transport) is not Transport.TLS:
         return ["DOCKER_TLS_CERTDIR="]
-    names = ",".join(_alternative_name(name) for name in args.certificate_names)
-    return [f"DOCKER_TLS_CERTDIR={CERTS_DIR}", f"DOCKER_TLS_SAN={names}"]
+    names = mapped(args.certificate_names, lambda known: f"DOCKER_TLS_SAN={','.join(map(_alternative_name, known))}")
+    return [f"DOCKER_TLS_CERTDIR={CERTS_DIR}", names]
 
 
-def _alternative_name(name: str) -> str:
+def _alternative_name(name: Any) -> str:
     """A host name or address as OpenSSL's subjectAltName takes it."""
     try:
         return f"IP:{ipaddress.ip_address(name)}"
@@ -203,8 +219,8 @@ def _command(transport: Transport) -> list[str] | None:
 
 def _healthcheck(args: DindDaemonArgs) -> docker.ContainerHealthcheckArgs:
     """`docker info` over the clients' own way in, so that a wrong certificate or alias is found here."""
-    client = ["docker", "--host", args.transport.endpoint(args.alias)]
-    if args.transport is Transport.TLS:
+    client = ["docker", "--host", Transport(args.transport).endpoint(args.alias)]
+    if Transport(args.transport) is Transport.TLS:
         files = {"--tlscacert": "ca.pem", "--tlscert": "cert.pem", "--tlskey": "key.pem"}
         client += ["--tlsverify", *(f"{option}={CLIENT_CERTS_DIR}/{file}" for option, file in files.items())]
     return docker.ContainerHealthcheckArgs(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 import pulumi_docker as docker
 
+from ..inputs import mapped_or_none, recorded, taken
 from .labels import network_labels
 
 
@@ -21,43 +24,44 @@ class RunnerNetworkArgs:
     mtu: bytes; None is Docker's default, 1500.
     """
 
-    network_name: str
+    network_name: pulumi.Input[str]
     stack: str
-    subnet: str | None = None
-    mtu: int | None = None
+    subnet: pulumi.Input[str] | None = None
+    mtu: pulumi.Input[int] | None = None
 
 
 class RunnerNetwork(pulumi.ComponentResource):
     """A user-defined bridge, which unlike the default one resolves names, and keeps other containers out.
 
-    network: the Docker network; name: its name.
+    network: the Docker network. network_name: its name.
     """
 
     network: docker.Network
-    name: pulumi.Output[str]
+    network_name: pulumi.Output[str]
 
-    def __init__(self, name: str, args: RunnerNetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("dindrunner:docker:RunnerNetwork", name, None, opts)
+    def __init__(
+        self, name: str, args: RunnerNetworkArgs | Mapping[str, Any], opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        args = taken(RunnerNetworkArgs, args)
+        super().__init__("dindrunner:docker:RunnerNetwork", name, recorded(args), opts)
         self.network = docker.Network(
             f"{name}-network",
             name=args.network_name,
             driver="bridge",
-            ipam_configs=addresses(args.subnet),
-            options=options(args.mtu),
+            ipam_configs=mapped_or_none(args.subnet, addresses),
+            options=mapped_or_none(args.mtu, options),
             labels=network_labels(args.stack),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self.name = self.network.name
-        self.register_outputs({"name": self.name})
+        self.network_name = self.network.name
+        self.register_outputs({"network_name": self.network_name})
 
 
-def addresses(subnet: str | None) -> list[docker.NetworkIpamConfigArgs] | None:
+def addresses(subnet: str) -> list[docker.NetworkIpamConfigArgs]:
     """With the gateway that the engine takes anyway, or newer engines would report one that nobody asked for."""
-    if subnet is None:
-        return None
     return [docker.NetworkIpamConfigArgs(subnet=subnet, gateway=str(ipaddress.IPv4Network(subnet)[1]))]
 
 
-def options(mtu: int | None) -> dict[str, str] | None:
+def options(mtu: int) -> dict[str, str]:
     """Options of the network's driver."""
-    return {"com.docker.network.driver.mtu": str(mtu)} if mtu else None
+    return {"com.docker.network.driver.mtu": str(mtu)}

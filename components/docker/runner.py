@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import pulumi
 import pulumi_docker as docker
 
 from ..daemon_json import LOG_OPTS
+from ..defaults import JOB_SECONDS, RUNNER_IMAGE
+from ..inputs import mapped_or_none, recorded, taken
 from ..paths import CA_FILE, CONFIG_DIR, DOCKER_SOCKET
 from .labels import container_labels, volume_labels
 from .spelling import cpus_text
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunnerContainerArgs:
-    """Inputs of a RunnerContainer.
+class RunnerProcessArgs:
+    """Inputs of a RunnerContainer, however it is kept running.
 
     prefix: prefix of the names on the engine.
     stack: value of the `dindrunner.stack` label.
-    network_name: network that it joins.
     image: image with the interface of the official gitlab/gitlab-runner.
     config_toml: text of its config.toml, with tokens: a secret.
     drain_seconds: how long it may finish its jobs when it is stopped.
@@ -33,16 +35,22 @@ class RunnerContainerArgs:
 
     prefix: str
     stack: str
-    network_name: pulumi.Input[str]
-    image: pulumi.Input[str]
     config_toml: pulumi.Input[str]
-    drain_seconds: int
+    image: pulumi.Input[str] = RUNNER_IMAGE
+    drain_seconds: int = JOB_SECONDS
     daemon_id: pulumi.Input[str] | None = None
     daemon_volumes: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
-    host_socket: str | None = None
-    cpus: float | None = None
-    memory_mib: int | None = None
-    ca_pem: str | None = None
+    host_socket: pulumi.Input[str] | None = None
+    cpus: pulumi.Input[float] | None = None
+    memory_mib: pulumi.Input[int] | None = None
+    ca_pem: pulumi.Input[str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnerContainerArgs(RunnerProcessArgs):
+    """Inputs of a RunnerContainer. network_name: network that it joins."""
+
+    network_name: pulumi.Input[str]
 
 
 class RunnerContainer(pulumi.ComponentResource):
@@ -52,13 +60,17 @@ class RunnerContainer(pulumi.ComponentResource):
     looks at the file every 3 s, takes it over. So a new setting touches no running job. What does replace the container
     (its image) drains it first: SIGQUIT, then up to `drain_seconds`.
 
-    container: the runner's container.
+    container: the runner's container, and container_name its name.
     """
 
     container: docker.Container
+    container_name: pulumi.Output[str]
 
-    def __init__(self, name: str, args: RunnerContainerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("dindrunner:docker:RunnerContainer", name, None, opts)
+    def __init__(
+        self, name: str, args: RunnerContainerArgs | Mapping[str, Any], opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        args = taken(RunnerContainerArgs, args)
+        super().__init__("dindrunner:docker:RunnerContainer", name, recorded(args), opts)
         volume = docker.Volume(
             f"{name}-config-volume",
             name=f"{args.prefix}-runner-config",
@@ -88,10 +100,10 @@ class RunnerContainer(pulumi.ComponentResource):
             networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=args.network_name)],
             volumes=[config_mount, *_daemon_volumes(args), *_host_socket(args.host_socket)],
             labels=container_labels(args.stack, "runner"),
-            cpus=cpus_text(args.cpus) if args.cpus else None,
+            cpus=mapped_or_none(args.cpus, cpus_text),
             memory=args.memory_mib,
             # Said outright, or the engine fills in a value that every later update would want to take back.
-            memory_swap=-1 if args.memory_mib else None,
+            memory_swap=-1 if args.memory_mib is not None else None,
             log_driver="json-file",
             log_opts=LOG_OPTS,
             stop_signal="SIGQUIT",
@@ -108,7 +120,8 @@ class RunnerContainer(pulumi.ComponentResource):
                 custom_timeouts=pulumi.CustomTimeouts(delete=f"{args.drain_seconds + 120}s"),
             ),
         )
-        self.register_outputs({"container": self.container.name})
+        self.container_name = self.container.name
+        self.register_outputs({"container_name": self.container_name})
 
 
 def _uploads(args: RunnerContainerArgs) -> list[docker.ContainerUploadArgs]:
@@ -127,8 +140,8 @@ def _daemon_volumes(args: RunnerContainerArgs) -> list[docker.ContainerVolumeArg
     ]
 
 
-def _host_socket(path: str | None) -> list[docker.ContainerVolumeArgs]:
-    return [docker.ContainerVolumeArgs(host_path=path, container_path=DOCKER_SOCKET)] if path else []
+def _host_socket(path: pulumi.Input[str] | None) -> list[docker.ContainerVolumeArgs]:
+    return [docker.ContainerVolumeArgs(host_path=path, container_path=DOCKER_SOCKET)] if path is not None else []
 
 
 def _domain(daemon_id: pulumi.Input[str]) -> pulumi.Output[str]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 import pulumi_kubernetes as k8s
 import pulumi_tls as tls
 
+from ..inputs import mapped, recorded, taken
 from .names import daemon_name, digest
 from .resources import StackArgs, metadata
 
@@ -27,10 +29,10 @@ class DaemonCertificatesArgs(StackArgs):
         as ended, so that the next update makes a new one.
     """
 
-    names: Sequence[str]
-    addresses: Sequence[str] = ("127.0.0.1",)
-    valid_days: int = 365
-    renew_days: int = 60
+    names: pulumi.Input[Sequence[pulumi.Input[str]]]
+    addresses: pulumi.Input[Sequence[pulumi.Input[str]]] = ("127.0.0.1",)
+    valid_days: pulumi.Input[int] = 365
+    renew_days: pulumi.Input[int] = 60
 
 
 class DaemonCertificates(pulumi.ComponentResource):
@@ -46,8 +48,11 @@ class DaemonCertificates(pulumi.ComponentResource):
     client_secret: pulumi.Output[str]
     fingerprint: pulumi.Output[str]
 
-    def __init__(self, name: str, args: DaemonCertificatesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("dindrunner:kubernetes:DaemonCertificates", name, None, opts)
+    def __init__(
+        self, name: str, args: DaemonCertificatesArgs | Mapping[str, Any], opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        args = taken(DaemonCertificatesArgs, args)
+        super().__init__("dindrunner:kubernetes:DaemonCertificates", name, recorded(args), opts)
         child = pulumi.ResourceOptions(parent=self)
         ca_key = _key(f"{name}-ca-key", child)
         ca = tls.SelfSignedCert(
@@ -59,7 +64,7 @@ class DaemonCertificates(pulumi.ComponentResource):
             allowed_uses=["cert_signing", "crl_signing", "digital_signature"],
             validity_period_hours=CA_DAYS * DAY_HOURS,
             # What it signs must not outlive it.
-            early_renewal_hours=args.valid_days * DAY_HOURS,
+            early_renewal_hours=mapped(args.valid_days, _hours),
             opts=child,
         )
         server_key, server = self._certificate(name, "server", args, ca_key, ca)
@@ -70,7 +75,13 @@ class DaemonCertificates(pulumi.ComponentResource):
         client_name = ca.cert_pem.apply(lambda pem: f"{daemon}-client-{digest(pem)[:8]}")
         self.client_secret = self._secret(name, "client", args, ca, client, client_key, client_name)
         self.fingerprint = pulumi.Output.all(ca.cert_pem, server.cert_pem).apply(lambda pems: digest("".join(pems)))
-        self.register_outputs({"server_secret": self.server_secret, "client_secret": self.client_secret})
+        self.register_outputs(
+            {
+                "server_secret": self.server_secret,
+                "client_secret": self.client_secret,
+                "fingerprint": self.fingerprint,
+            }
+        )
 
     def _certificate(
         self, name: str, role: str, args: DaemonCertificatesArgs, ca_key: tls.PrivateKey, ca: tls.SelfSignedCert
@@ -81,8 +92,8 @@ class DaemonCertificates(pulumi.ComponentResource):
             f"{name}-{role}-request",
             private_key_pem=key.private_key_pem,
             subject=tls.CertRequestSubjectArgs(common_name=f"{args.prefix} docker {role}"),
-            dns_names=list(args.names) if role == "server" else None,
-            ip_addresses=list(args.addresses) if role == "server" else None,
+            dns_names=mapped(args.names, list) if role == "server" else None,
+            ip_addresses=mapped(args.addresses, list) if role == "server" else None,
             opts=child,
         )
         certificate = tls.LocallySignedCert(
@@ -91,8 +102,8 @@ class DaemonCertificates(pulumi.ComponentResource):
             ca_private_key_pem=ca_key.private_key_pem,
             ca_cert_pem=ca.cert_pem,
             allowed_uses=["digital_signature", f"{role}_auth"],
-            validity_period_hours=args.valid_days * DAY_HOURS,
-            early_renewal_hours=args.renew_days * DAY_HOURS,
+            validity_period_hours=mapped(args.valid_days, _hours),
+            early_renewal_hours=mapped(args.renew_days, _hours),
             opts=child,
         )
         return key, certificate
@@ -115,6 +126,10 @@ class DaemonCertificates(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         return secret.metadata.name
+
+
+def _hours(days: int) -> int:
+    return days * DAY_HOURS
 
 
 def encoded(text: str) -> str:

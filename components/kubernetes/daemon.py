@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pulumi
 import pulumi_kubernetes as k8s
 
+from ..defaults import CLAIM_GIB, DAEMON_IMAGE, READY_SECONDS
+from ..inputs import mapped, recorded, taken
 from ..labels import kubernetes_labels, selector
 from ..paths import DOCKER_SOCKET
 from ..transport import CERTS_DIR, Transport
@@ -46,9 +49,9 @@ exec dockerd-entrypoint.sh "$@"
 class ClaimArgs:
     """The claim to make. size_gib: GiB. storage_class: None is the cluster's default. protect: Pulumi's option."""
 
-    size_gib: int
-    access_mode: str
-    storage_class: str | None = None
+    size_gib: pulumi.Input[int] = CLAIM_GIB
+    access_mode: pulumi.Input[str] = "ReadWriteOnce"
+    storage_class: pulumi.Input[str] | None = None
     protect: bool = True
 
 
@@ -66,18 +69,18 @@ class DindDaemonArgs(StackArgs):
     ready_timeout_seconds: how long an update waits for its answer, beyond the time until its container runs.
     """
 
-    image: pulumi.Input[str]
-    claim: ClaimArgs | str
-    certificates: DaemonCertificates | None
-    daemon_json: str = "{}"
-    network_mtu: int | None = None
-    cpu_request: float = 1
-    memory_request_mib: int = 2048
-    cpus: float | None = None
-    memory_mib: int | None = None
-    node_selector: Mapping[str, str] = field(default_factory=dict)
+    image: pulumi.Input[str] = DAEMON_IMAGE
+    claim: ClaimArgs | str = field(default_factory=ClaimArgs)
+    certificates: DaemonCertificates | None = None
+    daemon_json: pulumi.Input[str] = "{}"
+    network_mtu: pulumi.Input[int] | None = None
+    cpu_request: pulumi.Input[float] = 1
+    memory_request_mib: pulumi.Input[int] = 2048
+    cpus: pulumi.Input[float] | None = None
+    memory_mib: pulumi.Input[int] | None = None
+    node_selector: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     tolerations: Sequence[k8s.core.v1.TolerationArgs] = ()
-    ready_timeout_seconds: int = 120
+    ready_timeout_seconds: int = READY_SECONDS
 
 
 class DindDaemon(pulumi.ComponentResource):
@@ -89,18 +92,23 @@ class DindDaemon(pulumi.ComponentResource):
     A second pod, if somebody scales, gets nowhere: a ReadWriteOncePod claim serves one pod, a ReadWriteOnce one serves
     one node, and no node takes two of these pods.
 
-    stateful_set: the StatefulSet. endpoint: DOCKER_HOST for pods of the namespace. claim: name of the claim.
+    stateful_set: the StatefulSet, and container_name its pod. endpoint: DOCKER_HOST for pods of the namespace.
+    volume_name: name of the claim.
     """
 
     stateful_set: k8s.apps.v1.StatefulSet
+    container_name: pulumi.Output[str]
     endpoint: str
-    claim: pulumi.Output[str]
+    volume_name: pulumi.Output[str]
 
-    def __init__(self, name: str, args: DindDaemonArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("dindrunner:kubernetes:DindDaemon", name, None, opts)
+    def __init__(
+        self, name: str, args: DindDaemonArgs | Mapping[str, Any], opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        args = taken(DindDaemonArgs, args)
+        super().__init__("dindrunner:kubernetes:DindDaemon", name, recorded(args), opts)
         transport = Transport.TLS if args.certificates else Transport.TCP
         self.endpoint = transport.endpoint(daemon_name(args.prefix))
-        self.claim = self._claim(name, args)
+        self.volume_name = self._claim(name, args)
         config = k8s.core.v1.ConfigMap(
             f"{name}-config",
             metadata=metadata(args, "daemon", daemon_name(args.prefix)),
@@ -118,7 +126,7 @@ class DindDaemon(pulumi.ComponentResource):
                     metadata=k8s.meta.v1.ObjectMetaArgs(
                         labels=kubernetes_labels(args.prefix, args.stack, "daemon"), annotations=_annotations(args)
                     ),
-                    spec=_pod(args, transport, self.claim, config.metadata.name),
+                    spec=_pod(args, transport, self.volume_name, config.metadata.name),
                 ),
             ),
             opts=pulumi.ResourceOptions(
@@ -131,7 +139,10 @@ class DindDaemon(pulumi.ComponentResource):
                 ),
             ),
         )
-        self.register_outputs({"endpoint": self.endpoint, "claim": self.claim})
+        self.container_name = self.stateful_set.metadata.name.apply(lambda pods: f"{pods}-0")
+        self.register_outputs(
+            {"endpoint": self.endpoint, "container_name": self.container_name, "volume_name": self.volume_name}
+        )
 
     def _claim(self, name: str, args: DindDaemonArgs) -> pulumi.Output[str]:
         if isinstance(args.claim, str):
@@ -144,7 +155,7 @@ class DindDaemon(pulumi.ComponentResource):
                 access_modes=[args.claim.access_mode],
                 storage_class_name=args.claim.storage_class,
                 resources=k8s.core.v1.VolumeResourceRequirementsArgs(
-                    requests={"storage": memory_quantity(args.claim.size_gib * 1024)}
+                    requests={"storage": mapped(args.claim.size_gib, lambda gib: memory_quantity(gib * 1024))}
                 ),
             ),
             opts=pulumi.ResourceOptions(parent=self, protect=args.claim.protect),
@@ -156,7 +167,7 @@ def _annotations(args: DindDaemonArgs) -> dict[str, pulumi.Input[str]]:
     """What the pod has to be made anew for, although its specification does not name it."""
     changes: dict[str, pulumi.Input[str]] = {
         **STAYS,
-        "dindrunner.config": digest(args.daemon_json),
+        "dindrunner.config": mapped(args.daemon_json, digest),
     }
     if args.certificates:
         changes["dindrunner.certificates"] = args.certificates.fingerprint
@@ -214,9 +225,9 @@ def _pod(
 
 
 def _environment(args: DindDaemonArgs, transport: Transport) -> list[k8s.core.v1.EnvVarArgs]:
-    values = {"DOCKER_TLS_CERTDIR": CERTS_DIR if transport is Transport.TLS else ""}
-    if args.network_mtu:
-        values["NETWORK_MTU"] = str(args.network_mtu)
+    values: dict[str, pulumi.Input[str]] = {"DOCKER_TLS_CERTDIR": CERTS_DIR if transport is Transport.TLS else ""}
+    if args.network_mtu is not None:
+        values["NETWORK_MTU"] = mapped(args.network_mtu, str)
     return [k8s.core.v1.EnvVarArgs(name=name, value=value) for name, value in values.items()]
 
 

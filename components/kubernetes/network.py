@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pulumi
 import pulumi_kubernetes as k8s
 
+from ..inputs import recorded, taken
 from ..labels import CLIENT, kubernetes_labels, selector
 from .names import daemon_name
 from .resources import PATCH_FORCE, StackArgs, metadata
@@ -37,8 +40,11 @@ class RunnerNetwork(pulumi.ComponentResource):
     service: pulumi.Output[str] | None = None
     policy: pulumi.Output[str] | None = None
 
-    def __init__(self, name: str, args: RunnerNetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("dindrunner:kubernetes:RunnerNetwork", name, None, opts)
+    def __init__(
+        self, name: str, args: RunnerNetworkArgs | Mapping[str, Any], opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        args = taken(RunnerNetworkArgs, args)
+        super().__init__("dindrunner:kubernetes:RunnerNetwork", name, recorded(args), opts)
         self.namespace = self._namespace(name, args)
         # What is in the namespace has to wait for it.
         inside = replace(args, namespace=self.namespace)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 import pulumi_kubernetes as k8s
 
-from ..defaults import PRUNE_SCHEDULE, UNUSED_HOURS
+from ..defaults import DAEMON_IMAGE, PRUNE_SCHEDULE, UNUSED_HOURS
+from ..inputs import mapped, recorded, taken
 from ..labels import CLIENT, kubernetes_labels
 from ..transport import CLIENT_CERTS_DIR
 from .resources import StackArgs, metadata
@@ -41,23 +43,27 @@ class DaemonPrunerArgs(StackArgs):
     schedule: five fields as for cron, UTC. unused_hours: what is older, and not in use, goes.
     """
 
-    image: pulumi.Input[str]
-    environment: Mapping[str, str]
-    client_secret: pulumi.Input[str] | None
-    schedule: str = PRUNE_SCHEDULE
-    unused_hours: int = UNUSED_HOURS
+    environment: Mapping[str, pulumi.Input[str]]
+    image: pulumi.Input[str] = DAEMON_IMAGE
+    client_secret: pulumi.Input[str] | None = None
+    schedule: pulumi.Input[str] = PRUNE_SCHEDULE
+    unused_hours: pulumi.Input[int] = UNUSED_HOURS
 
 
 class DaemonPruner(pulumi.ComponentResource):
     """A CronJob, never two at a time. A run that failed stays, with its log: `kubectl get jobs` shows it.
 
-    cron_job: the CronJob.
+    cron_job: the CronJob, and cron_job_name its name.
     """
 
     cron_job: k8s.batch.v1.CronJob
+    cron_job_name: pulumi.Output[str]
 
-    def __init__(self, name: str, args: DaemonPrunerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("dindrunner:kubernetes:DaemonPruner", name, None, opts)
+    def __init__(
+        self, name: str, args: DaemonPrunerArgs | Mapping[str, Any], opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        args = taken(DaemonPrunerArgs, args)
+        super().__init__("dindrunner:kubernetes:DaemonPruner", name, recorded(args), opts)
         self.cron_job = k8s.batch.v1.CronJob(
             f"{name}-cronjob",
             metadata=metadata(args, "pruner", f"{args.prefix}-prune"),
@@ -83,7 +89,8 @@ class DaemonPruner(pulumi.ComponentResource):
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self.register_outputs({"cron_job": self.cron_job.metadata.name})
+        self.cron_job_name = self.cron_job.metadata.name
+        self.register_outputs({"cron_job_name": self.cron_job_name})
 
 
 def _pod(args: DaemonPrunerArgs) -> k8s.core.v1.PodSpecArgs:
@@ -101,7 +108,7 @@ def _pod(args: DaemonPrunerArgs) -> k8s.core.v1.PodSpecArgs:
             k8s.core.v1.ContainerArgs(
                 name="prune",
                 image=args.image,
-                command=["sh", "-c", SCRIPT.format(unused_hours=args.unused_hours)],
+                command=["sh", "-c", mapped(args.unused_hours, lambda hours: SCRIPT.format(unused_hours=hours))],
                 env=[k8s.core.v1.EnvVarArgs(name=key, value=value) for key, value in args.environment.items()],
                 security_context=k8s.core.v1.SecurityContextArgs(
                     allow_privilege_escalation=False,

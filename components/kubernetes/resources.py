@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 import pulumi_kubernetes as k8s
 
+from ..inputs import mapped
 from ..labels import kubernetes_labels
 from .spelling import quantities
 
@@ -39,8 +41,15 @@ def metadata(
 
 
 def requirements(
-    cpu_request: float, memory_request_mib: int, cpus: float | None, memory_mib: int | None
-) -> k8s.core.v1.ResourceRequirementsArgs:
+    cpu_request: pulumi.Input[float],
+    memory_request_mib: pulumi.Input[int],
+    cpus: pulumi.Input[float] | None,
+    memory_mib: pulumi.Input[int] | None,
+) -> pulumi.Input[k8s.core.v1.ResourceRequirementsArgs]:
     """Requests and limits of a container, as `quantities` spells them."""
-    found = quantities(cpu_request, memory_request_mib, cpus, memory_mib)
+    given: list[Any] = [cpu_request, memory_request_mib, cpus, memory_mib]
+    return mapped(given, lambda known: _requirements(quantities(*known)))
+
+
+def _requirements(found: dict[str, dict[str, str]]) -> k8s.core.v1.ResourceRequirementsArgs:
     return k8s.core.v1.ResourceRequirementsArgs(requests=found["requests"], limits=found.get("limits"))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 import pulumi_kubernetes as k8s
 
+from ..defaults import JOB_SECONDS, RUNNER_IMAGE
+from ..inputs import mapped, recorded, taken
 from ..labels import CLIENT, kubernetes_labels, selector
 from ..paths import CA_FILE, CONFIG_DIR
 from .certificates import encoded
@@ -95,14 +98,14 @@ class RunnerContainerArgs(StackArgs):
     ca_pem: the CA of a GitLab that the system's CAs do not vouch for.
     """
 
-    image: pulumi.Input[str]
     config_toml: pulumi.Input[str]
-    drain_seconds: int
+    image: pulumi.Input[str] = RUNNER_IMAGE
+    drain_seconds: int = JOB_SECONDS
     daemon: pulumi.Resource | None = None
-    cpus: float | None = None
-    memory_mib: int | None = None
-    metrics_port: int | None = None
-    ca_pem: str | None = None
+    cpus: pulumi.Input[float] | None = None
+    memory_mib: pulumi.Input[int] | None = None
+    metrics_port: pulumi.Input[int] | None = None
+    ca_pem: pulumi.Input[str] | None = None
 
 
 class RunnerContainer(pulumi.ComponentResource):
@@ -111,13 +114,17 @@ class RunnerContainer(pulumi.ComponentResource):
     A change of config.toml reaches the runner within two minutes, and touches no job. A change of the pod replaces the
     Deployment: the old runner finishes its jobs first.
 
-    deployment: the Deployment.
+    deployment: the Deployment, and deployment_name its name.
     """
 
     deployment: k8s.apps.v1.Deployment
+    deployment_name: pulumi.Output[str]
 
-    def __init__(self, name: str, args: RunnerContainerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("dindrunner:kubernetes:RunnerContainer", name, None, opts)
+    def __init__(
+        self, name: str, args: RunnerContainerArgs | Mapping[str, Any], opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        args = taken(RunnerContainerArgs, args)
+        super().__init__("dindrunner:kubernetes:RunnerContainer", name, recorded(args), opts)
         config = k8s.core.v1.Secret(
             f"{name}-config",
             metadata=metadata(args, "runner", f"{runner_name(args.prefix)}-config"),
@@ -159,7 +166,8 @@ class RunnerContainer(pulumi.ComponentResource):
                 ),
             ),
         )
-        self.register_outputs({"deployment": self.deployment.metadata.name})
+        self.deployment_name = self.deployment.metadata.name
+        self.register_outputs({"deployment_name": self.deployment_name})
 
     def _account(self, name: str, args: RunnerContainerArgs, account_name: str) -> k8s.core.v1.ServiceAccount:
         return k8s.core.v1.ServiceAccount(
@@ -190,9 +198,9 @@ class RunnerContainer(pulumi.ComponentResource):
         )
 
 
-def _certificate(ca_pem: str | None) -> dict[str, str]:
+def _certificate(ca_pem: pulumi.Input[str] | None) -> dict[str, pulumi.Input[str]]:
     """A file that is mounted alone does not change under a running pod."""
-    return {"dindrunner.ca": digest(ca_pem)} if ca_pem else {}
+    return {"dindrunner.ca": mapped(ca_pem, digest)} if ca_pem is not None else {}
 
 
 def _files(args: RunnerContainerArgs) -> dict[str, pulumi.Input[str]]:
@@ -200,7 +208,7 @@ def _files(args: RunnerContainerArgs) -> dict[str, pulumi.Input[str]]:
         "config.toml": pulumi.Output.secret(args.config_toml).apply(encoded),
     }
     if args.ca_pem is not None:
-        files["gitlab-ca.pem"] = encoded(args.ca_pem)
+        files["gitlab-ca.pem"] = mapped(args.ca_pem, encoded)
     return files
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 import pulumi_docker as docker
 
-from .. import docker as docker_components
 from ..daemon_json import LOG_OPTS
 from ..docker.labels import volume_labels
+from ..docker.runner import RunnerProcessArgs
 from ..docker.spelling import short_duration
+from ..inputs import mapped_or_none, recorded, taken
 from ..labels import docker_labels
 from ..paths import CA_FILE, CONFIG_DIR, DOCKER_SOCKET
 
@@ -23,14 +26,15 @@ CONVERGE_MOST_SECONDS = 1140
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunnerContainerArgs(docker_components.RunnerContainerArgs):
+class RunnerContainerArgs(RunnerProcessArgs):
     """Inputs of a RunnerContainer: those of a plain one, and where its task runs.
 
-    network_name: here the ID of the overlay network, by which Swarm keeps it.
+    network_id: of the overlay network that it joins: Swarm keeps no name.
     node: placement constraint that names the daemon's node.
     """
 
-    node: str
+    network_id: pulumi.Input[str]
+    node: pulumi.Input[str]
 
 
 class RunnerContainer(pulumi.ComponentResource):
@@ -40,13 +44,17 @@ class RunnerContainer(pulumi.ComponentResource):
     image. The old task gets SIGQUIT and up to `drain_seconds` for its jobs; only then the new one starts, so that no
     two runners share a small machine. Where the new one does not come up, Swarm rolls back.
 
-    service: the service.
+    service: the service, and service_name its name.
     """
 
     service: docker.Service
+    service_name: pulumi.Output[str]
 
-    def __init__(self, name: str, args: RunnerContainerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("dindrunner:swarm:RunnerContainer", name, None, opts)
+    def __init__(
+        self, name: str, args: RunnerContainerArgs | Mapping[str, Any], opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        args = taken(RunnerContainerArgs, args)
+        super().__init__("dindrunner:swarm:RunnerContainer", name, recorded(args), opts)
         self._args = args
         state = docker.Volume(
             f"{name}-state-volume",
@@ -78,7 +86,7 @@ class RunnerContainer(pulumi.ComponentResource):
                     stop_signal="SIGQUIT",
                     stop_grace_period=short_duration(args.drain_seconds),
                 ),
-                networks_advanceds=[docker.ServiceTaskSpecNetworksAdvancedArgs(id=args.network_name)],
+                networks_advanceds=[docker.ServiceTaskSpecNetworksAdvancedArgs(id=args.network_id)],
                 placement=docker.ServiceTaskSpecPlacementArgs(constraints=[args.node]),
                 resources=_resources(args),
                 restart_policy=docker.ServiceTaskSpecRestartPolicyArgs(condition="any", delay="5s", window="0s"),
@@ -101,7 +109,8 @@ class RunnerContainer(pulumi.ComponentResource):
                 ignore_changes=["taskSpec.placement.platforms"],
             ),
         )
-        self.register_outputs({"service": self.service.name})
+        self.service_name = self.service.name
+        self.register_outputs({"service_name": self.service_name})
 
     def _secret(
         self, role: str, path: str, content: pulumi.Input[str]
@@ -126,7 +135,7 @@ class RunnerContainer(pulumi.ComponentResource):
 
 def _service_name(args: RunnerContainerArgs) -> pulumi.Output[str]:
     """Always the same, but unknown while daemon or network are replaced: so the service is drained and goes first."""
-    return pulumi.Output.all(args.daemon_id, args.network_name).apply(lambda _: f"{args.prefix}-runner")
+    return pulumi.Output.all(args.daemon_id, args.network_id).apply(lambda _: f"{args.prefix}-runner")
 
 
 def _volume(
@@ -152,7 +161,7 @@ def _resources(args: RunnerContainerArgs) -> docker.ServiceTaskSpecResourcesArgs
         return None
     return docker.ServiceTaskSpecResourcesArgs(
         limits=docker.ServiceTaskSpecResourcesLimitsArgs(
-            nano_cpus=round(args.cpus * 10**9) if args.cpus is not None else None,
-            memory_bytes=args.memory_mib * 1024**2 if args.memory_mib is not None else None,
+            nano_cpus=mapped_or_none(args.cpus, lambda cpus: round(cpus * 10**9)),
+            memory_bytes=mapped_or_none(args.memory_mib, lambda mib: mib * 1024**2),
         )
     )

@@ -794,3 +794,8 @@ def test_a_client_that_does_not_answer_is_given_up(client: Path, monkeypatch: py
         "timed out after 0.3 seconds"
     ]
     assert time.monotonic() - begun < 10
+
+
+def test_a_stacks_components_record_no_inputs_so_that_one_made_before_they_did_sees_no_change(dev: Recording) -> None:
+    found = {each.name: each.inputs for each in dev.resources if each.type.startswith("dindrunner:")}
+    assert found == {"network": {}, "dind": {}, "docker": {}, "runner": {}}
