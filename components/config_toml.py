@@ -11,7 +11,7 @@ from typing import Any, assert_never
 import tomli_w
 
 from .job_pods import JobPods, kubernetes_table, only_or_all
-from .kinds import TRAITS, Executor, Gifts, Place, gifts
+from .kinds import Executor, Gifts, Place, check, gifts
 from .paths import CA_FILE
 from .specs import ConfigSpec, RunnerSpec
 from .tables import merge
@@ -38,8 +38,7 @@ def render(spec: ConfigSpec, tokens: Mapping[str, str], pods: JobPods | None = N
 
 
 def _runner(runner: RunnerSpec, spec: ConfigSpec, token: str, pods: JobPods | None) -> dict[str, Any]:
-    if why := TRAITS[runner.kind].refused.get(runner.executor):
-        raise ValueError(f"kind {runner.kind} of runner {runner.name} {why}")
+    check(runner.name, runner.kind, runner.executor)
     place = Place(
         transport=spec.daemon.transport,
         daemon_host=spec.daemon.host,

@@ -94,6 +94,12 @@ TRAITS: Mapping[Kind, Traits] = {
 """What each kind is like."""
 
 
+def check(runner: str, kind: Kind, executor: Executor) -> None:
+    """Raise ValueError where a runner's kind does not go with its executor."""
+    if why := TRAITS[kind].refused.get(executor):
+        raise ValueError(f"kind {kind} of runner {runner} {why}")
+
+
 def needs_daemon(kind: Kind, executor: Executor) -> bool:
     """Whether such jobs run in, or build with, the shared daemon."""
     match TRAITS[kind].builder:

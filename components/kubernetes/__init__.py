@@ -5,6 +5,7 @@ from .daemon import ClaimArgs, DindDaemon, DindDaemonArgs
 from .network import RunnerNetwork, RunnerNetworkArgs
 from .pruner import DaemonPruner, DaemonPrunerArgs
 from .runner import RunnerContainer, RunnerContainerArgs
+from .runners import KubernetesRunners, KubernetesRunnersArgs
 
 __all__ = [
     "ClaimArgs",
@@ -14,6 +15,8 @@ __all__ = [
     "DaemonPrunerArgs",
     "DindDaemon",
     "DindDaemonArgs",
+    "KubernetesRunners",
+    "KubernetesRunnersArgs",
     "RunnerContainer",
     "RunnerContainerArgs",
     "RunnerNetwork",

@@ -6,5 +6,6 @@ The daemon is `components.docker.DindDaemon` here too: Swarm has no privileged s
 
 from .network import RunnerNetwork
 from .runner import RunnerContainer, RunnerContainerArgs
+from .runners import SwarmRunners, SwarmRunnersArgs
 
-__all__ = ["RunnerContainer", "RunnerContainerArgs", "RunnerNetwork"]
+__all__ = ["RunnerContainer", "RunnerContainerArgs", "RunnerNetwork", "SwarmRunners", "SwarmRunnersArgs"]
