@@ -14,7 +14,8 @@ import pytest
 from gitlab.v4.objects import Project as GitLabProject
 
 from tests.engine.jobs import project_files
-from tests.engine.world import ROOT, STEP_SECONDS, Sandbox, run, unique
+from tests.engine.world import ROOT, STEP_SECONDS, Sandbox, docker, inspect, run, unique
+from tests.plugins.install import install_into
 
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -130,3 +131,99 @@ def test_what_was_given_is_recorded_and_tokens_only_as_secrets(program: Program)
 
 def test_a_second_up_of_it_changes_nothing(program: Program) -> None:
     program.pulumi("preview", "--expect-no-changes")
+
+
+REMOTE = """\
+import json
+import os
+
+import pulumi
+
+
+class Runners(pulumi.ComponentResource):
+    endpoint: pulumi.Output[str]
+    runnerIds: pulumi.Output[dict]
+
+    def __init__(self, name, inputs):
+        outputs = {"endpoint": None, "runnerIds": None}
+        super().__init__("dindrunner:index:DockerRunners", name, {**inputs, **outputs}, None, remote=True)
+
+
+made = Runners("ci", json.loads(os.environ["INPUTS"]))
+pulumi.export("endpoint", made.endpoint)
+pulumi.export("runners", made.runnerIds)
+"""
+"""What a program in another language asks of the engine: a component by its type, with the schema's names."""
+
+
+@pytest.fixture(scope="module", name="served")
+def _served(site: Path, environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment in which the engine finds the components as a plugin."""
+    home = tmp_path_factory.mktemp("pulumi-home")
+    install_into(home)
+    version = re.findall(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[0]
+    shutil.copytree(ROOT / "components/provider", home / "plugins" / f"resource-dindrunner-v{version}")
+    return {**environment, "PULUMI_HOME": str(home), "PYTHONPATH": str(site), "PULUMI_CONFIG_PASSPHRASE": "stranger"}
+
+
+def test_the_engine_reads_the_schema_of_the_wholes(served: Mapping[str, str], tmp_path: Path) -> None:
+    backend = {"PULUMI_BACKEND_URL": f"file://{tmp_path}"}
+    schema = json.loads(run("pulumi", "package", "get-schema", "dindrunner", env={**served, **backend}).stdout)
+    assert set(schema["resources"]) == {
+        "dindrunner:index:DockerRunners",
+        "dindrunner:index:SwarmRunners",
+        "dindrunner:index:KubernetesRunners",
+    }
+    assert {kind for kind, found in schema["types"].items() if "enum" in found} == {
+        "dindrunner:index:Kind",
+        "dindrunner:index:Scope",
+        "dindrunner:index:Transport",
+    }
+    whole = schema["resources"]["dindrunner:index:DockerRunners"]
+    assert set(whole["requiredInputs"]) == {"scope", "runners"}
+    assert "endpoint" in whole["properties"]
+    assert schema["types"]["dindrunner:index:RunnerArgs"]["required"] == ["name"]
+    explained = [each for each in whole["inputProperties"].values() if each.get("description")]
+    assert "Whether the layer cache outlives the component. Default: no." in [each["description"] for each in explained]
+
+
+def test_a_program_that_has_the_component_served_gets_the_same_runner(
+    served: Mapping[str, str], sandbox: Sandbox, project: GitLabProject, tmp_path: Path
+) -> None:
+    images = sandbox.described["images"] or {}
+    runner: dict[str, object] = {"name": "docker", "tags": ["served"], "kind": "dind", "limit": 1}
+    inputs: dict[str, object] = {
+        "scope": "project",
+        "project": project.path_with_namespace,
+        "gitlabUrl": sandbox.described["url"],
+        "runners": [runner],
+        "daemonMemoryMib": 1024,
+    }
+    if images:
+        runner.update(image=images["job"], helperImage=images["helper"])
+        inputs.update(runnerImage=images["runner"], daemonImage=images["daemon"])
+    (tmp_path / "state").mkdir()
+    (tmp_path / "Pulumi.yaml").write_text("name: served\nruntime: python\n")
+    (tmp_path / "__main__.py").write_text(REMOTE)
+    name = unique()
+    environment = {
+        **served,
+        "PULUMI_BACKEND_URL": f"file://{tmp_path}/state",
+        "GITLAB_TOKEN": sandbox.token,
+        "GITLAB_BASE_URL": f"{sandbox.described['url']}/api/v4/",
+        "INPUTS": json.dumps(inputs),
+    }
+    made = Program(tmp_path, name, environment)
+    made.pulumi("stack", "init")
+    try:
+        made.pulumi("up", "--yes", "--skip-preview")
+        outputs = json.loads(made.pulumi("stack", "output", "--json"))
+        (registered,) = sandbox.runners_of(name)
+        assert outputs == {"endpoint": "tcp://docker:2376", "runners": {"docker": str(registered.id)}}
+        container = inspect(f"served-{name}-ci-dind")
+        assert container["HostConfig"]["Memory"] == 1024 * 1024**2
+        config = docker("exec", f"served-{name}-ci-runner", "cat", "/etc/gitlab-runner/config.toml")
+        assert "limit = 1\n" in config
+        made.pulumi("preview", "--expect-no-changes")
+    finally:
+        made.pulumi("destroy", "--yes", "--skip-preview")
