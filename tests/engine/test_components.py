@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from gitlab.v4.objects import Project as GitLabProject
 
+from lab.plugins.install import install_into
 from tests.engine.jobs import project_files
 from tests.engine.world import ROOT, STEP_SECONDS, Sandbox, docker, inspect, run, unique
-from tests.plugins.install import install_into
 
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
