@@ -122,7 +122,7 @@ def swarm_board(board: Board) -> Iterator[Board]:
 def new_stack(
     environment: dict[str, str], sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., Stack]]:
-    """Makes stacks, on this machine or on a board, and destroys what the tests left of them."""
+    """Makes stacks, on this machine or on a board, and removes from its engine what the tests left of them."""
     from tests.engine.world import make_stack, unique
 
     made: list[Stack] = []
@@ -135,9 +135,6 @@ def new_stack(
 
     yield make
     for stack in made:
-        if stack.has_resources:
-            stack.pulumi("cancel", "--yes", check=False)
-            stack.pulumi("destroy", "--yes", "--skip-preview", check=False)
         stack.remove_leftovers()
 
 
@@ -175,9 +172,13 @@ def cluster_environment(environment: dict[str, str], tmp_path_factory: pytest.Te
 @pytest.fixture(scope="module")
 def new_gke_stack(
     cluster_environment: dict[str, str], sandbox: Sandbox, node: Node, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[..., GkeStack]]:
-    """Makes stacks on the node, and destroys what the tests left of them."""
-    from tests.cluster.stacks import new_stacks
+) -> Callable[..., GkeStack]:
+    """Makes stacks on the node, with which goes what the tests left of them."""
+    from tests.cluster.stacks import make_gke_stack
 
-    with new_stacks(tmp_path_factory.mktemp("stacks"), cluster_environment, sandbox, node) as make:
-        yield make
+    directory = tmp_path_factory.mktemp("stacks")
+
+    def make(**settings: Any) -> GkeStack:
+        return make_gke_stack(directory, cluster_environment, sandbox, node, **settings)
+
+    return make

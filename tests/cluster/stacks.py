@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,31 +86,12 @@ class GkeStack(Stack):
         file.write_text(json.dumps(state))
         self.pulumi("stack", "import", "--file", str(file))
 
-    def remove_leftovers(self) -> None:
-        """Delete its namespace, and the volume with it."""
-        self.cluster.kubectl("delete", "namespace", self.prefix, "--ignore-not-found", "--timeout=120s")
 
-
-@contextmanager
-def new_stacks(
-    directory: Path, environment: Mapping[str, str], sandbox: Sandbox, node: Node
-) -> Iterator[Callable[..., GkeStack]]:
-    """Makes stacks with small daemons, and destroys what the tests left of them. environment: has the plugins."""
-    made: list[GkeStack] = []
-
-    def make(**settings: Any) -> GkeStack:
-        name = unique()
-        place = {"target": "gke", "cluster": {"context": node.context, "kubeconfig": str(node.kubeconfig)}}
-        stack = make_stack(
-            directory / name, name, environment, sandbox, settings={**place, "daemon": SMALL, **settings}
-        )
-        made.append(GkeStack(**vars(stack), node=node))
-        return made[-1]
-
-    yield make
-    for stack in made:
-        if stack.has_resources:
-            stack.pulumi("cancel", "--yes", check=False)
-            stack.pulumi("state", "unprotect", "--all", "--yes", check=False)
-            stack.pulumi("destroy", "--yes", "--skip-preview", check=False)
-        stack.remove_leftovers()
+def make_gke_stack(
+    directory: Path, environment: Mapping[str, str], sandbox: Sandbox, node: Node, **settings: Any
+) -> GkeStack:
+    """A new stack with a small daemon, in a new folder of `directory`. environment: has the plugins."""
+    name = unique()
+    place = {"target": "gke", "cluster": {"context": node.context, "kubeconfig": str(node.kubeconfig)}}
+    stack = make_stack(directory / name, name, environment, sandbox, settings={**place, "daemon": SMALL, **settings})
+    return GkeStack(**vars(stack), node=node)

@@ -292,11 +292,11 @@ class Stack:
         for kind in kinds:
             every = ["--all"] if kind == "container" else []
             options = ["--force", "--volumes"] if kind == "container" else []
-            for name in self.docker(kind, "ls", *every, "--quiet", "--filter", label).splitlines():
-                self.docker(kind, "rm", *options, name, check=False)
-        for image in self.docker("images", "--format", "{{.Repository}}:{{.Tag}}").splitlines():
-            if self.name in image:
-                self.docker("rmi", image, check=False)
+            if names := self.docker(kind, "ls", *every, "--quiet", "--filter", label).split():
+                self.docker(kind, "rm", *options, *names, check=False)
+        every = self.docker("images", "--format", "{{.Repository}}:{{.Tag}}").splitlines()
+        if images := [image for image in every if self.name in image]:
+            self.docker("rmi", *images, check=False)
 
     def _swarm_kinds(self) -> tuple[str, ...]:
         """What only a manager of a swarm can be asked for."""
