@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 
 from gitlab.v4.objects import Project as GitLabProject
 
-from tests.engine.world import Sandbox, Stack, trace, wait_for
+from tests.engine.world import STEP_SECONDS, Sandbox, Stack, trace, wait_for
 
 DOCKERFILE = """\
 ARG BASE
@@ -54,6 +55,25 @@ def start_long_job(sandbox: Sandbox, project: GitLabProject) -> tuple[int, Calla
 def wait_for_script(project: GitLabProject, job_id: int) -> None:
     """Until a long job has come to what it waits for."""
     wait_for("the job's script", 60, lambda: "started\n" in trace(project.jobs.get(job_id)).replace("\r", "") or None)
+
+
+def start_beside_job(stack: Stack, *command: str) -> subprocess.Popen[str]:
+    """A pulumi command on a stack whose runner has a long job, once it has asked the runner to end and waits for it."""
+    runner = stack.runner_container()
+    running = stack.start(*command)
+
+    def waits() -> bool | None:
+        assert running.poll() is None, f"{command[0]} did not wait for the job: {running.communicate()[0]}"
+        return "waiting for builds to finish" in stack.log(runner) or None
+
+    wait_for("the runner to be asked to end", STEP_SECONDS, waits)
+    return running
+
+
+def finish_command(running: subprocess.Popen[str]) -> None:
+    """Wait for the good end of what `start_beside_job` started."""
+    output, _ = running.communicate(timeout=STEP_SECONDS)
+    assert running.returncode == 0, output
 
 
 def end_long_job(stack: Stack, job_id: int) -> None:

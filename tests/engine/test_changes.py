@@ -6,13 +6,12 @@ import dataclasses
 import ipaddress
 import json
 import random
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from tests.engine.jobs import end_long_job, project_files, start_long_job
+from tests.engine.jobs import end_long_job, finish_command, project_files, start_beside_job, start_long_job
 from tests.engine.world import Sandbox, Stack, docker, inspect, running_sandbox
 
 MIB = 1024**2
@@ -87,12 +86,9 @@ def test_transport_alias_network_and_runners_change_without_harm_to_a_job(stack:
     job, finish = start_long_job(sandbox, project)
     second = stack.runner(name="second")
     stack.configure(daemon={"transport": "socket"}, runners=[stack.runner(), second])
-    up = stack.start("up", "--yes", "--skip-preview")
-    time.sleep(5)
-    assert up.poll() is None, "up did not wait for the job"
+    up = start_beside_job(stack, "up", "--yes", "--skip-preview")
     end_long_job(stack, job)
-    output, _ = up.communicate(timeout=200)
-    assert up.returncode == 0, output
+    finish_command(up)
     finish()
     stack.expect_no_changes()
     assert f"{stack.prefix}-dind-certs-client" not in stack.leftovers()

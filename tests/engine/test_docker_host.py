@@ -10,7 +10,14 @@ from collections.abc import Callable
 import pytest
 from gitlab.v4.objects import Project as GitLabProject
 
-from tests.engine.jobs import end_long_job, project_files, start_long_job, wait_for_script
+from tests.engine.jobs import (
+    end_long_job,
+    finish_command,
+    project_files,
+    start_beside_job,
+    start_long_job,
+    wait_for_script,
+)
 from tests.engine.world import ROOT, Sandbox, Stack, docker, inspect, run, unique
 
 
@@ -193,12 +200,9 @@ def test_a_running_job_survives_a_new_image_of_the_runner(
 ) -> None:
     job_id, finish = start_long_job(sandbox, project)
     stack.configure(runner_image=retagged(f"{stack.prefix}-runner"))
-    up = stack.start("up", "--yes", "--skip-preview")
-    time.sleep(5)
-    assert up.poll() is None, "up did not wait for the job"
+    up = start_beside_job(stack, "up", "--yes", "--skip-preview")
     end_long_job(stack, job_id)
-    output, _ = up.communicate(timeout=200)
-    assert up.returncode == 0, output
+    finish_command(up)
     finish()
 
 
@@ -208,12 +212,10 @@ def test_a_daemon_upgrade_lets_the_job_end_first_and_keeps_the_cache(
     old = inspect(f"{stack.prefix}-dind")["Id"]
     job_id, finish = start_long_job(sandbox, project)
     stack.configure(daemon={"image": retagged(f"{stack.prefix}-dind")})
-    up = stack.start("up", "--yes", "--skip-preview")
-    time.sleep(5)
+    up = start_beside_job(stack, "up", "--yes", "--skip-preview")
     assert inspect(f"{stack.prefix}-dind")["Id"] == old, "the daemon went under the running job"
     end_long_job(stack, job_id)
-    output, _ = up.communicate(timeout=200)
-    assert up.returncode == 0, output
+    finish_command(up)
     finish()
     assert inspect(f"{stack.prefix}-dind")["Id"] != old
     warm = sandbox.finish(project, sandbox.run_pipeline(project, {"WHAT": "build"}), "build")

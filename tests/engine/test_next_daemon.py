@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -10,7 +9,7 @@ import pytest
 
 from lab import images
 from tests.engine import test_kinds
-from tests.engine.jobs import end_long_job, project_files, start_long_job
+from tests.engine.jobs import end_long_job, finish_command, project_files, start_beside_job, start_long_job
 from tests.engine.world import Sandbox, Stack, docker, inspect, missing, run, unique, wait_for
 
 READY_SECONDS = 60
@@ -70,12 +69,10 @@ def test_the_daemon_of_a_stack_is_upgraded_under_a_job_and_keeps_the_cache(
     old = inspect(daemon)["Id"]
     job_id, finish = start_long_job(sandbox, project)
     stack.configure(daemon={"image": next_daemon})
-    up = stack.start("up", "--yes", "--skip-preview")
-    time.sleep(5)
+    up = start_beside_job(stack, "up", "--yes", "--skip-preview")
     assert inspect(daemon)["Id"] == old, "the daemon went under the running job"
     end_long_job(stack, job_id)
-    output, _ = up.communicate(timeout=200)
-    assert up.returncode == 0, output
+    finish_command(up)
     finish()
     assert ask(daemon, "version", "--format", "{{.Server.Version}} {{.Server.MinAPIVersion}}") == (
         f"{images.NEXT_VERSION} 1.40"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 from gitlab.v4.objects import Project as GitLabProject
 
 from tests.engine.board import Board
-from tests.engine.jobs import end_long_job, project_files, start_long_job
+from tests.engine.jobs import end_long_job, finish_command, project_files, start_beside_job, start_long_job
 from tests.engine.world import ROOT, Sandbox, Stack, unique
 
 
@@ -188,12 +187,9 @@ def test_destroy_lets_the_job_end_and_leaves_nothing_in_the_swarm_nor_in_gitlab(
     stack: Stack, sandbox: Sandbox, project: GitLabProject
 ) -> None:
     job_id, finish = start_long_job(sandbox, project)
-    destroy = stack.start("destroy", "--yes", "--skip-preview")
-    time.sleep(8)
-    assert destroy.poll() is None, "destroy did not wait for the job"
+    destroy = start_beside_job(stack, "destroy", "--yes", "--skip-preview")
     end_long_job(stack, job_id)
-    output, _ = destroy.communicate(timeout=200)
-    assert destroy.returncode == 0, output
+    finish_command(destroy)
     finish()
     assert stack.leftovers() == []
     assert sandbox.runners_of(stack.name) == []
@@ -215,13 +211,10 @@ def roll(
     """Change the settings while a job runs, which has to end well, and before anything is replaced."""
     job_id, finish = start_long_job(sandbox, project)
     stack.configure(**settings)
-    up = stack.start("up", "--yes", "--skip-preview")
-    time.sleep(15)
-    assert up.poll() is None, f"up did not wait for the job: {up.communicate()[0]}"
+    up = start_beside_job(stack, "up", "--yes", "--skip-preview")
     assert meanwhile(), "it was replaced under the running job"
     end_long_job(stack, job_id)
-    output, _ = up.communicate(timeout=200)
-    assert up.returncode == 0, output
+    finish_command(up)
     finish()
 
 

@@ -255,6 +255,12 @@ class Stack:
         """What a docker command against its engine printed, stripped."""
         return docker(*arguments, host=self.host, check=check, seconds=seconds)
 
+    def log(self, container: str) -> str:
+        """What a container of it has printed, on both streams."""
+        options = ("--host", self.host) if self.host else ()
+        done = run("docker", *options, "logs", container, check=False)
+        return done.stdout + done.stderr
+
     def remove_job_volumes(self, runner: str) -> None:
         """Remove what GitLab Runner keeps on the host for the next jobs of this runner, which has to be something."""
         tokens = {each["name"]: each["token"] for each in tomllib.loads(self.config_toml())["runners"]}
