@@ -10,11 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pulumi
 import pytest
+import yaml
+from pulumi.runtime.config import set_all_config
 
+from stacks.load import load
 from tests.engine.board import Board
 from tests.engine.emulation import foreign_image
 from tests.engine.world import Sandbox, Stack, run, unique
+from tests.unit import recording
 
 REACH = (
     "check the name or address, that the machine is on, and that SSH is enabled there (raspi-config, Interface Options)"
@@ -42,6 +47,21 @@ class Fault:
 def stack(board: Board, new_stack: Callable[..., Stack]) -> Stack:
     """The stack that is refused in all of these tests, and right in the end."""
     return new_stack(board)
+
+
+def told(stack: Stack, fault: Fault) -> str:
+    """What the program itself says to the fault, before it asks the engine for anything."""
+    stack.configure(**fault.settings)
+    file = stack.directory / f"Pulumi.{stack.name}.yaml"
+    config = {key: json.dumps(value) for key, value in yaml.safe_load(file.read_text())["config"].items()}
+
+    def program() -> dict[str, Any]:
+        set_all_config(config)
+        return {"loaded": load()}
+
+    with fault.board, pytest.raises(pulumi.RunError) as caught:
+        recording.run(program, project="gitlab-dind-runners", stack=stack.name)
+    return str(caught.value)
 
 
 def refuse(stack: Stack, sandbox: Sandbox, fault: Fault) -> None:
@@ -295,10 +315,16 @@ def make_key(directory: Path) -> Path:
         missing_data_path,
     ],
 )
-def test_what_does_not_fit_the_board_is_refused_before_anything_is_made(
-    stack: Stack, board: Board, sandbox: Sandbox, tmp_path: Path, make: Callable[[Board, Path], Fault]
+def test_what_does_not_fit_the_board_is_refused_with_the_remedy(
+    stack: Stack,
+    board: Board,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make: Callable[[Board, Path], Fault],
 ) -> None:
-    refuse(stack, sandbox, make(board, tmp_path))
+    monkeypatch.setenv("DINDRUNNER_SANDBOX", stack.environment["DINDRUNNER_SANDBOX"])
+    fault = make(board, tmp_path)
+    assert told(stack, fault) == f"the settings of stack {stack.name} are wrong:\nsettings.{fault.message}"
 
 
 def test_without_a_memory_cgroup_the_default_limits_are_left_out_with_a_warning(stack: Stack, board: Board) -> None:
@@ -314,6 +340,13 @@ def test_without_a_memory_cgroup_the_default_limits_are_left_out_with_a_warning(
     containers = [one for one in made if one["type"] == "docker:index/container:Container"]
     assert len(containers) == 3
     assert not any("memory" in one["inputs"] for one in containers)
+
+
+@pytest.mark.parametrize("make", [closed_port, wrong_key, not_permitted, no_swarm, missing_data_path])
+def test_a_refusal_is_all_that_an_update_ends_with(
+    stack: Stack, board: Board, sandbox: Sandbox, tmp_path: Path, make: Callable[[Board, Path], Fault]
+) -> None:
+    refuse(stack, sandbox, make(board, tmp_path))
 
 
 def test_after_a_refusal_the_right_settings_go_up(stack: Stack, board: Board, sandbox: Sandbox, tmp_path: Path) -> None:
