@@ -10,10 +10,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from xdist.remote import Producer  # type: ignore[import-untyped]
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+from xdist.workermanage import WorkerController  # type: ignore[import-untyped]
 
+from tests import lanes
 from toolchain.shared import ROOT, end_with_parent, log_dir
 
 if TYPE_CHECKING:
@@ -24,31 +29,55 @@ if TYPE_CHECKING:
     from tests.engine.world import Sandbox, Stack
 
 _DIRECTORIES = ("unit", "engine", "faults", "cluster")
-"""In the order in which they run: the quickest first, and last what waits for programs that are being built."""
-_WAIT_FOR_PARTS = {"cluster_environment", "control_plane", "next_daemon", "node"}
-"""The fixtures that need what `lab.programs` builds."""
 _BUILDER_STOP_SECONDS = 60
+_END_SECONDS = 300
+_nodes: list[WorkerController] = []
 _builder: subprocess.Popen[bytes] | None = None
 """What builds the programs that only tests need."""
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """As many processes as there are lanes at once, or none but this one."""
+    return lanes.workers(config.args, config.option.keyword)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Each process takes the next lane, in the order of the collection."""
+    config.option.loadscopereorder = False
+    scheduler = LoadScopeScheduling(config, log)
+    scheduler._split_scope = lanes.lane
+    return scheduler
+
+
+def pytest_configure_node(node: WorkerController) -> None:
+    """Remember each process that runs lanes."""
+    _nodes.append(node)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each test the marker that has its directory's name, and put the directories in order."""
-
-    def place(item: pytest.Item) -> int:
-        return next((at for at, name in enumerate(_DIRECTORIES) if name in item.path.parts), 0)
-
+    """Give each test the marker that has its directory's name, and put the lanes in order."""
     for item in items:
-        item.add_marker(_DIRECTORIES[place(item)])
-    items.sort(key=place)
+        item.add_marker(next((name for name in _DIRECTORIES if name in item.path.parts), _DIRECTORIES[0]))
+    items.sort(key=lambda item: lanes.place(item.nodeid))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Build what the chosen tests will ask for late while the others run."""
+    """Without lanes, this process has collected the tests."""
+    if "PYTEST_XDIST_WORKER" not in os.environ and not session.config.option.collectonly:
+        _build_parts(session.config, [item.nodeid for item in session.items])
+
+
+def pytest_xdist_node_collection_finished(node: WorkerController, ids: list[str]) -> None:
+    """With lanes, each process has, and this one hears of it."""
+    _build_parts(node.config, ids)
+
+
+def _build_parts(config: pytest.Config, ids: list[str]) -> None:
+    """Build what the chosen tests will ask for while others run."""
     global _builder
     from lab import programs
 
-    absent = programs.absent() if _needs_parts(session.items) and not session.config.option.collectonly else []
+    absent = programs.absent() if not _builder and lanes.ask_for_parts(ids) else []
     if absent:
         log = log_dir() / "test-parts.log"
         with log.open("wb") as out:
@@ -60,23 +89,25 @@ def pytest_collection_finish(session: pytest.Session) -> None:
                 stderr=out,
                 preexec_fn=end_with_parent,
             )
-        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        reporter = config.pluginmanager.get_plugin("terminalreporter")
         if reporter:
             reporter.write_line(f"building beside the tests: {', '.join(absent)}; its log is {log}")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish() -> None:
-    """Leave no build behind; the next one goes on where it was."""
+    """Leave nothing behind: neither what lanes have started, where somebody interrupts them, nor a build."""
+    for node in _nodes:
+        # What comes after this gives them seconds, and stopping a board takes longer.
+        node.shutdown()
+        with suppress(node.channel.TimeoutError, node.channel.RemoteError):
+            node.channel.waitclose(_END_SECONDS)
     if _builder:
         _builder.terminate()
         try:
             _builder.wait(timeout=_BUILDER_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             _builder.kill()
-
-
-def _needs_parts(items: list[pytest.Item]) -> bool:
-    return any(_WAIT_FOR_PARTS.intersection(getattr(item, "fixturenames", ())) for item in items)
 
 
 @pytest.fixture(scope="session")

@@ -28,8 +28,8 @@ from lab.images import recorded
 from lab.programs import COREDNS, PAUSE
 from tests.cluster.control_plane import SERVICE_NETWORK, ControlPlane, require_parts
 from tests.engine.machine import Machine, first_process, new_place
-from tests.engine.world import STEP_SECONDS, missing, run, wait_for
-from toolchain.debian import find_program, install_packages, root_prefix
+from tests.engine.world import STEP_SECONDS, install, missing, run, wait_for
+from toolchain.debian import find_program, root_prefix
 from toolchain.engine import daemon_path
 from toolchain.gobuild import build
 from toolchain.shared import cache_dir, digest_of, file_lock, make_say, whole_directory
@@ -350,7 +350,7 @@ def _require_parts() -> None:
         # Debian's packages of daemons start them, which nobody asked for on a machine of their own.
         if not os.environ.get("CI") and Path("/run/systemd/system").is_dir():
             missing(f"a node needs {', '.join(lacking)} on this machine")
-        install_packages(lacking, root_prefix(f"{', '.join(lacking)} have to be installed"))
+        install(lacking, root_prefix(f"{', '.join(lacking)} have to be installed"))
 
 
 def _docker_program(name: str) -> str:

@@ -15,8 +15,8 @@ from typing import Any
 
 from lab.images import recorded
 from tests.engine.machine import Machine, Place, default_bridge, first_process, new_place, wait_with_log
-from tests.engine.world import STEP_SECONDS, missing, run, wait_for
-from toolchain.debian import ROOT_PATH, find_program, install_packages, root_prefix
+from tests.engine.world import STEP_SECONDS, install, missing, run, wait_for
+from toolchain.debian import ROOT_PATH, find_program, root_prefix
 from toolchain.engine import daemon_path
 from toolchain.shared import cache_dir, make_say
 
@@ -323,7 +323,7 @@ def _require_parts() -> None:
         # Debian's package starts the server, which nobody asked for on a machine of their own.
         if not os.environ.get("CI") and Path("/run/systemd/system").is_dir():
             missing("a board needs sshd on this machine (openssh-server)")
-        install_packages(["openssh-server"], root_prefix("openssh-server has to be installed"))
+        install(["openssh-server"], root_prefix("openssh-server has to be installed"))
 
 
 def _sshd() -> str:

@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
-from tests.engine.world import STEP_SECONDS, missing, run
-from toolchain.debian import find_program, install_packages, root_prefix
+from tests.engine.world import STEP_SECONDS, install, missing, run
+from toolchain.debian import find_program, root_prefix
 from toolchain.shared import ToolchainError
 
 PLATFORM = "linux/arm64"
@@ -103,7 +103,7 @@ def _install(as_root: Sequence[str]) -> None:
         return
     if not (os.environ.get("CI") or not Path("/run/systemd/system").exists()) or not find_program("apt-get"):
         missing("arm64 cannot be emulated: install qemu-user-static (sudo apt-get install qemu-user-static)")
-    install_packages(["qemu-user-static"], list(as_root))
+    install(["qemu-user-static"], as_root)
 
 
 def _busybox(directory: Path) -> Path:

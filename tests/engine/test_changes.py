@@ -32,7 +32,8 @@ def subnet(environment: dict[str, str]) -> str:  # noqa: ARG001 - needs an engin
     form = "{{range .IPAM.Config}}{{println .Subnet}}{{end}}"
     taken = docker("network", "inspect", "--format", form, *networks).split()
     while True:
-        found = ipaddress.ip_network(f"198.18.{random.randrange(256)}.0/24")
+        # The upper half of 198.18.0.0/15, as boards and nodes take of the lower.
+        found = ipaddress.ip_network(f"198.19.{random.randrange(256)}.0/24")
         if not any(found.overlaps(ipaddress.ip_network(other)) for other in taken if ":" not in other):
             return str(found)
 

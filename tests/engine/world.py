@@ -12,7 +12,7 @@ import tempfile
 import time
 import tomllib
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,8 @@ from gitlab.v4.objects import Project as GitLabProject
 from gitlab.v4.objects import ProjectJob, ProjectPipeline, RunnerAll
 
 from lab.traces import plain
+from toolchain.debian import install_packages
+from toolchain.shared import cache_dir, file_lock, make_say
 
 ROOT = Path(__file__).resolve().parents[2]
 STEP_SECONDS = 300
@@ -73,6 +75,12 @@ def inspect(container: str) -> Any:
 def unique(prefix: str = "t") -> str:
     """A name that no other test, nor another run, uses."""
     return f"{prefix}-{uuid.uuid4().hex[:8]}"
+
+
+def install(packages: Iterable[str], as_root: Sequence[str]) -> None:
+    """Have Debian packages on this machine; lanes take turns, as apt's update does not wait for another one's lock."""
+    with file_lock(cache_dir() / "apt.lock", say=make_say()):
+        install_packages(packages, list(as_root))
 
 
 @dataclass(frozen=True)
