@@ -65,7 +65,8 @@ def daemon(registry: str) -> list[dict[str, Any]]:
         "env": [{"name": "DOCKER_TLS_CERTDIR", "value": ""}],
         "securityContext": {"privileged": True},
         "volumeMounts": [{"name": "data", "mountPath": "/var/lib/docker"}],
-        "readinessProbe": {"exec": {"command": ["docker", "info"]}, "periodSeconds": 1},
+        # A machine that is busy with other tests may take a while to start a client.
+        "readinessProbe": {"exec": {"command": ["docker", "info"]}, "periodSeconds": 1, "timeoutSeconds": 10},
     }
     claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
     service = {"clusterIP": "None", "selector": labels, "ports": [{"port": 2375}]}
