@@ -186,7 +186,14 @@ def test_the_installed_toolchain_is_found_with_less_than_a_second_of_work(enviro
 def test_an_install_that_is_killed_goes_on_where_it_was(environment: dict[str, str], tmp_path: Path) -> None:
     """A copy of the checkout with the real cache, killed at several moments and then left to finish."""
     clone = tmp_path / "clone"
-    parts = ("toolchain", "components/__init__.py", "components/docker_client.py", "policy", "constraints.txt")
+    parts = (
+        "toolchain",
+        "components/__init__.py",
+        "components/docker_client.py",
+        "components/labels.py",
+        "policy",
+        "constraints.txt",
+    )
     tracked = run("git", "ls-files", *parts, cwd=ROOT).stdout
     for name in tracked.splitlines():
         target = clone / name
