@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -98,10 +99,12 @@ def _build_parts(config: pytest.Config, ids: list[str]) -> None:
 def pytest_sessionfinish() -> None:
     """Leave nothing behind: neither what lanes have started, where somebody interrupts them, nor a build."""
     for node in _nodes:
-        # What comes after this gives them seconds, and stopping a board takes longer.
         node.shutdown()
+    # What comes after this gives them seconds, and stopping a board takes longer.
+    end = time.monotonic() + _END_SECONDS
+    for node in _nodes:
         with suppress(node.channel.TimeoutError, node.channel.RemoteError):
-            node.channel.waitclose(_END_SECONDS)
+            node.channel.waitclose(max(0.0, end - time.monotonic()))
     if _builder:
         _builder.terminate()
         try:
