@@ -7,6 +7,7 @@ that tag.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import os
@@ -52,6 +53,8 @@ _RUNNER_LDFLAGS = (
 )
 # Upstream's main package needs modules that no registry serves: this one is put together from its other packages.
 RUNNER = GoBinary(name="gitlab-runner", package=".", version=RUNNER_VERSION, ldflags=_RUNNER_LDFLAGS, home="lab")
+RUNNER_FOR_PODS = dataclasses.replace(RUNNER, tags="with_kubernetes")
+"""With the executor kubernetes, which stacks on this machine have no use for and takes half as long again to build."""
 HELPER = GoBinary(
     name="gitlab-runner-helper",
     package=f"{_RUNNER_MODULE}/apps/gitlab-runner-helper",
@@ -141,6 +144,7 @@ def _roles(suite: Suite, docker_version: str) -> tuple[Role, ...]:
         Role("dind-next", NEXT_VERSION, "dind", (NEXT_DAEMON, NEXT_PROXY), exported=False, asked=True),
         Role("tools", suite.version, exported=False),
         Role("runner", RUNNER_VERSION, base="tools", binaries=(RUNNER,), docker=_SHELL_CLIENT, late=True),
+        Role("runner-for-pods", RUNNER_VERSION, "runner", (RUNNER_FOR_PODS,), exported=False, asked=True),
         Role("helper", RUNNER_VERSION, base="tools", binaries=(HELPER,), late=True),
         Role("job", docker_version, base="tools", docker=_CLIENT),
         Role("python", suite.python),
@@ -204,13 +208,25 @@ def ensure_next(say: Say) -> str:
             f"no daemon of the next series is made, because {why}: name one in the settings instead "
             "(daemon.image: docker:29-dind)"
         )
+    return _ensure_asked("dind-next", recipe, say)
+
+
+def ensure_runner_for_pods(say: Say) -> str | None:
+    """The name of the runner's image with the executor kubernetes, made if it is missing; None where images are pulled.
+
+    The official image has it.
+    """
+    return _ensure_asked("runner-for-pods", _recipe(), say) if ensure(say) else None
+
+
+def _ensure_asked(name: str, recipe: Recipe, say: Say) -> str:
     names = image_names(recipe)
     client = str(engine.client(say))
     with file_lock(cache_dir() / "images" / "lock", say=say):
         present = _present(client)
-        missing = [role for role in recipe.roles if role.asked and names[role.name] not in present]
+        missing = [role for role in recipe.roles if role.name == name and names[name] not in present]
         _build_all(missing, recipe.edition, names, client, say)
-    return names["dind-next"]
+    return names[name]
 
 
 def are_older(names: Mapping[str, str]) -> bool:

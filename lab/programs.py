@@ -28,7 +28,15 @@ KUBERNETES = GoBinary(
 COREDNS = GoBinary(name="coredns", package=".", version="v1.15.0", home="lab")
 PAUSE = GoBinary(name="pause", package="./pause", version="1", module="kubernetes", home="lab")
 
-PARTS: Sequence[GoBinary] = (pulumi.KUBERNETES, KUBERNETES, COREDNS, PAUSE, images.NEXT_DAEMON, images.NEXT_PROXY)
+PARTS: Sequence[GoBinary] = (
+    pulumi.KUBERNETES,
+    KUBERNETES,
+    COREDNS,
+    PAUSE,
+    images.RUNNER_FOR_PODS,
+    images.NEXT_DAEMON,
+    images.NEXT_PROXY,
+)
 """In the order in which tests ask for them."""
 
 _LOWEST_PRIORITY = 19

@@ -47,9 +47,12 @@ def test_names_do_not_depend_on_where_the_cache_is(tmp_path: Path, monkeypatch: 
     ("changed", "affected"),
     [
         ("postgres/docker-entrypoint.sh", {"postgres"}),
-        ("tools/Dockerfile", {"tools", "runner", "helper", "job"}),
+        ("tools/Dockerfile", {"tools", "runner", "runner-for-pods", "helper", "job"}),
         ("dind/dockerd-entrypoint.sh", {"dind", "dind-next"}),
-        ("base/rootfs.sh", {"base", "dind", "dind-next", "tools", "runner", "helper", "job", "python", "postgres"}),
+        (
+            "base/rootfs.sh",
+            {"base", "dind", "dind-next", "tools", "runner", "runner-for-pods", "helper", "job", "python", "postgres"},
+        ),
     ],
 )
 def test_a_changed_recipe_renames_its_image_and_those_built_on_it(
@@ -252,7 +255,13 @@ def test_the_images_say_which_docker_is_in_them_and_are_named_anew_with_another(
     }
     assert stable["dind"].startswith("dindrunner.local/dind:26.1.5-")
     # The base has no Docker in it.
-    assert {role for role in newest if newest[role] != stable[role]} == {"dind", "dind-next", "runner", "job"}
+    assert {role for role in newest if newest[role] != stable[role]} == {
+        "dind",
+        "dind-next",
+        "runner",
+        "runner-for-pods",
+        "job",
+    }
 
 
 @pytest.mark.usefixtures("recipes")

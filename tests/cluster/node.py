@@ -24,7 +24,7 @@ from typing import IO, Any
 
 import yaml
 
-from lab.images import recorded
+from lab.images import ensure_runner_for_pods, recorded
 from lab.programs import COREDNS, PAUSE
 from tests.cluster.control_plane import SERVICE_NETWORK, ControlPlane, require_parts
 from tests.engine.machine import Machine, first_process, new_place
@@ -36,9 +36,6 @@ from toolchain.shared import cache_dir, digest_of, file_lock, make_say, whole_di
 
 START_SECONDS = 120
 LOAD_SECONDS = 300
-NODE_IMAGES = ("dind", "runner", "helper", "job")
-"""The roles of the stand-in images that every node gets."""
-
 _PACKAGES = {"nft": "nftables", "iptables": "iptables", "ipset": "ipset"}
 """Debian's package by the program that is looked for, beside those that come with Docker."""
 _PLUGINS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
@@ -210,7 +207,7 @@ class Node(ControlPlane):
 
     def _give_images(self) -> None:
         """Fill containerd's folder with the images that every node gets; links to what an earlier node has unpacked."""
-        images = [image for role, image in (recorded() or {}).items() if role in NODE_IMAGES]
+        images = [*node_images().values()]
         ids = run("docker", "image", "inspect", "--format={{.Id}}", *images).stdout if images else ""
         programs = {image: build(program, say=make_say()) for image, program in _OWN_IMAGES.items()}
         version = run(_docker_program("containerd"), "--version").stdout
@@ -337,6 +334,13 @@ def running_node(directory: Path, *, registry: str | None = None) -> Iterator[No
         _write_files(directory, place.data, registry)
         node.start()
         yield node
+
+
+def node_images() -> dict[str, str]:
+    """The stand-in images that every node gets, by role; none where images are pulled."""
+    images = recorded() or {}
+    runner = ensure_runner_for_pods(make_say())
+    return {**{role: images[role] for role in ("dind", "helper", "job")}, "runner": runner} if runner else {}
 
 
 def _require_parts() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.node import Node
+from tests.cluster.node import Node, node_images
 from tests.engine.world import Sandbox, Stack, make_stack, unique, wait_for
 
 REPLACED_SECONDS = 90
@@ -93,5 +93,8 @@ def make_gke_stack(
     """A new stack with a small daemon, in a new folder of `directory`. environment: has the plugins."""
     name = unique()
     place = {"target": "gke", "cluster": {"context": node.context, "kubeconfig": str(node.kubeconfig)}}
-    stack = make_stack(directory / name, name, environment, sandbox, settings={**place, "daemon": SMALL, **settings})
+    runner = node_images().get("runner")
+    images = {"runner_image": runner} if runner else {}
+    own = {**place, **images, "daemon": SMALL, **settings}
+    stack = make_stack(directory / name, name, environment, sandbox, settings=own)
     return GkeStack(**vars(stack), node=node)

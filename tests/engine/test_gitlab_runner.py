@@ -67,7 +67,7 @@ def test_the_runner_says_that_it_is_no_official_build_and_what_it_lacks(runner: 
     told = called(runner, "--version").stdout
     assert re.search(rf"^Version: +{re.escape(images.RUNNER_VERSION)}$", told, re.MULTILINE)
     assert re.search(r"^Build: +from Go modules, not the official one$", told, re.MULTILINE)
-    assert re.search(r"^Executors: +docker, kubernetes, shell, custom$", told, re.MULTILINE)
+    assert re.search(r"^Executors: +docker, shell, custom$", told, re.MULTILINE)
     for missing in ("docker-autoscaler", "wrapper", "gcs", "job inputs", "run: steps"):
         assert missing in told.partition("Not in it:")[2]
 

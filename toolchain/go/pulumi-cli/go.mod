@@ -283,4 +283,10 @@ require (
 
 replace github.com/atotto/clipboard => github.com/tgummerer/clipboard v0.0.0-20241001131231-d02d263e614e
 
+// Both are there to set up accounts for Pulumi Cloud, and are a twentieth of all that there is to compile.
+replace (
+	github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/authorization/armauthorization/v3 => ./stubs/azure-authorization
+	github.com/aws/aws-sdk-go-v2/service/iam => ./stubs/aws-iam
+)
+
 tool github.com/pulumi/pulumi/pkg/v3/cmd/pulumi
