@@ -22,7 +22,7 @@ from stacks.platforms import Platform, helper_image
 from stacks.settings import TARGETS, Orchestrator, RaspberryPiSettings, Settings, parse
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = sorted(path.relative_to(ROOT) for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+DOCUMENTS = sorted(path.relative_to(ROOT) for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SETTINGS = Path("docs/settings.md")
 SETTINGS_KEY = "gitlab-dind-runners:settings"
