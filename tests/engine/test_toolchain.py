@@ -184,7 +184,10 @@ def test_the_installed_toolchain_is_found_with_less_than_a_second_of_work(enviro
 
 
 def test_an_install_that_is_killed_goes_on_where_it_was(environment: dict[str, str], tmp_path: Path) -> None:
-    """A copy of the checkout with the real cache, killed at several moments and then left to finish."""
+    """A copy of the checkout with the real cache, killed at several moments and then left to finish.
+
+    All that it has started is killed with it, as by a machine that goes off: what makes pip would go on for a moment.
+    """
     clone = tmp_path / "clone"
     parts = (
         "toolchain",
@@ -206,11 +209,13 @@ def test_an_install_that_is_killed_goes_on_where_it_was(environment: dict[str, s
     env = {**os.environ, **environment, "HOME": str(tmp_path), "DINDRUNNER_CACHE": str(cache_dir())}
     kills = 0
     for seconds in (0.2, 0.6, 1.5, 3, 5):
-        with subprocess.Popen(command, cwd=clone, env=env, stderr=subprocess.DEVNULL) as process:
+        with subprocess.Popen(
+            command, cwd=clone, env=env, stderr=subprocess.DEVNULL, start_new_session=True
+        ) as process:
             try:
                 process.wait(seconds)
             except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
+                os.killpg(process.pid, signal.SIGKILL)
                 kills += 1
     assert kills > 1
     run(*command, cwd=clone, env=env)
