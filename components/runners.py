@@ -200,12 +200,7 @@ class Whole:
     ) -> pulumi.Output[str]:
         """The runners' config.toml, with their tokens."""
         args = self.args
-        tokens = {
-            runner.name: registrations[runner.name].token
-            if runner.token is None
-            else pulumi.Output.secret(runner.token)
-            for runner in args.runners
-        }
+        tokens = {runner.name: _token(runner, registrations) for runner in args.runners}
         given: dict[str, Any] = {
             "gitlab_url": GITLAB_URL if args.gitlab_url is None else args.gitlab_url,
             "concurrent": jobs_at_once(len(args.runners)) if args.concurrent is None else args.concurrent,
