@@ -239,6 +239,11 @@ def runner_ids(registrations: Mapping[str, RunnerRegistration]) -> pulumi.Output
     return pulumi.Output.all(**ids).apply(dict)
 
 
+def declared(whole: pulumi.ComponentResource) -> dict[str, Any]:
+    """What a whole registers as its outputs: each attribute that its class declares, so that both agree."""
+    return {name: getattr(whole, name) for name in type(whole).__annotations__}
+
+
 def transport_of(transport: Transport | None) -> Transport:
     """The transport, with its default."""
     return Transport.TLS if transport is None else Transport(transport)

@@ -13,7 +13,7 @@ from ..docker_client import DockerEngine
 from ..inputs import recorded, taken
 from ..kinds import Executor
 from ..paths import DOCKER_SOCKET
-from ..runners import RunnersArgs, Whole, runner_ids, transport_of
+from ..runners import RunnersArgs, Whole, declared, runner_ids, transport_of
 from ..specs import DaemonSpec
 from ..transport import Transport
 from .daemon import DindDaemon, DindDaemonArgs
@@ -91,16 +91,7 @@ class DockerRunners(pulumi.ComponentResource):
         self.daemon_container_name = daemon.container_name if daemon else None
         self.volume_name = daemon.volume_name if daemon else None
         self.runner_ids = runner_ids(registrations)
-        self.register_outputs(
-            {
-                "network_name": self.network_name,
-                "container_name": self.container_name,
-                "endpoint": self.endpoint,
-                "daemon_container_name": self.daemon_container_name,
-                "volume_name": self.volume_name,
-                "runner_ids": self.runner_ids,
-            }
-        )
+        self.register_outputs(declared(self))
 
 
 def daemon_args(whole: Whole, args: DockerRunnersArgs, network_name: pulumi.Input[str]) -> DindDaemonArgs:

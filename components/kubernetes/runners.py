@@ -20,7 +20,7 @@ from ..inputs import recorded, taken
 from ..job_pods import JobPods
 from ..kinds import Executor, client_environment
 from ..labels import CLIENT, kubernetes_labels
-from ..runners import RunnersArgs, Whole, runner_ids
+from ..runners import RunnersArgs, Whole, declared, runner_ids
 from ..specs import DaemonSpec
 from ..transport import Transport
 from .certificates import DaemonCertificates, DaemonCertificatesArgs
@@ -124,17 +124,7 @@ class KubernetesRunners(pulumi.ComponentResource):
         self.daemon_container_name = daemon.container_name if daemon else None
         self.volume_name = daemon.volume_name if daemon else None
         self.runner_ids = runner_ids(registrations)
-        self.register_outputs(
-            {
-                "namespace": self.namespace,
-                "network_name": self.network_name,
-                "deployment_name": self.deployment_name,
-                "endpoint": self.endpoint,
-                "daemon_container_name": self.daemon_container_name,
-                "volume_name": self.volume_name,
-                "runner_ids": self.runner_ids,
-            }
-        )
+        self.register_outputs(declared(self))
 
 
 def _namespace(whole: Whole, args: KubernetesRunnersArgs) -> str:

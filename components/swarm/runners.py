@@ -16,7 +16,7 @@ from ..docker.runners import DockerRunnersArgs, daemon_args
 from ..inputs import recorded, taken
 from ..kinds import Executor
 from ..paths import DOCKER_SOCKET
-from ..runners import Whole, runner_ids, transport_of
+from ..runners import Whole, declared, runner_ids, transport_of
 from ..specs import DaemonSpec
 from .network import RunnerNetwork
 from .runner import RunnerContainer, RunnerContainerArgs
@@ -89,13 +89,4 @@ class SwarmRunners(pulumi.ComponentResource):
         self.daemon_container_name = daemon.container_name if daemon else None
         self.volume_name = daemon.volume_name if daemon else None
         self.runner_ids = runner_ids(registrations)
-        self.register_outputs(
-            {
-                "network_name": self.network_name,
-                "service_name": self.service_name,
-                "endpoint": self.endpoint,
-                "daemon_container_name": self.daemon_container_name,
-                "volume_name": self.volume_name,
-                "runner_ids": self.runner_ids,
-            }
-        )
+        self.register_outputs(declared(self))
