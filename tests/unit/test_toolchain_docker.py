@@ -43,6 +43,10 @@ class Mirror:
                 pins.write(f"{suite} {ARCHITECTURE} {digest} {file.relative_to(self.folder)}\n")
 
     def _package(self, name: str, version: str) -> Path:
+        file = self.folder / "pool" / f"{name}_{version}_{ARCHITECTURE}.deb"
+        if file.exists():
+            # Another suite has it too; made anew it would have another time and so another checksum.
+            return file
         root = self.folder / "root"
         (root / "DEBIAN").mkdir(parents=True)
         (root / "DEBIAN" / "control").write_text(
@@ -51,7 +55,6 @@ class Mirror:
         for place in docker._PROGRAMS.values() if name == "docker.io" else ("usr/bin/other",):
             (root / place).parent.mkdir(parents=True, exist_ok=True)
             (root / place).write_text(f"{place} {version}")
-        file = self.folder / "pool" / f"{name}_{version}_{ARCHITECTURE}.deb"
         file.parent.mkdir(exist_ok=True)
         subprocess.run(["dpkg-deb", "--build", root, file], check=True, capture_output=True, timeout=30)
         shutil.rmtree(root)
