@@ -3,66 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
 
 import pulumi
 
-from stacks import cluster, sandbox
-from stacks.board import Board, check_board, check_images, check_names, fitted
-from stacks.cluster import Facts
-from stacks.combinations import check_engine, warnings_about_versions
-from stacks.common import PLACEHOLDER, Common
-from stacks.engine import ask_board, ask_engine, check_paths, check_volume, offered_platforms
-from stacks.gke_settings import GkeSettings
-from stacks.mistakes import SettingsError
-from stacks.places import leaves, written
-from stacks.preflight import check_gitlab
-from stacks.settings import RaspberryPiSettings, Settings, parse
-from stacks.shared import IN_PROJECT, merged, missing
-from stacks.versions import Engine
-from stacks.warnings import warnings_about
-
-S = TypeVar("S", bound=Common)
+from stacks.ask_gitlab import check_gitlab
+from stacks.settings import sandbox
+from stacks.settings.common import PLACEHOLDER, Common
+from stacks.settings.mistakes import SettingsError
+from stacks.settings.places import leaves, written
+from stacks.settings.shared import IN_PROJECT, merged, missing
+from stacks.stack import Stack
+from stacks.targets import fit, model, parse
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stack(Generic[S]):
-    """A stack.
-
-    settings: checked, and complete. gitlab_token: for GitLab's API; None where every runner brings a token of its own.
-    board, cluster: what the machine, or the cluster, said of itself, for a target that asks.
-    engine, gitlab_version: of the Docker host or board, and of GitLab; None where they do not say it.
-    """
-
-    name: str
-    project: str
-    settings: S
-    gitlab_token: pulumi.Output[str] | None
-    board: Board | None = None
-    cluster: Facts | None = None
-    engine: Engine | None = None
-    gitlab_version: str | None = None
-
-    @property
-    def prefix(self) -> str:
-        """Prefix of every name that the stack makes: unique on a host, unless the settings choose one."""
-        return _prefix(self.settings, self.project, self.name)
-
-
-def _prefix(settings: Common, project: str, stack: str) -> str:
-    return settings.name or f"{project}-{stack}"
-
-
-def warnings_of(stack: Stack[Any]) -> Iterator[str]:
-    """What a preview of a stack of any target should say aloud."""
-    yield from warnings_about(stack.settings)
-    yield from warnings_about_versions(stack.settings, gitlab_version=stack.gitlab_version, engine=stack.engine)
-
-
-def load() -> Stack[Any]:
+def load() -> Stack[Common, object]:
     """The current stack. Raises pulumi.RunError, before anything is touched, where a setting is wrong."""
     try:
         return _load()
@@ -70,7 +25,7 @@ def load() -> Stack[Any]:
         raise pulumi.RunError(f"the settings of stack {pulumi.get_stack()} are wrong:\n{error}") from None
 
 
-def _load() -> Stack[Any]:
+def _load() -> Stack[Common, object]:
     raw = _raw()
     token = (pulumi.Config("gitlab").get("token") or os.environ.get("GITLAB_TOKEN") or "").strip()
     on_this_machine = False
@@ -95,55 +50,18 @@ def _load() -> Stack[Any]:
         direct=on_this_machine,
         ca_file=settings.gitlab.ca_file,
     )
-    settings, told = _fit(settings)
+    name, project = pulumi.get_stack(), pulumi.get_project()
+    prefix = settings.name or f"{project}-{name}"
+    settings, facts = fit(settings, prefix, name)
     return Stack(
-        name=pulumi.get_stack(),
-        project=pulumi.get_project(),
+        name=name,
+        project=project,
+        prefix=prefix,
         settings=settings,
+        facts=facts,
         gitlab_token=pulumi.Output.secret(token) if registers else None,
-        board=told if isinstance(told, Board) else None,
-        cluster=told if isinstance(told, Facts) else None,
-        engine=told.engine if isinstance(told, Board) else told if isinstance(told, Engine) else None,
         gitlab_version=gitlab_version,
     )
-
-
-def _fit(settings: Settings) -> tuple[Settings, Board | Facts | Engine | None]:
-    """The settings completed from the machine or cluster that they name, and what that said of itself."""
-    prefix = _prefix(settings, pulumi.get_project(), pulumi.get_stack())
-    if isinstance(settings, RaspberryPiSettings):
-        return _fit_board(settings, prefix)
-    if isinstance(settings, GkeSettings):
-        return _fit_cluster(settings, prefix)
-    engine = ask_engine(settings)
-    if engine is not None:
-        check_engine(settings, engine)
-    check_volume(settings, prefix)
-    return settings, engine
-
-
-def _fit_board(settings: RaspberryPiSettings, prefix: str) -> tuple[RaspberryPiSettings, Board]:
-    check_names(settings, prefix)
-    board = ask_board(settings)
-    check_board(settings, board)
-    if board.engine is not None:
-        check_engine(settings, board.engine)
-    check_paths(settings)
-    check_volume(settings, prefix)
-    settings = fitted(settings, board)
-    check_images(settings, offered_platforms(settings))
-    return settings, board
-
-
-def _fit_cluster(settings: GkeSettings, prefix: str) -> tuple[GkeSettings, Facts]:
-    # Half a second to import, for the one target that needs it.
-    from stacks.kube import ask_cluster
-
-    stack = pulumi.get_stack()
-    cluster.check_prefix(prefix, stack)
-    facts = ask_cluster(settings, prefix)
-    cluster.check_cluster(settings, facts, prefix, stack)
-    return cluster.fitted(settings, facts), facts
 
 
 def _raw() -> object:
@@ -153,7 +71,7 @@ def _raw() -> object:
         raise missing(pulumi.get_stack())
     raw = merged(_table("shared", IN_PROJECT), own)
     engine = os.environ.get("DOCKER_HOST")
-    if engine and isinstance(raw, dict) and raw.get("target") in ("docker-host", "raspberry-pi"):
+    if engine and isinstance(raw, dict) and "docker_host" in model(raw.get("target")).model_fields:
         return {"docker_host": engine, **raw}
     return raw
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from components.kinds import Executor
+from components.kinds import TRAITS, Executor
 from components.registration import RunnerRegistration
-from stacks.ci_snippet import ci_snippet
-from stacks.common import GitLab
-from stacks.load import Stack
 from stacks.registrations import description
+from stacks.settings.common import Common, GitLab, Runner
+from stacks.stack import Stack
 
 VERSION = 1
 """Of the outputs. It rises when one of them goes, or means something else; a new one alone does not raise it."""
 
 
-def common_outputs(stack: Stack[Any], registrations: Mapping[str, RunnerRegistration]) -> dict[str, Any]:
+def common_outputs(stack: Stack[Common, object], registrations: Mapping[str, RunnerRegistration]) -> dict[str, Any]:
     """The outputs that all targets have: version, target, prefix, gitlab, concurrent, runners, ci_snippet."""
     settings = stack.settings
     return {
@@ -40,7 +40,7 @@ def _gitlab(gitlab: GitLab) -> dict[str, str | None]:
     }
 
 
-def _runners(stack: Stack[Any], registrations: Mapping[str, RunnerRegistration]) -> dict[str, Any]:
+def _runners(stack: Stack[Common, object], registrations: Mapping[str, RunnerRegistration]) -> dict[str, Any]:
     """By the runner's name. id: None where it brings its own token; GitLab may then know other tags."""
     return {
         runner.name: {
@@ -59,3 +59,16 @@ def _runners(stack: Stack[Any], registrations: Mapping[str, RunnerRegistration])
         }
         for runner in stack.settings.runners
     }
+
+
+def ci_snippet(runners: Iterable[Runner]) -> str:
+    """A `.gitlab-ci.yml` fragment: one job a runner, with its tags."""
+    return "\n".join(_job(runner) for runner in runners)
+
+
+def _job(runner: Runner) -> str:
+    # A JSON string is a YAML string, so nothing needs other quoting.
+    tags = f"  tags: {json.dumps(list(runner.tags), ensure_ascii=False)}\n" if runner.tags else ""
+    script = "".join(f"    - {json.dumps(line)}\n" for line in TRAITS[runner.kind].script)
+    # The suffix keeps the job's name from being a keyword (`default`, `image`) or another type (`1`, `on`).
+    return f"{runner.name}-job:\n{tags}  script:\n{script}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import pulumi
 import pulumi_gitlab as gitlab
@@ -11,15 +10,14 @@ import pulumi_gitlab as gitlab
 from components.config_toml import render
 from components.job_pods import JobPods
 from components.registration import RunnerRegistration, RunnerRegistrationArgs
-from stacks.common import Common, Runner
-from stacks.load import Stack
 from stacks.options import made_by
-from stacks.specs import config_spec
+from stacks.settings.common import Common, Runner
+from stacks.stack import Stack
 
 
-def register(stack: Stack[Any]) -> dict[str, RunnerRegistration]:
+def register(stack: Stack[Common, object]) -> dict[str, RunnerRegistration]:
     """A registration for each runner that does not bring its own token, by the runner's name."""
-    settings: Common = stack.settings
+    settings = stack.settings
     if stack.gitlab_token is None:
         return {}
     provider = gitlab.Provider(
@@ -60,7 +58,7 @@ def config_toml(
     pods: pulumi.Input[JobPods] | None = None,
     daemon_host: str | None = None,
 ) -> pulumi.Output[str]:
-    """The runners' config.toml with their tokens; pods as in `render`, daemon_host as in `config_spec`."""
+    """The runners' config.toml with their tokens; pods as in `render`, daemon_host as in `Common.spec`."""
     tokens = {
         runner.name: pulumi.Output.secret(runner.token.get_secret_value())
         if runner.token
@@ -68,10 +66,10 @@ def config_toml(
         for runner in settings.runners
     }
     both = pulumi.Output.all(pulumi.Output.all(**tokens), pods)
-    spec = config_spec(settings, daemon_host)
+    spec = settings.spec(daemon_host)
     return both.apply(lambda known: render(spec, known[0], known[1]))
 
 
-def description(stack: Stack[Any], runner: Runner) -> str:
+def description(stack: Stack[Common, object], runner: Runner) -> str:
     """What GitLab's pages show of a runner."""
     return runner.description or f"{stack.name} {runner.name}"

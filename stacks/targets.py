@@ -1,21 +1,61 @@
-"""What builds each target."""
+"""The targets, each of which is a folder; it is imported only when it is asked for, with the SDKs that it needs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
-from stacks import docker_host, gke, raspberry_pi
-from stacks.load import Stack
+from pydantic import ValidationError
 
-BUILDERS: Mapping[str, Callable[[Stack[Any]], dict[str, Any]]] = {
-    "docker-host": docker_host.build,
-    "raspberry-pi": raspberry_pi.build,
-    "gke": gke.build,
+from stacks.settings.combinations import check_versions
+from stacks.settings.common import Common
+from stacks.settings.mistakes import SettingsError, explain, is_consequence, shown
+from stacks.stack import Stack
+
+TARGETS: Mapping[str, str] = {
+    "docker-host": "stacks.docker_host",
+    "raspberry-pi": "stacks.raspberry_pi",
+    "gke": "stacks.gke",
 }
-"""What builds each `target`."""
+"""The package of each `target`: its modules settings (`SETTINGS`), fit (`fit`) and build (`build`)."""
 
 
-def build(stack: Stack[Any]) -> dict[str, Any]:
+def model(target: object) -> type[Common]:
+    """The model of a target's settings. Raises SettingsError for a target that is not known."""
+    if not isinstance(target, str) or target not in TARGETS:
+        raise SettingsError(f"settings.target: {shown(target)} is not known: use one of {', '.join(TARGETS)}")
+    found: type[Common] = import_module(f"{TARGETS[target]}.settings").SETTINGS
+    return found
+
+
+def parse(raw: object) -> Common:
+    """Settings from the plain object of a stack file.
+
+    Raises SettingsError with a line for each mistake: `settings.<path>: <value> <what is wrong>: <remedy>`.
+    """
+    if not isinstance(raw, Mapping):
+        raise SettingsError(f"settings: {shown(raw)} is no table: write target, gitlab and runners below it")
+    wanted = model(raw.get("target"))
+    try:
+        settings = wanted.model_validate(raw)
+    except ValidationError as error:
+        mistakes = [details for details in error.errors(include_url=False) if not is_consequence(details)]
+        raise SettingsError("\n".join(dict.fromkeys(explain(details, raw, wanted) for details in mistakes))) from None
+    check_versions(settings)
+    return settings
+
+
+def fit(settings: Common, prefix: str, stack: str) -> tuple[Common, object]:
+    """The settings completed from the machine or cluster that they name, and what that said of itself.
+
+    Raises SettingsError where the two do not fit. prefix: of the stack's names. stack: its name.
+    """
+    found: tuple[Common, object] = import_module(f"{TARGETS[settings.target]}.fit").fit(settings, prefix, stack)
+    return found
+
+
+def build(stack: Stack[Common, object]) -> dict[str, Any]:
     """Make the resources of a stack; its outputs, by name."""
-    return BUILDERS[stack.settings.target](stack)
+    outputs: dict[str, Any] = import_module(f"{TARGETS[stack.settings.target]}.build").build(stack)
+    return outputs

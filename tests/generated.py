@@ -6,14 +6,15 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from stacks.mistakes import SettingsError
-from stacks.settings import Settings, parse
+from stacks.settings.common import Common
+from stacks.settings.mistakes import SettingsError
+from stacks.targets import parse
 
 Choice: TypeAlias = Callable[[random.Random], Any]
 """One value, drawn anew each time."""
 
 
-def generate(seed: int, count: int) -> Iterator[Settings]:
+def generate(seed: int, count: int) -> Iterator[Common]:
     """`count` settings that are accepted, of every target. Those that go against each other are drawn again."""
     chance = random.Random(seed)
     made = 0

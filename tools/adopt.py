@@ -14,10 +14,10 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from stacks.common import PLACEHOLDER, TOKEN_PLACEHOLDER
-from stacks.gke_settings import GkeRunner
-from stacks.places import Path, written
-from stacks.settings import TARGETS, parse
+from stacks.gke.settings import GkeRunner
+from stacks.settings.common import PLACEHOLDER, TOKEN_PLACEHOLDER
+from stacks.settings.places import Path, written
+from stacks.targets import TARGETS, model, parse
 from tools.adopt_check import Finding, findings
 from tools.adopt_draft import SETTINGS_KEY, Draft, Verdict, command
 from tools.adopt_file import AdoptError, MisusedError, read
@@ -97,9 +97,8 @@ def _set(place: Any, setting: Path, value: object) -> None:
 
 def _in_order(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What and where first; the rest, and the runners', in the order of the documentation."""
-    model = TARGETS[settings["target"]]
     first = ("target", "gitlab", "cluster", "namespace", "create_namespace", "host_socket")
-    ordered = {name: settings[name] for name in (*first, *model.model_fields) if name in settings}
+    ordered = {name: settings[name] for name in (*first, *model(settings["target"]).model_fields) if name in settings}
     return ordered | {
         "runners": [{name: runner[name] for name in _RUNNER if name in runner} for runner in settings["runners"]]
     }

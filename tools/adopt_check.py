@@ -10,11 +10,9 @@ from typing import Any
 from components.config_toml import render
 from components.job_pods import JobPods
 from components.quantities import amount
-from stacks.common import TOKEN_PLACEHOLDER
-from stacks.gke_settings import GkeSettings
-from stacks.places import Path, leaves, written
-from stacks.settings import Settings
-from stacks.specs import config_spec
+from stacks.gke.settings import GkeSettings
+from stacks.settings.common import TOKEN_PLACEHOLDER, Common
+from stacks.settings.places import Path, leaves, written
 from tools.adopt_docker import docker_bytes
 from tools.adopt_draft import Draft, Verdict
 from tools.adopt_keys import (
@@ -53,14 +51,14 @@ class Finding:
     text: str
 
 
-def findings(tables: Mapping[str, Any], draft: Draft, settings: Settings) -> dict[Path, Finding]:
+def findings(tables: Mapping[str, Any], draft: Draft, settings: Common) -> dict[Path, Finding]:
     """For each value of the file, by its place, exactly one finding."""
     again = rendered(settings)
     places = _positions(draft, tables["runners"], settings)
     return {path: _finding(path, value, tables, again, draft, places) for path, value in leaves(tables)}
 
 
-def rendered(settings: Settings) -> dict[str, Any]:
+def rendered(settings: Common) -> dict[str, Any]:
     """The tables of the config.toml that the program writes from these settings."""
     tokens = {
         runner.name: runner.token.get_secret_value() if runner.token else TOKEN_PLACEHOLDER
@@ -75,11 +73,11 @@ def rendered(settings: Settings) -> dict[str, Any]:
             client_labels={},
             annotations={},
         )
-        return tomllib.loads(render(config_spec(settings, f"{PREFIX}-dind"), tokens, pods))
-    return tomllib.loads(render(config_spec(settings), tokens))
+        return tomllib.loads(render(settings.spec(f"{PREFIX}-dind"), tokens, pods))
+    return tomllib.loads(render(settings.spec(), tokens))
 
 
-def _positions(draft: Draft, runners: Sequence[object], settings: Settings) -> dict[int, int]:
+def _positions(draft: Draft, runners: Sequence[object], settings: Common) -> dict[int, int]:
     """The place among the settings' runners of each runner of the file that is there."""
     there = [index for index in range(len(runners)) if ("runners", index) not in draft.reasons]
     assert len(there) == len(settings.runners)

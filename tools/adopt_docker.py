@@ -11,7 +11,7 @@ from components.defaults import CLIENT_IMAGE, DAEMON_IMAGE
 from components.kinds import Executor, Kind
 from components.paths import DOCKER_SOCKET
 from components.transport import CERTS_DIR, CLIENT_CERTS_DIR, SOCKET, Transport
-from stacks.places import Path
+from stacks.settings.places import Path
 from tools import adopt_keys as keys
 from tools.adopt_draft import Draft
 

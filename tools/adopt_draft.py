@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from stacks.mistakes import SettingsError
-from stacks.places import Path, written
-from stacks.settings import Settings, parse
+from stacks.settings.common import Common
+from stacks.settings.mistakes import SettingsError
+from stacks.settings.places import Path, written
+from stacks.targets import parse
 from tools.adopt_file import AdoptError, MisusedError
 from tools.adopt_secrets import asks_for_secret, is_secret, shown
 
@@ -92,7 +93,7 @@ class Draft:
     def refuse(self, source: Path, text: str) -> None:
         self.reasons[source] = Reason(Verdict.UNSUPPORTED, text)
 
-    def settle(self) -> Settings:
+    def settle(self) -> Common:
         """The settings as the program reads them; a value that it refuses is taken out, and its message is the reason.
 
         Raises AdoptError where it refuses something that no value of the file is to blame for.

@@ -11,7 +11,7 @@ from components.job_pods import POLL_SECONDS
 from components.kinds import Kind
 from components.quantities import amount
 from components.transport import CLIENT_CERTS_DIR
-from stacks.places import Path
+from stacks.settings.places import Path
 from tools import adopt_keys as keys
 from tools.adopt_docker import is_dind, table, variables
 from tools.adopt_draft import Draft

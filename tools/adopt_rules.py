@@ -9,8 +9,8 @@ from typing import Any
 
 from components import defaults
 from components.kinds import Executor, Kind
-from stacks.common import TOKEN_PLACEHOLDER
-from stacks.places import Path
+from stacks.settings.common import TOKEN_PLACEHOLDER
+from stacks.settings.places import Path
 from tools import adopt_docker, adopt_kubernetes
 from tools import adopt_keys as keys
 from tools.adopt_docker import DAEMON_VARIABLES, table, texts

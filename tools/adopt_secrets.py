@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from stacks.places import Path
+from stacks.settings.places import Path
 from tools.secrets import Masker
 
 _NAME = re.compile(

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from stacks.places import Path
+from stacks.settings.places import Path
 
 WIDTH = 120
 _PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*(:[A-Za-z0-9_./-]+)*")

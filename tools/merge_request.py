@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stacks.sandbox import PASSPHRASE
+from stacks.settings.sandbox import PASSPHRASE
 
 TOKEN = "DINDRUNNER_NOTE_TOKEN"
 BACKEND = "DINDRUNNER_BACKEND_URL"

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from stacks.sandbox import PASSPHRASE
+from stacks.settings.sandbox import PASSPHRASE
 
 HIDDEN = "[secret]"
 """What stands for a secret; the same that Pulumi prints."""

@@ -11,10 +11,10 @@ from typing import Any
 
 import yaml
 
-from stacks import sandbox
-from stacks.mistakes import SettingsError
-from stacks.settings import parse
-from stacks.shared import merged, missing
+from stacks.settings import sandbox
+from stacks.settings.mistakes import SettingsError
+from stacks.settings.shared import merged, missing
+from stacks.targets import parse
 from tools.secrets import HIDDEN, is_secret_name
 
 GIT_SECONDS = 30.0

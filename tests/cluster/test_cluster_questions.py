@@ -19,17 +19,16 @@ import yaml
 from components.kubernetes.runner import JOB_RULES
 from components.labels import kubernetes_labels as labels
 from components.labels import selector
-from stacks.cluster import Facts, check_cluster, fitted, warnings_about_cluster
-from stacks.gke_settings import GkeSettings
-from stacks.kube import MANAGED, MANAGING, WATCHED, WATCHING, ask_cluster
-from stacks.load import Stack
-from stacks.mistakes import SettingsError
+from stacks.gke.cluster import Facts, check_cluster, fitted, warnings_about_cluster
+from stacks.gke.questions import MANAGED, MANAGING, WATCHED, WATCHING, ask_cluster
+from stacks.gke.settings import GkeSettings
+from stacks.settings.mistakes import SettingsError
 from stacks.targets import build
 from tests.cluster.api import ApiError, Cluster
 from tests.cluster.control_plane import ControlPlane
 from tests.engine.world import unique, wait_for
 from tests.unit.recording import Recording, Secret, run
-from tests.unit.samples import API_TOKEN, LOOKUPS, gke_settings, runner
+from tests.unit.samples import API_TOKEN, LOOKUPS, gke_settings, runner, stack_of
 
 STACK = "dev"
 GONE_SECONDS = 120
@@ -651,9 +650,7 @@ def recorded(world: World, prefix: str, **settings: Any) -> Recording:
 
     def program() -> dict[str, Any]:
         token = pulumi.Output.secret(API_TOKEN)
-        return build(
-            Stack(name=STACK, project="gitlab-dind-runners", settings=found, gitlab_token=token, cluster=facts)
-        )
+        return build(stack_of(found, facts, gitlab_token=token, name=STACK))
 
     return run(program, stack=STACK, calls=LOOKUPS)
 

@@ -16,8 +16,7 @@ import pytest
 from components.config_toml import render
 from lab import images
 from lab.gitlab.registry import free_port
-from stacks.settings import parse
-from stacks.specs import config_spec
+from stacks.targets import parse
 from tests.engine.world import wait_for
 from tests.unit.samples import plain
 from tests.unit.samples import runner as runner_settings
@@ -104,7 +103,7 @@ def running(program: Path, folder: Path, **settings: Any) -> Iterator[tuple[subp
     """The runner with what these settings render, and the file of its log; its GitLab does not answer."""
     parsed = parse(plain(gitlab=NO_GITLAB, **settings))
     config, log = folder / "config.toml", folder / "log"
-    config.write_text(render(config_spec(parsed), {each.name: f"glrt-{each.name}" for each in parsed.runners}))
+    config.write_text(render(parsed.spec(), {each.name: f"glrt-{each.name}" for each in parsed.runners}))
     with log.open("wb") as out:
         process = subprocess.Popen([program, "run", "--config", config], stdout=out, stderr=out)
     try:

@@ -17,10 +17,10 @@ import yaml
 from components.config_toml import render
 from components.job_pods import JobPods
 from lab import images
-from stacks.gke_settings import GkeSettings
-from stacks.settings import Settings, parse
-from stacks.shared import merged
-from stacks.specs import config_spec
+from stacks.gke.settings import GkeSettings
+from stacks.settings.common import Common
+from stacks.settings.shared import merged
+from stacks.targets import parse
 from tests.generated import generate
 from tests.unit.samples import gke, plain, runner
 from toolchain import gobuild
@@ -50,11 +50,11 @@ def lint(tmp_path_factory: pytest.TempPathFactory) -> Lint:
     return read
 
 
-def toml(settings: Settings) -> str:
+def toml(settings: Common) -> str:
     """The config.toml of a stack with these settings."""
     tokens = {runner.name: f"glrt-{runner.name}" for runner in settings.runners}
     if not isinstance(settings, GkeSettings):
-        return render(config_spec(settings), tokens)
+        return render(settings.spec(), tokens)
     pods = JobPods(
         namespace="ci",
         service_account="ci-job",
@@ -63,12 +63,12 @@ def toml(settings: Settings) -> str:
         client_labels={"dindrunner.client": "true"},
         annotations={"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"},
     )
-    return render(config_spec(settings, "ci-dind"), tokens, pods)
+    return render(settings.spec("ci-dind"), tokens, pods)
 
 
-def examples() -> dict[str, Settings]:
+def examples() -> dict[str, Common]:
     """Every settings of a stack file in the repository, by the file's path."""
-    found: dict[str, Settings] = {}
+    found: dict[str, Common] = {}
     for file in sorted([*ROOT.glob("Pulumi.*.yaml"), *ROOT.glob("examples/*/Pulumi.*.yaml")]):
         raw = (yaml.safe_load(file.read_text()).get("config") or {}).get(KEY)
         if raw is not None:
@@ -86,7 +86,7 @@ def _complete(file: Path, raw: Mapping[str, Any]) -> dict[str, Any]:
     return complete | ({"gitlab": complete["gitlab"] | {"url": "http://127.0.0.1:1"}} if sandbox else {})
 
 
-def tables(settings: Settings) -> Iterator[str]:
+def tables(settings: Common) -> Iterator[str]:
     """The names of the tables below `[[runners]]` that the settings render."""
     for entry in tomllib.loads(toml(settings))["runners"]:
         yield from (name for name, value in entry.items() if isinstance(value, dict))

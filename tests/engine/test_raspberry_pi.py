@@ -19,11 +19,11 @@ from gitlab.v4.objects import Project as GitLabProject
 
 from components.config_toml import render
 from components.defaults import DAEMON_IMAGE, RUNNER_IMAGE
-from stacks.board import fitted
-from stacks.engine import ask_board
-from stacks.platforms import Platform, helper_image
-from stacks.settings import RaspberryPiSettings, parse
-from stacks.specs import config_spec
+from stacks.raspberry_pi.board import fitted
+from stacks.raspberry_pi.platforms import Platform, helper_image
+from stacks.raspberry_pi.questions import ask_board
+from stacks.raspberry_pi.settings import RaspberryPiSettings
+from stacks.targets import parse
 from tests.engine.board import Board
 from tests.engine.jobs import end_long_job, project_files, start_long_job
 from tests.engine.world import ROOT, Sandbox, Stack, docker, run, unique, wait_for
@@ -278,7 +278,7 @@ def test_the_stack_file_for_a_pi_asks_for_arm64_images_alone(
     assert re.search(rf'orchestrator *: "{orchestrator}"', said)
     assert "dindrunner.local" not in shown
     # The configuration itself is not known before GitLab has given the tokens.
-    config = tomllib.loads(render(config_spec(wanted), {"plain": "glrt-1", "docker": "glrt-2"}))
+    config = tomllib.loads(render(wanted.spec(), {"plain": "glrt-1", "docker": "glrt-2"}))
     assert config["concurrent"] == 2
     assert [runner["docker"]["helper_image"] for runner in config["runners"]] == [
         helper_image(RUNNER_IMAGE, Platform.ARM64)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
-from stacks.board import Board
-from stacks.cluster import Access, Facts, StorageClass
-from stacks.gke_settings import GkeSettings
-from stacks.settings import RaspberryPiSettings, parse
+import pulumi
+
+from stacks.gke.cluster import Access, Facts, StorageClass
+from stacks.gke.settings import GkeSettings
+from stacks.raspberry_pi.board import Board
+from stacks.raspberry_pi.settings import RaspberryPiSettings
+from stacks.settings.common import Common
+from stacks.stack import Stack
+from stacks.targets import parse
+
+S = TypeVar("S", bound=Common)
+F = TypeVar("F")
 
 TOKEN = "glrt-s3cret"
 API_TOKEN = "glpat-s3cret"
@@ -83,3 +91,16 @@ def facts(**more: Any) -> Facts:
     access = Access(title="mine", context="mine", provider_kubeconfig=None)
     usual: dict[str, Any] = {"access": access, "storage_classes": (STANDARD,), "enforcers": ("anetd",)}
     return Facts(**usual | more)
+
+
+def stack_of(
+    settings: S,
+    facts: F,
+    *,
+    gitlab_token: pulumi.Output[str] | None,
+    name: str = "dev",
+    project: str = "gitlab-dind-runners",
+) -> Stack[S, F]:
+    """A stack as `load` makes it of settings that have been completed, and of what the machine said of itself."""
+    prefix = settings.name or f"{project}-{name}"
+    return Stack(name=name, project=project, prefix=prefix, settings=settings, facts=facts, gitlab_token=gitlab_token)

@@ -17,8 +17,9 @@ import tomli_w
 import yaml
 
 from components.defaults import DAEMON_IMAGE
-from stacks.places import leaves, written
-from stacks.settings import Settings, parse
+from stacks.settings.common import Common
+from stacks.settings.places import leaves, written
+from stacks.targets import parse
 from tests.unit.samples import WITH_CLIENT, gke, pi, plain, runner
 from tools import adopt_keys as keys
 from tools.__main__ import main
@@ -140,7 +141,7 @@ STACKS: list[dict[str, Any]] = [
 NOT_IN_CONFIG_TOML = ("gitlab", "docker_host", "cluster", "runner_image", "tags", "token", "ca_file", "namespace")
 
 
-def comparable(settings: Settings) -> dict[str, Any]:
+def comparable(settings: Common) -> dict[str, Any]:
     """The settings without what the file does not say."""
     plain_settings = settings.model_dump(mode="json", exclude=set(NOT_IN_CONFIG_TOML) | {"create_namespace"})
     plain_settings["runners"] = [

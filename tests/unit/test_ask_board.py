@@ -11,12 +11,16 @@ from typing import Any
 import pytest
 
 from components.defaults import CLIENT_IMAGE, DAEMON_IMAGE, RUNNER_IMAGE
-from stacks import engine as asking
-from stacks.board import Board, Node
-from stacks.engine import ask_board, ask_engine, check_paths, check_volume, offered_platforms
-from stacks.mistakes import SettingsError
-from stacks.settings import DockerHostSettings, RaspberryPiSettings, parse
-from stacks.versions import ApiRange, Engine
+from stacks.docker_host.settings import DockerHostSettings
+from stacks.on_docker import questions as on_docker
+from stacks.on_docker.questions import ask_engine, check_volume
+from stacks.raspberry_pi import questions as asking
+from stacks.raspberry_pi.board import Board, Node
+from stacks.raspberry_pi.questions import ask_board, check_paths, offered_platforms
+from stacks.raspberry_pi.settings import RaspberryPiSettings
+from stacks.settings.mistakes import SettingsError
+from stacks.settings.versions import ApiRange, Engine
+from stacks.targets import parse
 from tests.unit.samples import pi_settings, plain, runner
 
 LOCAL = {"docker_host": "unix:///var/run/docker.sock"}
@@ -318,7 +322,7 @@ def test_a_client_that_is_not_installed_here_is_named(
 
 
 def test_an_engine_that_does_not_answer_is_given_up(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(on_docker, "ANSWER_SECONDS", 0.3)
     (clients.directory / "ssh").write_text("#!/bin/sh\nexec sleep 60\n")
     assert refusal(pi_settings()) == (
         "settings.docker_host: 'ssh://pi@raspberry' gives no answer within 0.3 s: it may be overloaded; try "

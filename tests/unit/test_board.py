@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from components.defaults import RUNNER_IMAGE
-from stacks.board import (
+from stacks.raspberry_pi.board import (
     Node,
     check_board,
     check_images,
@@ -19,9 +19,10 @@ from stacks.board import (
     node_constraint,
     warnings_about_board,
 )
-from stacks.mistakes import SettingsError
-from stacks.platforms import Platform, helper_image
-from stacks.settings import PiRunner, RaspberryPiSettings, parse
+from stacks.raspberry_pi.platforms import Platform, helper_image
+from stacks.raspberry_pi.settings import PiRunner, RaspberryPiSettings
+from stacks.settings.mistakes import SettingsError
+from stacks.targets import parse
 from tests.unit.samples import WITH_CLIENT, board, pi, pi_settings, runner
 
 HELPER = "registry.gitlab.com/gitlab-org/gitlab-runner/gitlab-runner-helper"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from stacks.ci_snippet import ci_snippet
-from stacks.settings import parse
+from stacks.outputs import ci_snippet
+from stacks.targets import parse
 from tests.unit.samples import TOKEN, plain, runner
 
 BUILD = ["docker build --tag $CI_PROJECT_PATH_SLUG:$CI_COMMIT_SHORT_SHA ."]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from components.labels import kubernetes_labels as labels
-from stacks.cluster import (
+from stacks.gke.cluster import (
     Access,
     ClaimFound,
     Namespace,
@@ -19,7 +19,7 @@ from stacks.cluster import (
     fitted,
     warnings_about_cluster,
 )
-from stacks.mistakes import SettingsError
+from stacks.settings.mistakes import SettingsError
 from tests.unit.samples import STANDARD, facts, gke_settings, runner
 
 PREFIX, STACK = "ci-dev", "dev"

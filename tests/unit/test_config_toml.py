@@ -11,8 +11,7 @@ from components.config_toml import render
 from components.defaults import CLIENT_IMAGE, DAEMON_IMAGE
 from components.job_pods import JobPods
 from components.tables import merge
-from stacks.settings import parse
-from stacks.specs import config_spec
+from stacks.targets import parse
 from tests.unit.samples import TOKEN, WITH_CLIENT, changed, gke_settings, plain, runner
 
 SOCKET = "unix:///var/run/docker.sock"
@@ -35,7 +34,7 @@ HOSTS: dict[str, dict[str, Any]] = {
 def rendered(**settings: Any) -> dict[str, Any]:
     """The parsed config.toml of a stack with these settings."""
     parsed = parse(plain(**settings))
-    return tomllib.loads(render(config_spec(parsed), {runner.name: f"glrt-{runner.name}" for runner in parsed.runners}))
+    return tomllib.loads(render(parsed.spec(), {runner.name: f"glrt-{runner.name}" for runner in parsed.runners}))
 
 
 def entry(**settings: Any) -> dict[str, Any]:
@@ -106,7 +105,7 @@ def test_jobs_of_each_kind_find_their_daemon_over_each_transport(
 def test_host_docker_jobs_get_the_hosts_socket_whatever_the_transport(transport: str) -> None:
     runners = [runner(kind="host-docker")]
     settings = parse(plain(daemon={"transport": transport}, runners=runners, host_socket="/run/podman.sock"))
-    (only,) = tomllib.loads(render(config_spec(settings), {"docker": TOKEN}))["runners"]
+    (only,) = tomllib.loads(render(settings.spec(), {"docker": TOKEN}))["runners"]
     assert only["environment"] == [f"DOCKER_HOST={SOCKET}"]
     assert only["docker"]["host"] == SOCKET
     assert only["docker"]["volumes"] == ["/cache", "/run/podman.sock:/var/run/docker.sock"]
@@ -220,7 +219,7 @@ def test_the_job_daemon_is_the_only_privileged_container_of_its_job() -> None:
 def test_every_runner_trusts_the_ca_of_a_gitlab_of_ones_own(executor: str) -> None:
     runners = [runner(name=name, kind="plain", executor=executor) for name in ("a", "b")]
     settings = parse(changed("gitlab.ca_file", "not/read/here.pem", runners=runners))
-    config = tomllib.loads(render(config_spec(settings), {"a": TOKEN, "b": TOKEN}))
+    config = tomllib.loads(render(settings.spec(), {"a": TOKEN, "b": TOKEN}))
     assert [each["tls-ca-file"] for each in config["runners"]] == ["/etc/gitlab-runner/certs/gitlab-ca.pem"] * 2
 
 
@@ -294,7 +293,7 @@ def test_tables_are_merged_lists_of_them_joined_and_anything_else_is_replaced(
 
 def test_a_runner_without_a_token_is_a_mistake_of_the_caller() -> None:
     with pytest.raises(KeyError, match="docker"):
-        render(config_spec(parse(plain())), {})
+        render(parse(plain()).spec(), {})
 
 
 @pytest.mark.parametrize("value", ['quote " and \\', "line\nend", "größe 🏃", "'''", '"""', "#", "\x7f"])
@@ -327,7 +326,7 @@ def pod_entry(transport: str = "tls", **settings: Any) -> dict[str, Any]:
         annotations=STAYS,
     )
     parsed = gke_settings(daemon={"transport": transport}, runners=[runner(**settings)])
-    (only,) = tomllib.loads(render(config_spec(parsed, "ci-dev-dind"), {"docker": "glrt-docker"}, pods))["runners"]
+    (only,) = tomllib.loads(render(parsed.spec("ci-dev-dind"), {"docker": "glrt-docker"}, pods))["runners"]
     assert isinstance(only, dict)
     return only
 

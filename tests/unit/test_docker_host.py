@@ -17,11 +17,11 @@ from components.docker import RunnerContainer, RunnerContainerArgs, log_tail
 from components.docker import daemon as daemon_module
 from components.docker.log_tail import log_tail_on_failure
 from components.docker_client import DockerEngine
-from stacks.docker_host import build
-from stacks.load import Stack
-from stacks.settings import DockerHostSettings, parse
+from stacks.docker_host.build import build
+from stacks.docker_host.settings import DockerHostSettings
+from stacks.targets import parse
 from tests.unit.recording import Recorded, Recording, Secret, in_the_clear, run
-from tests.unit.samples import API_TOKEN, LOOKUPS, TOKEN, WITH_CLIENT, plain, runner
+from tests.unit.samples import API_TOKEN, LOOKUPS, TOKEN, WITH_CLIENT, plain, runner, stack_of
 
 CONTAINER = "docker:index/container:Container"
 NETWORK = "docker:index/network:Network"
@@ -42,7 +42,7 @@ def record(name: str = "dev", api_token: str | None = API_TOKEN, **settings: Any
 
     def program() -> dict[str, Any]:
         secret = pulumi.Output.secret(api_token) if api_token else None
-        return build(Stack(name=name, project="gitlab-dind-runners", settings=parsed, gitlab_token=secret))
+        return build(stack_of(parsed, None, gitlab_token=secret, name=name))
 
     return run(program, stack=name, calls=LOOKUPS)
 
@@ -664,7 +664,7 @@ def test_two_stacks_on_one_host_share_no_name() -> None:
 
 def test_a_chosen_name_is_the_prefix_of_every_name(dev: Recording) -> None:
     parsed = docker_host(name="builders")
-    stack = Stack(name="dev", project="any", settings=parsed, gitlab_token=pulumi.Output.secret(API_TOKEN))
+    stack = stack_of(parsed, None, gitlab_token=pulumi.Output.secret(API_TOKEN), project="any")
     chosen = names_on_the_engine(run(lambda: build(stack), calls=LOOKUPS))
     assert all(name == "builders" or name.startswith("builders-") for _, name in chosen)
     assert len(chosen) == len(names_on_the_engine(dev))

@@ -13,13 +13,16 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from components.defaults import DAEMON_IMAGE, RUNNER_IMAGE
-from stacks import cluster, sandbox
-from stacks.board import Board, fitted
-from stacks.cluster import Access, ClaimFound, Facts, StorageClass
-from stacks.gke_settings import GkeSettings
-from stacks.mistakes import Model, SettingsError
-from stacks.platforms import Platform, helper_image
-from stacks.settings import TARGETS, Orchestrator, RaspberryPiSettings, Settings, parse
+from stacks.gke import cluster
+from stacks.gke.cluster import Access, ClaimFound, Facts, StorageClass
+from stacks.gke.settings import GkeSettings
+from stacks.raspberry_pi.board import Board, fitted
+from stacks.raspberry_pi.platforms import Platform, helper_image
+from stacks.raspberry_pi.settings import Orchestrator, RaspberryPiSettings
+from stacks.settings import sandbox
+from stacks.settings.common import Common
+from stacks.settings.mistakes import Model, SettingsError
+from stacks.targets import TARGETS, model, parse
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(path.relative_to(ROOT) for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -32,6 +35,7 @@ SMALLEST: Mapping[str, Any] = {
     "gitlab": {"scope": "project", "project": "group/project"},
     "runners": [{"name": "docker", "tags": ["docker"]}],
 }
+MODELS = {target: model(target) for target in TARGETS}
 PARTS: Mapping[str, Mapping[str, Any]] = {"gke": {"cluster": {"context": "ci"}}}
 """What the smallest settings of a target need besides."""
 
@@ -101,7 +105,7 @@ def examples(document: Path) -> Iterator[Mapping[str, Any]]:
             yield {**SMALLEST, **PARTS.get(part.get("target", ""), {}), **part}
 
 
-def parse_example(raw: Mapping[str, Any]) -> Settings:
+def parse_example(raw: Mapping[str, Any]) -> Common:
     if sandbox.uses_sandbox(raw):
         url = "http://172.17.0.1:8929"
         found = sandbox.Sandbox(url=url, token_file=Path("token"), registry=None, images=None, group="g", project="g/p")
@@ -116,7 +120,7 @@ def anchors(document: Path) -> set[str]:
 
 
 def test_every_setting_of_every_target_is_documented_and_nothing_else_is() -> None:
-    settings = {path for model in TARGETS.values() for path, _ in settings_of(model)}
+    settings = {path for model in MODELS.values() for path, _ in settings_of(model)}
     documented = set(documented_settings())
     assert sorted(settings - documented) == [], "missing in docs/settings.md"
     assert sorted(documented - settings) == [], "documented, but no setting"
@@ -124,8 +128,8 @@ def test_every_setting_of_every_target_is_documented_and_nothing_else_is() -> No
 
 @pytest.mark.parametrize("target", ["raspberry-pi", "gke"])
 def test_settings_that_only_one_target_has_stand_apart(target: str) -> None:
-    others = {path for other, model in TARGETS.items() if other != target for path, _ in settings_of(model)}
-    own = {path for path, _ in settings_of(TARGETS[target])}
+    others = {path for other, model in MODELS.items() if other != target for path, _ in settings_of(model)}
+    own = {path for path, _ in settings_of(MODELS[target])}
     apart = set(re.findall(r"^\| `([^`]+)` \|.*\|.*\|.*\|$", section(f"Only for {target}"), re.MULTILINE))
     assert apart == own - others
 
@@ -137,7 +141,7 @@ def test_every_target_is_documented() -> None:
 
 @pytest.mark.parametrize(
     ("target", "path", "field"),
-    [(target, path, field) for target, model in TARGETS.items() for path, field in settings_of(model)],
+    [(target, path, field) for target, model in MODELS.items() for path, field in settings_of(model)],
     ids=lambda value: str(value)[:40],
 )
 def test_documented_defaults_are_those_of_the_models(target: str, path: str, field: FieldInfo) -> None:
@@ -191,7 +195,7 @@ def test_what_a_board_gets_whatever_it_is_is_documented() -> None:
         "runner_memory_mib": 256,
         "runners[].helper_image": helper_image(RUNNER_IMAGE, Platform.ARM64),
     }
-    assert documented_default("runner_memory_mib", "raspberry-pi").startswith("none: 256,")
+    assert documented_default("runner_memory_mib", "raspberry-pi").startswith("256,")
     helper = documented_default("runners[].helper_image", "raspberry-pi")
     assert helper == "the one that belongs to `runner_image`"
 

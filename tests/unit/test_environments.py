@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
-from stacks.gke_settings import GkeSettings
-from stacks.settings import DockerHostSettings, Settings, parse
-from stacks.shared import merged
-from stacks.warnings import warnings_about
+from stacks.docker_host.settings import DockerHostSettings
+from stacks.gke.settings import GkeSettings
+from stacks.settings.common import Common
+from stacks.settings.shared import merged
+from stacks.settings.warnings import warnings_about
+from stacks.targets import parse
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "environments"
@@ -22,7 +24,7 @@ def project() -> dict[str, Any]:
     return dict(yaml.safe_load((EXAMPLE / "Pulumi.yaml").read_text()))
 
 
-def settings(stack: str) -> Settings:
+def settings(stack: str) -> Common:
     own = yaml.safe_load((EXAMPLE / f"Pulumi.{stack}.yaml").read_text())["config"]["gitlab-dind-runners:settings"]
     return parse(merged(project()["config"]["gitlab-dind-runners:shared"]["value"], own))
 

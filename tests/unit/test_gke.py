@@ -28,12 +28,11 @@ from components.kubernetes import runner as runner_module
 from components.kubernetes.certificates import DaemonCertificates, DaemonCertificatesArgs
 from components.kubernetes.spelling import cpu_quantity, memory_quantity
 from components.paths import CONFIG_DIR
-from stacks.cluster import Access, ClaimFound, Facts, fitted
-from stacks.gke_settings import GkeSettings
-from stacks.load import Stack
+from stacks.gke.cluster import Access, ClaimFound, Facts, fitted
+from stacks.gke.settings import GkeSettings
 from stacks.targets import build
 from tests.unit.recording import Recorded, Recording, Secret, in_the_clear, run
-from tests.unit.samples import API_TOKEN, LOOKUPS, TOKEN, facts, gke, gke_settings, runner
+from tests.unit.samples import API_TOKEN, LOOKUPS, TOKEN, facts, gke, gke_settings, runner, stack_of
 
 PREFIX = "gitlab-dind-runners-dev"
 DIND = f"{PREFIX}-dind"
@@ -72,9 +71,7 @@ def recorded(stack: str, here: Facts, api_token: str | None, settings: GkeSettin
     def program() -> dict[str, Any]:
         token = pulumi.Output.secret(api_token) if api_token else None
         completed = fitted(settings, here)
-        return build(
-            Stack(name=stack, project="gitlab-dind-runners", settings=completed, gitlab_token=token, cluster=here)
-        )
+        return build(stack_of(completed, here, gitlab_token=token, name=stack))
 
     return run(program, stack=stack, calls=LOOKUPS)
 

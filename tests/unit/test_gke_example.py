@@ -17,14 +17,12 @@ from components.kinds import Executor, Kind
 from components.kubernetes.certificates import CA_DAYS, DaemonCertificatesArgs
 from components.kubernetes.daemon import START_SECONDS, STOP_SECONDS
 from components.transport import Transport
-from stacks.cluster import check_cluster, check_prefix, fitted
-from stacks.gke_settings import GkeSettings
-from stacks.load import Stack
-from stacks.settings import parse
-from stacks.targets import build
-from stacks.warnings import warnings_about
+from stacks.gke.cluster import check_cluster, check_prefix, fitted
+from stacks.gke.settings import GkeSettings
+from stacks.settings.warnings import warnings_about
+from stacks.targets import build, parse
 from tests.unit.recording import Recording, run
-from tests.unit.samples import API_TOKEN, LOOKUPS, STANDARD, facts
+from tests.unit.samples import API_TOKEN, LOOKUPS, STANDARD, facts, stack_of
 from tests.unit.test_pi_example import calls_of_make
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,9 +54,7 @@ def _made() -> Recording:
     def program() -> dict[str, Any]:
         token = pulumi.Output.secret(API_TOKEN)
         complete = fitted(example, here)
-        return build(
-            Stack(name="gke", project="gitlab-dind-runners", settings=complete, gitlab_token=token, cluster=here)
-        )
+        return build(stack_of(complete, here, gitlab_token=token, name="gke"))
 
     return run(program, stack="gke", calls=LOOKUPS)
 

@@ -10,9 +10,9 @@ import pytest
 from components.defaults import cache_budget_gib
 from components.kinds import Executor, Kind
 from components.transport import Transport
-from stacks.gke_settings import Claim, Prune
-from stacks.mistakes import SettingsError
-from stacks.settings import parse
+from stacks.gke.settings import Claim, Prune
+from stacks.settings.mistakes import SettingsError
+from stacks.targets import parse
 from tests.unit.samples import TOKEN, gke, gke_settings, pi, plain, runner
 
 TOP_LEVEL = (

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+
+from stacks.targets import TARGETS
 
 ROOT = Path(__file__).resolve().parents[2]
 USES = {
@@ -22,7 +25,12 @@ USES = {
 """By part what else of the repository it may import; with a dot, that module alone."""
 STANDARD_LIBRARY_ONLY = ("defaults", "docker_client", "kinds", "labels", "paths", "quantities", "specs", "transport")
 """Modules of components/ that need nothing but Python: what brings up a bare machine uses some of them."""
-TARGETS = ("docker_host", "raspberry_pi", "gke")
+SDKS_OF: Mapping[str, tuple[str, ...]] = {
+    "docker-host": ("pulumi_docker",),
+    "raspberry-pi": ("pulumi_docker",),
+    "gke": ("pulumi_kubernetes", "pulumi_tls", "kubernetes"),
+}
+SDKS = {"pulumi_gitlab", *(sdk for sdks in SDKS_OF.values() for sdk in sdks)}
 EVERYTHING = (*(part for part in USES if part != "__main__.py"), "tests")
 
 
@@ -66,12 +74,36 @@ def test_what_a_bare_machine_uses_of_the_components_needs_nothing_but_python(nam
     assert {module.partition(".")[0] for module in named} - sys.stdlib_module_names == set()
 
 
+def target_of(module: str) -> str | None:
+    """The target whose folder a module is in; None where it is in none."""
+    return next((target for target in TARGETS.values() if f"{module}.".startswith(f"{target}.")), None)
+
+
+def test_a_target_is_imported_by_nothing_of_the_program_but_itself() -> None:
+    found = {
+        (module, name)
+        for file in files("stacks")
+        if (module := ".".join(file.relative_to(ROOT).with_suffix("").parts))
+        for name in imports(file)
+        if target_of(name) not in (None, target_of(module))
+    }
+    assert found == set()
+
+
 @pytest.mark.parametrize("target", TARGETS)
-def test_no_target_uses_another(target: str) -> None:
-    others = tuple(f"stacks.{other}." for other in TARGETS if other != target)
-    own = [file for file in files("stacks") if target in (file.stem, file.parent.name)]
-    assert own
-    assert [name for file in own for name in imports(file) if f"{name}.".startswith(others)] == []
+def test_a_target_brings_the_sdks_that_it_uses_and_no_other_target(target: str) -> None:
+    program = f"""
+import sys
+import {", ".join(f"{TARGETS[target]}.{module}" for module in ("settings", "fit", "build"))}
+import stacks.load
+print(*sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    modules = done.stdout.split()
+    assert {found for module in modules if (found := target_of(module))} == {TARGETS[target]}
+    assert {sdk for sdk in SDKS if sdk in modules} == {"pulumi_gitlab", *SDKS_OF[target]}
 
 
 @pytest.mark.parametrize("part", USES)

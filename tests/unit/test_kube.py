@@ -27,10 +27,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from kubernetes import config
 
 from components.labels import kubernetes_labels as labels
-from stacks import kube
-from stacks.cluster import Access, ClaimFound, Facts, Namespace, StorageClass
-from stacks.kube import ask_cluster, gibibytes
-from stacks.mistakes import SettingsError
+from stacks.gke import api, credentials
+from stacks.gke import questions as kube
+from stacks.gke.cluster import Access, ClaimFound, Facts, Namespace, StorageClass
+from stacks.gke.questions import ask_cluster, gibibytes
+from stacks.settings.mistakes import SettingsError
 from tests.unit.samples import gke_settings, runner
 
 PREFIX = "ci-dev"
@@ -591,7 +592,7 @@ def test_an_address_where_nothing_listens_is_said(kubeconfig: Path) -> None:
 
 @pytest.mark.usefixtures("kubeconfig")
 def test_a_cluster_that_is_too_slow_is_given_up(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kube, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(api, "ANSWER_SECONDS", 0.3)
     cluster.delay = 5
     begun = time.monotonic()
     assert refusal() == (
@@ -778,7 +779,7 @@ def test_a_program_that_is_not_there_is_named(kubeconfig: Path, cluster: FakeClu
 def test_a_program_that_does_not_answer_is_given_up(
     kubeconfig: Path, cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kube, "CREDENTIALS_SECONDS", 0.3)
+    monkeypatch.setattr(credentials, "CREDENTIALS_SECONDS", 0.3)
     program(tmp_path / "plugin", "exec sleep 3")
     write(kubeconfig, cluster.url, {"exec": exec_of(tmp_path / "plugin")})
     begun = time.monotonic()
@@ -904,7 +905,7 @@ def test_an_answer_of_gcloud_that_makes_no_sense_is_refused(gcloud: Path, answer
 
 
 def test_a_gcloud_that_does_not_answer_is_given_up(gcloud: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kube, "CREDENTIALS_SECONDS", 0.3)
+    monkeypatch.setattr(credentials, "CREDENTIALS_SECONDS", 0.3)
     program(gcloud / "gcloud", "exec sleep 3")
     assert refusal(cluster=GKE) == (
         "settings.cluster.name: 'ci' cannot be looked up, as gcloud does not answer within 0.3 s: check it with gcloud "

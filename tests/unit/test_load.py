@@ -12,16 +12,22 @@ import pytest
 from pulumi.runtime import config as runtime_config
 
 from components.defaults import DAEMON_IMAGE, RUNNER_IMAGE
-from stacks import cluster, kube
 from stacks import load as loading
-from stacks.board import Board, fitted
-from stacks.cluster import Facts
-from stacks.gke_settings import GkeSettings
-from stacks.load import Stack, load, warnings_of
-from stacks.mistakes import SettingsError
-from stacks.platforms import Platform, helper_image
-from stacks.settings import DockerHostSettings, RaspberryPiSettings, parse
-from stacks.versions import ApiRange, Engine
+from stacks.docker_host import fit as host_fit
+from stacks.docker_host.settings import DockerHostSettings
+from stacks.gke import cluster
+from stacks.gke import fit as cluster_fit
+from stacks.gke.cluster import Facts
+from stacks.gke.settings import GkeSettings
+from stacks.load import load
+from stacks.raspberry_pi import fit as board_fit
+from stacks.raspberry_pi.board import Board, fitted
+from stacks.raspberry_pi.platforms import Platform, helper_image
+from stacks.raspberry_pi.settings import RaspberryPiSettings
+from stacks.settings.mistakes import SettingsError
+from stacks.settings.versions import ApiRange, Engine
+from stacks.stack import Stack, warnings_of
+from stacks.targets import parse
 from tests.unit.recording import Secret, run
 from tests.unit.samples import TOKEN, board, changed, facts, gke, gke_settings, pi, pi_settings, plain, runner
 
@@ -94,19 +100,19 @@ def _world(monkeypatch: pytest.MonkeyPatch) -> World:
         world.seen.append(f"cluster {settings.cluster.context}, {prefix}")
         return world.cluster
 
-    monkeypatch.setattr(kube, "ask_cluster", ask_cluster)
-    monkeypatch.setattr(loading, "ask_board", ask_board)
-    monkeypatch.setattr(loading, "ask_engine", ask_engine)
-    monkeypatch.setattr(loading, "check_paths", check_paths)
-    monkeypatch.setattr(loading, "offered_platforms", offered_platforms)
+    monkeypatch.setattr(cluster_fit, "ask_cluster", ask_cluster)
+    monkeypatch.setattr(board_fit, "ask_board", ask_board)
+    monkeypatch.setattr(host_fit, "ask_engine", ask_engine)
+    monkeypatch.setattr(board_fit, "check_paths", check_paths)
+    monkeypatch.setattr(board_fit, "offered_platforms", offered_platforms)
     return world
 
 
-def loaded(settings: object, **config: str) -> tuple[Stack[Any], Any]:
+def loaded(settings: object, **config: str) -> tuple[Stack[Any, Any], Any]:
     """The stack of this configuration, and its GitLab token as the engine would see it."""
     text = settings if isinstance(settings, str) else json.dumps(settings)
     values = {f"{PROJECT}:settings": text} if settings is not None else {}
-    stacks: list[Stack[Any]] = []
+    stacks: list[Stack[Any, Any]] = []
 
     def program() -> dict[str, Any]:
         runtime_config.set_all_config(values | {key.replace("_", ":"): value for key, value in config.items()})
@@ -255,7 +261,8 @@ def test_a_volume_of_another_daemon_is_looked_at_before_anything_is_touched(
     target: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(loading, "check_volume", lambda _, prefix: asked.append(prefix))
+    for fit in (host_fit, board_fit):
+        monkeypatch.setattr(fit, "check_volume", lambda _, prefix: asked.append(prefix))
     loaded(plain() if target == "docker-host" else pi(), gitlab_token="glpat-x")
     assert asked == [f"{PROJECT}-dev"]
 
@@ -316,7 +323,7 @@ def test_a_password_in_an_engine_of_the_environment_is_not_shown(monkeypatch: py
 def test_a_board_completes_the_settings_and_is_kept(world: World) -> None:
     world.board = board(cores=8, memory_mib=7811)
     stack, _ = loaded(pi(), gitlab_token="glpat-x")
-    assert stack.board == world.board
+    assert stack.facts == world.board
     assert stack.settings == fitted(pi_settings(), world.board)
     assert (stack.settings.concurrent, stack.settings.daemon.cpus, stack.settings.daemon.memory_mib) == (4, 7.0, 5120)
 
@@ -324,13 +331,13 @@ def test_a_board_completes_the_settings_and_is_kept(world: World) -> None:
 def test_a_docker_host_is_asked_for_its_version_only(world: World) -> None:
     world.engine = Engine("unix:///var/run/docker.sock", "28.5.2", ApiRange((1, 24), (1, 51)))
     stack, _ = loaded(plain(), gitlab_token="glpat-x")
-    assert (stack.board, stack.engine) == (None, world.engine)
+    assert stack.facts == world.engine
     assert world.seen == ["engine at unix:///var/run/docker.sock"]
 
 
 def test_a_docker_host_that_does_not_say_its_version_is_taken(world: World) -> None:
     stack, _ = loaded(plain(), gitlab_token="glpat-x")
-    assert (world.engine, stack.engine) == (None, None)
+    assert (world.engine, stack.facts) == (None, None)
 
 
 @pytest.mark.parametrize("raw", [plain(), pi()], ids=["docker-host", "raspberry-pi"])
@@ -350,8 +357,8 @@ def test_what_an_engine_a_board_and_gitlab_say_of_their_versions_is_kept(
     monkeypatch.setattr(loading, "check_gitlab", lambda *_, **__: "18.5.0-ee")
     world.board = board(engine=Engine("raspberry", "28.5.2", ApiRange((1, 24), (1, 51))))
     stack, _ = loaded(pi(), gitlab_token="glpat-x")
-    assert (stack.engine, stack.gitlab_version) == (world.board.engine, "18.5.0-ee")
-    assert list(warnings_of(stack)) == [
+    assert (stack.facts.engine, stack.gitlab_version) == (world.board.engine, "18.5.0-ee")
+    assert list(warnings_of(stack, stack.facts.engine)) == [
         f"settings.runner_image: '{RUNNER_IMAGE}' is newer than the GitLab at https://gitlab.example.com (18.5.0-ee), "
         "and may ask it for what it does not know: use GitLab Runner 18.5, or upgrade GitLab first"
     ]
@@ -418,12 +425,12 @@ def test_a_board_may_serve_the_sandbox(world: World) -> None:
     stack, token = loaded(pi(gitlab=SANDBOX_GITLAB))
     assert token == Secret("glpat-sandbox")
     assert stack.settings.gitlab.url == "http://172.17.0.1:8929"
-    assert stack.board == world.board
+    assert stack.facts == world.board
 
 
 def test_a_cluster_completes_the_settings_and_is_kept(world: World) -> None:
     stack, _ = loaded(gke(daemon={"claim": {"size_gib": 500}}), gitlab_token="glpat-x")
-    assert (stack.cluster, stack.board) == (world.cluster, None)
+    assert stack.facts == world.cluster
     assert stack.settings == cluster.fitted(gke_settings(daemon={"claim": {"size_gib": 500}}), world.cluster)
     daemon = stack.settings.daemon
     assert (daemon.cache_budget_gib, daemon.claim.access_mode) == (300, "ReadWriteOncePod")
@@ -432,7 +439,7 @@ def test_a_cluster_completes_the_settings_and_is_kept(world: World) -> None:
 
 def test_no_cluster_is_asked_for_another_target(world: World) -> None:
     for raw in (plain(), pi()):
-        assert loaded(raw, gitlab_token="glpat-x")[0].cluster is None
+        loaded(raw, gitlab_token="glpat-x")
     assert not [asked for asked in world.seen if asked.startswith("cluster")]
 
 

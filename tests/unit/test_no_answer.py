@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from components.docker_client import DockerEngine
-from stacks.no_answer import NoAnswer, explained
+from stacks.on_docker.no_answer import NoAnswer, explained
 from tests.unit.samples import pi_settings
 
 BOARD = DockerEngine(host="ssh://pi@raspberry")

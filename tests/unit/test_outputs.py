@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stacks.outputs import VERSION
-from stacks.settings import TARGETS
+from stacks.targets import TARGETS
 from tests.unit import test_docker_host, test_gke, test_raspberry_pi
 from tests.unit.recording import Recording, Secret, in_the_clear
 from tests.unit.samples import TOKEN, WITH_CLIENT, runner

@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from components.kinds import Kind
-from stacks.settings import Orchestrator, RaspberryPiSettings, parse
+from stacks.raspberry_pi.settings import Orchestrator, RaspberryPiSettings
+from stacks.targets import parse
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "Pulumi.pi.yaml"

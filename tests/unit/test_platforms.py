@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-import stacks.platforms
 from components.defaults import CLIENT_IMAGE, DAEMON_IMAGE, RUNNER_IMAGE
-from stacks.platforms import (
+from stacks.raspberry_pi.platforms import (
     HELPER_REPOSITORY,
     RUNS,
     Platform,
-    Reference,
     fits,
     helper_image,
     manifest_platforms,
     published,
 )
+from stacks.settings.image_names import Reference
 
 AMD64, ARM64, V6, V7 = "linux/amd64", "linux/arm64", "linux/arm/v6", "linux/arm/v7"
 BOTH = {AMD64, ARM64}
@@ -312,7 +310,3 @@ def test_the_helper_has_the_version_of_the_runner_and_the_architecture_of_the_ma
 )
 def test_a_runner_image_without_an_official_version_has_no_helper(runner: str) -> None:
     assert helper_image(runner, Platform.ARM64) is None
-
-
-def test_the_table_of_platforms_knows_no_pulumi() -> None:
-    assert "import pulumi" not in Path(str(stacks.platforms.__file__)).read_text()

@@ -19,15 +19,16 @@ from policy.catalog import MANDATORY, POLICIES, ResourcePolicy
 from policy.resources import CONTAINER, SERVICE, UNKNOWN, USER_RUNNER, VOLUME, Resource
 from policy.rules import moving
 from policy.rules_stack import reaches_socket
-from stacks import board as boards
-from stacks import cluster
-from stacks.gke_settings import GkeSettings
-from stacks.load import Stack
-from stacks.settings import RaspberryPiSettings, parse
-from stacks.shared import merged
-from stacks.targets import build
+from stacks.gke import cluster
+from stacks.gke.cluster import Facts
+from stacks.gke.settings import GkeSettings
+from stacks.raspberry_pi import board as boards
+from stacks.raspberry_pi.board import Board
+from stacks.raspberry_pi.settings import RaspberryPiSettings
+from stacks.settings.shared import merged
+from stacks.targets import build, parse
 from tests.unit.recording import Recording, Secret, run
-from tests.unit.samples import API_TOKEN, LOOKUPS, STANDARD, board, facts, gke, pi, plain, runner
+from tests.unit.samples import API_TOKEN, LOOKUPS, STANDARD, board, facts, gke, pi, plain, runner, stack_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = "gitlab-dind-runners"
@@ -45,16 +46,16 @@ Violations = dict[str, list[str]]
 def recorded(settings: str) -> Recording:
     """What the program does with these settings, which are JSON, on a usual machine or cluster."""
     parsed = parse(json.loads(settings))
-    more: dict[str, Any] = {}
+    here: Board | Facts | None = None
     if isinstance(parsed, RaspberryPiSettings):
-        more["board"] = board(swarm="active", is_manager=True, node_id="own")
-        parsed = boards.fitted(parsed, more["board"])
+        here = board(swarm="active", is_manager=True, node_id="own")
+        parsed = boards.fitted(parsed, here)
     elif isinstance(parsed, GkeSettings):
         fast = dataclasses.replace(STANDARD, name="premium-rwo", is_default=False)
-        more["cluster"] = facts(storage_classes=(STANDARD, fast))
-        parsed = cluster.fitted(parsed, more["cluster"])
+        here = facts(storage_classes=(STANDARD, fast))
+        parsed = cluster.fitted(parsed, here)
     token = pulumi.Output.secret(API_TOKEN)
-    stack = Stack(name="dev", project=PROJECT, settings=parsed, gitlab_token=token, **more)
+    stack = stack_of(parsed, here, gitlab_token=token, project=PROJECT)
     return run(lambda: build(stack), calls=LOOKUPS)
 
 

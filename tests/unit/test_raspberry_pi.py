@@ -15,12 +15,11 @@ import yaml
 
 from components.defaults import CLIENT_IMAGE, DAEMON_IMAGE, RUNNER_IMAGE
 from components.docker.spelling import go_duration, short_duration
-from stacks.board import fitted
-from stacks.load import Stack
-from stacks.platforms import Platform, helper_image
+from stacks.raspberry_pi.board import fitted
+from stacks.raspberry_pi.platforms import Platform, helper_image
 from stacks.targets import build
 from tests.unit.recording import Recorded, Recording, Secret, in_the_clear, run
-from tests.unit.samples import API_TOKEN, LOOKUPS, TOKEN, WITH_CLIENT, board, pi, pi_settings, runner
+from tests.unit.samples import API_TOKEN, LOOKUPS, TOKEN, WITH_CLIENT, board, pi, pi_settings, runner, stack_of
 
 CONTAINER = "docker:index/container:Container"
 IMAGE = "docker:index/remoteImage:RemoteImage"
@@ -47,7 +46,7 @@ def record(stack: str = "dev", facts: Mapping[str, Any] | None = None, **setting
     def program() -> dict[str, Any]:
         token = pulumi.Output.secret(API_TOKEN)
         project = "gitlab-dind-runners"
-        return build(Stack(name=stack, project=project, settings=parsed, gitlab_token=token, board=here))
+        return build(stack_of(parsed, here, gitlab_token=token, name=stack, project=project))
 
     return run(program, stack=stack, calls=LOOKUPS)
 

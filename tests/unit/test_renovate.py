@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 from components import defaults
-from stacks import versions
-from stacks.places import leaves
-from stacks.platforms import Platform, helper_image
-from stacks.versions import DEFAULTS, TESTED
+from stacks.raspberry_pi.platforms import Platform, helper_image
+from stacks.settings import versions
+from stacks.settings.places import leaves
+from stacks.settings.versions import DEFAULTS, TESTED
 from toolchain import pulumi
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -219,4 +219,4 @@ def test_the_page_has_what_is_needed_of_kubernetes() -> None:
 )
 def test_what_the_tests_run_on_is_what_is_pinned(part: str, file: str, text: str) -> None:
     (version,) = TESTED[part]
-    assert text.format(version) in (ROOT / file).read_text(), f"correct TESTED in stacks/versions.py: {part}"
+    assert text.format(version) in (ROOT / file).read_text(), f"correct TESTED in stacks/settings/versions.py: {part}"

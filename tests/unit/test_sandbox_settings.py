@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from components.defaults import DAEMON_IMAGE
-from stacks import sandbox
-from stacks.mistakes import SettingsError
-from stacks.settings import parse
+from stacks.settings import sandbox
+from stacks.settings.mistakes import SettingsError
+from stacks.targets import parse
 from tests.unit.samples import gke, plain, runner
 
 REMEDY = "start it and set DINDRUNNER_SANDBOX with: make up, then source .toolchain/env"

@@ -25,30 +25,32 @@ import components.quantities
 import components.specs
 import components.tables
 import components.transport
-import stacks.board
-import stacks.ci_snippet
-import stacks.cluster
-import stacks.common
-import stacks.gke_settings
-import stacks.no_answer
-import stacks.places
-import stacks.platforms
-import stacks.settings
-import stacks.shared
-import stacks.warnings
+import stacks.gke.cluster
+import stacks.gke.settings
+import stacks.on_docker.no_answer
+import stacks.on_docker.settings
+import stacks.raspberry_pi.board
+import stacks.raspberry_pi.platforms
+import stacks.raspberry_pi.settings
+import stacks.settings.common
+import stacks.settings.places
+import stacks.settings.shared
+import stacks.settings.warnings
 from components.defaults import CLIENT_IMAGE, DAEMON_IMAGE, RUNNER_IMAGE
 from components.kinds import Executor, Kind
 from components.transport import Transport
-from stacks.common import Common, Daemon, GitLab, Network, Runner
-from stacks.gke_settings import Claim, Cluster, GkeDaemon, GkeNetwork, GkeRunner, GkeSettings, Prune, Toleration
-from stacks.mistakes import Model, SettingsError, shown
-from stacks.settings import DockerHostSettings, PiDaemon, PiRunner, RaspberryPiSettings, Ssh, Swarm, parse
+from stacks.docker_host.settings import DockerHostSettings
+from stacks.gke.settings import Claim, Cluster, GkeDaemon, GkeNetwork, GkeRunner, GkeSettings, Prune, Toleration
+from stacks.raspberry_pi.settings import PiDaemon, PiRunner, RaspberryPiSettings, Ssh, Swarm
+from stacks.settings.common import Common, Daemon, GitLab, Network, Runner
+from stacks.settings.mistakes import Model, SettingsError, shown
+from stacks.targets import parse
 from tests.unit.samples import TOKEN, WITH_CLIENT, changed, plain, runner
 
 SECRET = "s3cret"
 TOP_LEVEL = (
     "check_interval, concurrent, daemon, docker_host, drain_seconds, extra, gitlab, host_socket, log_level, "
-    "metrics_address, name, network, runner_image, runners, target"
+    "metrics_address, name, network, runner_cpus, runner_image, runner_memory_mib, runners, target"
 )
 DIGEST = "@sha256:" + "0" * 64
 
@@ -744,17 +746,17 @@ def test_every_setting_is_explained_where_it_is_declared(model: type[Model]) -> 
 
 def test_the_pure_layers_know_no_pulumi() -> None:
     for module in (
-        stacks.board,
-        stacks.ci_snippet,
-        stacks.cluster,
-        stacks.common,
-        stacks.gke_settings,
-        stacks.no_answer,
-        stacks.places,
-        stacks.platforms,
-        stacks.settings,
-        stacks.shared,
-        stacks.warnings,
+        stacks.raspberry_pi.board,
+        stacks.gke.cluster,
+        stacks.on_docker.settings,
+        stacks.settings.common,
+        stacks.gke.settings,
+        stacks.on_docker.no_answer,
+        stacks.settings.places,
+        stacks.raspberry_pi.platforms,
+        stacks.raspberry_pi.settings,
+        stacks.settings.shared,
+        stacks.settings.warnings,
         components.config_toml,
         components.daemon_json,
         components.docker.spelling,

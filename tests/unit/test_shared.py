@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from stacks.mistakes import SettingsError
-from stacks.shared import merged
+from stacks.settings.mistakes import SettingsError
+from stacks.settings.shared import merged
 
 
 def test_without_shared_settings_the_stacks_own_are_all_there_is() -> None:

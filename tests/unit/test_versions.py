@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 
 from components.defaults import CLIENT_IMAGE, DAEMON_IMAGE, RUNNER_IMAGE
-from stacks import versions
-from stacks.combinations import check_engine, warnings_about_versions
-from stacks.daemon_file import daemon_file
-from stacks.mistakes import SettingsError
-from stacks.settings import parse
-from stacks.versions import (
+from stacks.settings import versions
+from stacks.settings.combinations import check_engine, warnings_about_versions
+from stacks.settings.daemon_file import daemon_file
+from stacks.settings.mistakes import SettingsError
+from stacks.settings.versions import (
     DEFAULTS,
     ApiRange,
     Engine,
@@ -26,6 +25,7 @@ from stacks.versions import (
     runner_version,
     written,
 )
+from stacks.targets import parse
 from tests.unit.samples import gke, pi, plain, runner
 
 DIGEST = "sha256:" + "0" * 64

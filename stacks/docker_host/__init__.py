@@ -1,0 +1,1 @@
+"""Target `docker-host`: everything on one Docker engine."""

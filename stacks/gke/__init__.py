@@ -1,0 +1,1 @@
+"""Target `gke`: everything on a Kubernetes cluster."""

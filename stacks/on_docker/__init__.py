@@ -1,0 +1,1 @@
+"""What the targets on a Docker engine have in common."""

@@ -1,0 +1,1 @@
+"""The language of settings: what they may say on every target, what is wrong with them, where they stand."""

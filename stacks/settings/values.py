@@ -1,0 +1,236 @@
+"""Types of single settings: what a value may look like, and what is said of one that does not. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeAlias
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from components.defaults import DAEMON_IMAGE
+from stacks.settings.places import leaves, written
+
+MOST = 2**31 - 1
+"""Upper limit of whole numbers: GitLab's database and GitLab Runner on 32-bit ARM hold no more."""
+
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
+
+NAME = r"[a-z0-9][a-z0-9-]{0,39}"
+"""What a prefix of names on an engine may look like: every name made of it is a host name, too."""
+
+
+def _matching(pattern: str, remedy: str) -> AfterValidator:
+    """A check that a whole string matches; `remedy` says what it otherwise is not, and what to write."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(remedy)
+        return value
+
+    return AfterValidator(check)
+
+
+def _pinned(image: str) -> str:
+    """Refuse an image whose content may change under the same name."""
+    tag = image.rsplit("/", 1)[-1].partition(":")[2]
+    if ":" in tag.partition("@")[0]:
+        raise ValueError(f"has two tags: name one, for example {DAEMON_IMAGE}")
+    if "@sha256:" not in image and tag in ("", "latest"):
+        raise ValueError(f"is not pinned: name a version tag or a digest, for example {DAEMON_IMAGE}")
+    return image
+
+
+def one_or_many(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _path_or_id(value: object) -> object:
+    is_path = isinstance(value, str) and re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", value, re.ASCII)
+    is_id = type(value) is int and 0 < value <= MOST
+    if value is None or is_path or is_id:
+        return value
+    raise ValueError("is no path or ID: give the full path, for example my-group/my-project, or the numeric ID")
+
+
+def _tenths(cpus: float) -> float:
+    if round(cpus, 1) != cpus:
+        raise ValueError(f"is too fine: use tenths, for example {max(round(cpus, 1), 0.1)}")
+    return cpus
+
+
+def _subnet(value: object) -> ipaddress.IPv4Network:
+    try:
+        network = ipaddress.IPv4Network(value if isinstance(value, str) else "")
+    except ValueError:
+        network = None
+    if network is None or network.prefixlen < 8 or network.is_loopback or network.is_multicast or network.is_reserved:
+        raise ValueError("is no subnet for containers: give its first address and its length, for example 10.90.0.0/24")
+    return network
+
+
+def _address(value: object) -> IPAddress:
+    try:
+        return ipaddress.ip_address(value if isinstance(value, str) else "")
+    except ValueError:
+        raise ValueError("is no IP address: write for example 9.9.9.9") from None
+
+
+def _certificate_name(value: str) -> str:
+    if not is_address(value) and not re.fullmatch(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", value):
+        raise ValueError("is no host name or IP address: write for example docker")
+    return value
+
+
+def listen_address(value: str) -> str:
+    parts = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:/\s]*):([0-9]{1,5})", value)
+    if parts is None or not 0 < int(parts[2]) < 2**16:
+        raise ValueError("is no address to listen on: write host:port or :port, for example :9252")
+    return value
+
+
+def _variables(value: object) -> object:
+    """Names and values of environment variables, of which only the names may be shown."""
+    for name, text in value.items() if isinstance(value, Mapping) else ():
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            shown = repr(str(name).partition("=")[0])
+            raise ValueError(f"has {shown}, which is no variable's name: use letters, digits and _, no digit first")
+        if not isinstance(text, str):
+            raise ValueError(f"gives {name} a value that is no string: put it into quotes")
+    return value
+
+
+def _labels(value: object) -> object:
+    """Labels as Kubernetes takes them."""
+    for key, text in value.items() if isinstance(value, Mapping) else ():
+        if not isinstance(key, str) or not re.fullmatch(rf"([a-z0-9.-]+/)?{_LABEL}", key):
+            raise ValueError(f"has {key!r}, which is no label's key: write for example cloud.google.com/gke-nodepool")
+        if not isinstance(text, str) or not re.fullmatch(rf"({_LABEL})?", text):
+            raise ValueError(f"gives {key} a value that no label has: use up to 63 letters, digits, - . _, in quotes")
+    return value
+
+
+def _toml_table(value: object) -> object:
+    if isinstance(value, Mapping):
+        for path in (path for path, below in leaves(value) if below is None):
+            raise ValueError(f"has no value at {written(path)}: give it one or remove it, as TOML has no null")
+    return value
+
+
+IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+Address = Annotated[IPAddress, BeforeValidator(_address)]
+Subnet = Annotated[ipaddress.IPv4Network, BeforeValidator(_subnet)]
+PathOrId = Annotated[int | str, BeforeValidator(_path_or_id)]
+Flag = Annotated[bool, Field(strict=True)]
+Count = Annotated[int, Field(strict=True, ge=1, le=MOST)]
+CountOrNone = Annotated[int, Field(strict=True, ge=0, le=MOST)]
+Cpus = Annotated[float, Field(strict=True, ge=0.1, le=1024), AfterValidator(_tenths)]
+LocalPath = Annotated[str, _matching(r"\S+", "is no path that SSH takes: write it without spaces")]
+Variables = Annotated[Mapping[str, str], BeforeValidator(_variables)]
+TomlTable = Annotated[Mapping[str, Any], BeforeValidator(_toml_table)]
+PullPolicy = Literal["always", "if-not-present", "never"]
+Image = Annotated[
+    str,
+    _matching(
+        # GitLab Runner expands variables in the images of jobs and helpers.
+        r"[A-Za-z0-9$][A-Za-z0-9$._:/{}-]*(@sha256:[0-9a-f]{64})?",
+        f"is no image: write it as [registry/]name:tag, for example {DAEMON_IMAGE}",
+    ),
+    AfterValidator(_pinned),
+]
+Name = Annotated[
+    str,
+    _matching(
+        NAME,
+        "is no name: use up to 40 lower-case letters, digits and dashes, and no dash first",
+    ),
+]
+Tag = Annotated[str, _matching(r"[^,\s]{1,255}", "is no tag: use up to 255 characters, no spaces, no commas")]
+CertificateName = Annotated[str, AfterValidator(_certificate_name)]
+Registry = Annotated[
+    str,
+    _matching(r"(http://)?[A-Za-z0-9.:\[\]-]+(/[0-9]{1,3})?", "is no registry: write it as host[:port] or as a subnet"),
+]
+Volume = Annotated[
+    str, _matching(r"/[^:]*|[^:]+:/[^:]*(:[^:]+)?", "is no volume: write it as /path, or as source:/path[:mode]")
+]
+Engine = Annotated[
+    str,
+    _matching(
+        r"unix:///\S+|(tcp|ssh|npipe)://\S+",
+        "is no Docker engine: write it as unix:///path, tcp://host:port or ssh://user@host",
+    ),
+]
+SocketPath = Annotated[
+    str, _matching(r"/[^:\s]+", "is no path of a socket: write it as /var/run/docker.sock, without unix://")
+]
+Directory = Annotated[
+    str,
+    _matching(
+        r"/[^:,\s]+", "is no absolute path of a directory: write it as /mnt/disk/docker, without spaces, : and ,"
+    ),
+]
+VolumeName = Annotated[
+    str,
+    _matching(
+        r"[A-Za-z0-9][A-Za-z0-9_.-]+", "is no name of a Docker volume: write it as `docker volume ls` shows it, no path"
+    ),
+]
+NodeLabel = Annotated[
+    str,
+    _matching(
+        r"[A-Za-z0-9][A-Za-z0-9._/-]*=[A-Za-z0-9._-]+",
+        "is no label of a node: write it as key=value, for example ci=true",
+    ),
+]
+
+
+KubernetesName = Annotated[
+    str,
+    _matching(
+        r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?",
+        "is no name in Kubernetes: use up to 63 lower-case letters, digits and dashes, no dash first or last",
+    ),
+]
+ObjectName = Annotated[
+    str,
+    _matching(
+        r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?",
+        "is no name in Kubernetes: use up to 253 lower-case letters, digits, dashes and dots, a letter or digit "
+        "first and last",
+    ),
+]
+Schedule = Annotated[
+    str,
+    _matching(
+        r"@(hourly|daily|midnight|weekly|monthly|yearly|annually)|[0-9A-Za-z*,/?-]+( [0-9A-Za-z*,/?-]+){4}",
+        'is no schedule: write five fields as for cron, for example "0 0 * * 0" for Sunday at midnight, UTC',
+    ),
+]
+Labels = Annotated[Mapping[str, str], BeforeValidator(_labels)]
+
+
+def split(url: str) -> SplitResult | None:
+    """The parts of a URL; None where they, or its port, make no sense."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.port != 0 and not re.search(r"\s", url)
+    except ValueError:
+        return None
+    return parts if usable else None
+
+
+def web_url(url: str) -> SplitResult | None:
+    """The parts of an http or https URL; None where it is none."""
+    parts = split(url)
+    return parts if parts and parts.scheme in ("http", "https") and parts.hostname else None
+
+
+def is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
