@@ -1,4 +1,4 @@
-"""Command line: `python -m tools preview | up | destroy | drift | versions | adopt`; see docs/merge-requests.md."""
+"""Command line: `python -m tools preview | up | destroy | drift | ...`; see docs/merge-requests.md."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ COMMANDS = {
     "destroy": "destroy a stack, but not what it protects",
     "drift": "compare a stack with what is really there, and keep an issue about it",
     "versions": "show the images' versions: default, set, and the newest that is known",
+    "schema": "write settings.schema.json, by which editors know the settings",
     "adopt": "read an existing config.toml and print the settings that reproduce it",
 }
 """Each is a module of that name with `add_arguments(parser)` and `run(arguments) -> exit status`."""

@@ -98,7 +98,8 @@ class Cluster(Model):
 class Toleration(Model):
     """A taint of nodes that a pod puts up with.
 
-    key, effect: of the taint. value: Default: any.
+    key, effect: of the taint.
+    value: of the taint. Default: any.
     """
 
     key: Annotated[str, Field(min_length=1)]

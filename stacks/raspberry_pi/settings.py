@@ -5,14 +5,14 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from components.docker_client import DockerEngine
 from stacks.on_docker.settings import OnDockerSettings
 from stacks.raspberry_pi.platforms import Platform
 from stacks.settings.common import Daemon, Runner
 from stacks.settings.mistakes import Model, fail
-from stacks.settings.values import Count, Flag, LocalPath, NodeLabel, PullPolicy, one_or_many, split
+from stacks.settings.values import Count, Flag, LocalPath, NodeLabel, PullPolicies, split
 
 SSH_SECONDS = 10
 """How long SSH may take to connect."""
@@ -75,9 +75,7 @@ class PiRunner(Runner):
         image that another project has pulled.
     """
 
-    pull_policy: Annotated[tuple[PullPolicy, ...], Field(min_length=1), BeforeValidator(one_or_many)] = (
-        "if-not-present",
-    )
+    pull_policy: PullPolicies = ("if-not-present",)
 
 
 class RaspberryPiSettings(OnDockerSettings):

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from components import kinds
 from components.defaults import (
@@ -41,7 +41,7 @@ from stacks.settings.values import (
     Image,
     Name,
     PathOrId,
-    PullPolicy,
+    PullPolicies,
     Registry,
     Subnet,
     Tag,
@@ -51,7 +51,6 @@ from stacks.settings.values import (
     VolumeName,
     is_address,
     listen_address,
-    one_or_many,
     split,
     web_url,
 )
@@ -281,7 +280,7 @@ class Runner(Model):
     job_daemon_image: Image = DAEMON_IMAGE
     limit: CountOrNone = 0
     request_concurrency: Count = REQUEST_CONCURRENCY
-    pull_policy: Annotated[tuple[PullPolicy, ...], Field(min_length=1), BeforeValidator(one_or_many)] = ("always",)
+    pull_policy: PullPolicies = ("always",)
     privileged: Flag = False
     volumes: tuple[Volume, ...] = ()
     environment: Variables = Field(default_factory=dict)

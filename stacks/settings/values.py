@@ -5,10 +5,13 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
 from components.defaults import DAEMON_IMAGE
 from stacks.settings.places import leaves, written
@@ -22,15 +25,26 @@ NAME = r"[a-z0-9][a-z0-9-]{0,39}"
 """What a prefix of names on an engine may look like: every name made of it is a host name, too."""
 
 
-def _matching(pattern: str, remedy: str) -> AfterValidator:
-    """A check that a whole string matches; `remedy` says what it otherwise is not, and what to write."""
+@dataclass(frozen=True)
+class _Matching:
+    """A check that a whole string matches; `remedy` says what it otherwise is not, and what to write.
 
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise ValueError(remedy)
+    pydantic's own check by pattern, with a text of ours; editors get the pattern.
+    """
+
+    pattern: str
+    remedy: str
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(schema), "pattern": f"^(?:{self.pattern})$"}
+
+    def _check(self, value: str) -> str:
+        if not re.fullmatch(self.pattern, value):
+            raise ValueError(self.remedy)
         return value
-
-    return AfterValidator(check)
 
 
 def _pinned(image: str) -> str:
@@ -43,7 +57,7 @@ def _pinned(image: str) -> str:
     return image
 
 
-def one_or_many(value: object) -> object:
+def _one_or_many(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
@@ -127,13 +141,18 @@ Flag = Annotated[bool, Field(strict=True)]
 Count = Annotated[int, Field(strict=True, ge=1, le=MOST)]
 CountOrNone = Annotated[int, Field(strict=True, ge=0, le=MOST)]
 Cpus = Annotated[float, Field(strict=True, ge=0.1, le=1024), AfterValidator(_tenths)]
-LocalPath = Annotated[str, _matching(r"\S+", "is no path that SSH takes: write it without spaces")]
+LocalPath = Annotated[str, _Matching(r"\S+", "is no path that SSH takes: write it without spaces")]
 Variables = Annotated[Mapping[str, str], BeforeValidator(_variables)]
 TomlTable = Annotated[Mapping[str, Any], BeforeValidator(_toml_table)]
 PullPolicy = Literal["always", "if-not-present", "never"]
+PullPolicies = Annotated[
+    tuple[PullPolicy, ...],
+    Field(min_length=1),
+    BeforeValidator(_one_or_many, json_schema_input_type=PullPolicy | Annotated[list[PullPolicy], Field(min_length=1)]),
+]
 Image = Annotated[
     str,
-    _matching(
+    _Matching(
         # GitLab Runner expands variables in the images of jobs and helpers.
         r"[A-Za-z0-9$][A-Za-z0-9$._:/{}-]*(@sha256:[0-9a-f]{64})?",
         f"is no image: write it as [registry/]name:tag, for example {DAEMON_IMAGE}",
@@ -142,45 +161,45 @@ Image = Annotated[
 ]
 Name = Annotated[
     str,
-    _matching(
+    _Matching(
         NAME,
         "is no name: use up to 40 lower-case letters, digits and dashes, and no dash first",
     ),
 ]
-Tag = Annotated[str, _matching(r"[^,\s]{1,255}", "is no tag: use up to 255 characters, no spaces, no commas")]
+Tag = Annotated[str, _Matching(r"[^,\s]{1,255}", "is no tag: use up to 255 characters, no spaces, no commas")]
 CertificateName = Annotated[str, AfterValidator(_certificate_name)]
 Registry = Annotated[
     str,
-    _matching(r"(http://)?[A-Za-z0-9.:\[\]-]+(/[0-9]{1,3})?", "is no registry: write it as host[:port] or as a subnet"),
+    _Matching(r"(http://)?[A-Za-z0-9.:\[\]-]+(/[0-9]{1,3})?", "is no registry: write it as host[:port] or as a subnet"),
 ]
 Volume = Annotated[
-    str, _matching(r"/[^:]*|[^:]+:/[^:]*(:[^:]+)?", "is no volume: write it as /path, or as source:/path[:mode]")
+    str, _Matching(r"/[^:]*|[^:]+:/[^:]*(:[^:]+)?", "is no volume: write it as /path, or as source:/path[:mode]")
 ]
 Engine = Annotated[
     str,
-    _matching(
+    _Matching(
         r"unix:///\S+|(tcp|ssh|npipe)://\S+",
         "is no Docker engine: write it as unix:///path, tcp://host:port or ssh://user@host",
     ),
 ]
 SocketPath = Annotated[
-    str, _matching(r"/[^:\s]+", "is no path of a socket: write it as /var/run/docker.sock, without unix://")
+    str, _Matching(r"/[^:\s]+", "is no path of a socket: write it as /var/run/docker.sock, without unix://")
 ]
 Directory = Annotated[
     str,
-    _matching(
+    _Matching(
         r"/[^:,\s]+", "is no absolute path of a directory: write it as /mnt/disk/docker, without spaces, : and ,"
     ),
 ]
 VolumeName = Annotated[
     str,
-    _matching(
+    _Matching(
         r"[A-Za-z0-9][A-Za-z0-9_.-]+", "is no name of a Docker volume: write it as `docker volume ls` shows it, no path"
     ),
 ]
 NodeLabel = Annotated[
     str,
-    _matching(
+    _Matching(
         r"[A-Za-z0-9][A-Za-z0-9._/-]*=[A-Za-z0-9._-]+",
         "is no label of a node: write it as key=value, for example ci=true",
     ),
@@ -189,14 +208,14 @@ NodeLabel = Annotated[
 
 KubernetesName = Annotated[
     str,
-    _matching(
+    _Matching(
         r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?",
         "is no name in Kubernetes: use up to 63 lower-case letters, digits and dashes, no dash first or last",
     ),
 ]
 ObjectName = Annotated[
     str,
-    _matching(
+    _Matching(
         r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?",
         "is no name in Kubernetes: use up to 253 lower-case letters, digits, dashes and dots, a letter or digit "
         "first and last",
@@ -204,7 +223,7 @@ ObjectName = Annotated[
 ]
 Schedule = Annotated[
     str,
-    _matching(
+    _Matching(
         r"@(hourly|daily|midnight|weekly|monthly|yearly|annually)|[0-9A-Za-z*,/?-]+( [0-9A-Za-z*,/?-]+){4}",
         'is no schedule: write five fields as for cron, for example "0 0 * * 0" for Sunday at midnight, UTC',
     ),
