@@ -32,19 +32,7 @@ def register(stack: Stack[Common, object]) -> dict[str, RunnerRegistration]:
     return {
         runner.name: RunnerRegistration(
             runner.name,
-            RunnerRegistrationArgs(
-                scope=settings.gitlab.scope,
-                group=settings.gitlab.group,
-                project=settings.gitlab.project,
-                description=description(stack, runner),
-                tags=runner.tags,
-                run_untagged=runner.run_untagged,
-                locked=runner.locked,
-                access_level=runner.access_level,
-                maximum_timeout=runner.maximum_timeout,
-                paused=runner.paused,
-                maintenance_note=f"Managed by Pulumi: {stack.project}/{stack.name}, runner {runner.name}",
-            ),
+            _registration_args(stack, runner),
             opts,
         )
         for runner in settings.runners
@@ -73,3 +61,12 @@ def config_toml(
 def description(stack: Stack[Common, object], runner: Runner) -> str:
     """What GitLab's pages show of a runner."""
     return runner.description or f"{stack.name} {runner.name}"
+
+
+def _registration_args(stack: Stack[Common, object], runner: Runner) -> RunnerRegistrationArgs:
+    given = {
+        "description": description(stack, runner),
+        "maintenance_note": f"Managed by Pulumi: {stack.project}/{stack.name}, runner {runner.name}",
+    }
+    serves, takes = (each.named_as_in(RunnerRegistrationArgs) for each in (stack.settings.gitlab, runner))
+    return RunnerRegistrationArgs(**serves | takes | given)

@@ -27,7 +27,7 @@ from components.kubernetes.names import STAYS, daemon_name, host_names, job_acco
 from components.labels import CLIENT, kubernetes_labels
 from components.transport import Transport
 from stacks.gke.cluster import Facts, warnings_about_cluster
-from stacks.gke.settings import GkeDaemon, GkeSettings, Toleration
+from stacks.gke.settings import GkeDaemon, GkeSettings, Prune, Toleration
 from stacks.options import made_by
 from stacks.outputs import common_outputs
 from stacks.registrations import config_toml, register
@@ -53,7 +53,7 @@ def build(stack: Stack[GkeSettings, Facts]) -> dict[str, Any]:
             certificates = DaemonCertificates("certificates", _certificates_args(stack, network), on_cluster)
         daemon = DindDaemon("dind", _daemon_args(stack, network, certificates), on_cluster)
         if settings.prune is not None:
-            DaemonPruner("prune", _pruner_args(stack, network, daemon, certificates), on_cluster)
+            DaemonPruner("prune", _pruner_args(stack, network, daemon, certificates, settings.prune), on_cluster)
     registrations = register(stack)
     config = config_toml(settings, registrations, _job_pods(stack, certificates), daemon_name(stack.prefix))
     RunnerContainer("runner", _runner_args(stack, network, daemon, config), on_cluster)
@@ -113,34 +113,18 @@ def _daemon_args(
     stack: Stack[GkeSettings, Facts], network: RunnerNetwork, certificates: DaemonCertificates | None
 ) -> DindDaemonArgs:
     wanted = stack.settings.daemon
-    return DindDaemonArgs(
-        prefix=stack.prefix,
-        stack=stack.name,
-        namespace=network.namespace,
-        image=wanted.image,
-        claim=wanted.existing_claim or _claim_args(wanted),
-        certificates=certificates,
-        daemon_json=daemon_file(stack.settings, asks_dockerd=True),
-        network_mtu=stack.settings.network.mtu,
-        cpu_request=wanted.cpu_request,
-        memory_request_mib=wanted.memory_request_mib,
-        cpus=wanted.cpus,
-        memory_mib=wanted.memory_mib,
-        node_selector={**wanted.node_selector, **wanted.dedicated_node},
-        tolerations=[_toleration(each) for each in (*wanted.tolerations, *_dedicated(wanted))],
-        ready_timeout_seconds=wanted.ready_timeout_seconds,
-    )
-
-
-def _claim_args(daemon: GkeDaemon) -> ClaimArgs:
-    wanted = daemon.claim
-    assert wanted.access_mode is not None, "stacks.gke.cluster.fitted chooses one"
-    return ClaimArgs(
-        size_gib=wanted.size_gib,
-        access_mode=wanted.access_mode,
-        storage_class=wanted.storage_class,
-        protect=wanted.protect,
-    )
+    given = {
+        "prefix": stack.prefix,
+        "stack": stack.name,
+        "namespace": network.namespace,
+        "claim": wanted.existing_claim or ClaimArgs(**wanted.claim.named_as_in(ClaimArgs)),
+        "certificates": certificates,
+        "daemon_json": daemon_file(stack.settings, asks_dockerd=True),
+        "network_mtu": stack.settings.network.mtu,
+        "node_selector": {**wanted.node_selector, **wanted.dedicated_node},
+        "tolerations": [_toleration(each) for each in (*wanted.tolerations, *_dedicated(wanted))],
+    }
+    return DindDaemonArgs(**wanted.named_as_in(DindDaemonArgs) | given)
 
 
 def _dedicated(daemon: GkeDaemon) -> list[Toleration]:
@@ -161,9 +145,9 @@ def _pruner_args(
     network: RunnerNetwork,
     daemon: DindDaemon,
     certificates: DaemonCertificates | None,
+    wanted: Prune,
 ) -> DaemonPrunerArgs:
     settings = stack.settings
-    assert settings.prune is not None
     return DaemonPrunerArgs(
         prefix=stack.prefix,
         stack=stack.name,
@@ -172,8 +156,7 @@ def _pruner_args(
         image=settings.daemon.image,
         environment=client_environment(settings.daemon.transport, daemon.endpoint),
         client_secret=certificates.client_secret if certificates else None,
-        schedule=settings.prune.schedule,
-        unused_hours=settings.prune.unused_hours,
+        **wanted.named_as_in(DaemonPrunerArgs),
     )
 
 

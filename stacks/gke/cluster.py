@@ -204,7 +204,7 @@ def _namespace_mistakes(settings: GkeSettings, facts: Facts, prefix: str, stack:
 
 def _daemon_mistakes(settings: GkeSettings, facts: Facts, stack: str) -> Iterator[Mistake]:
     if facts.refusal is not None:
-        yield _refusal(facts)
+        yield _refusal(facts, facts.refusal)
     for addresses in facts.pod_ranges:
         if settings.daemon.subnet.overlaps(addresses):
             yield Mistake(
@@ -221,9 +221,8 @@ def _daemon_mistakes(settings: GkeSettings, facts: Facts, stack: str) -> Iterato
     )
 
 
-def _refusal(facts: Facts) -> Mistake:
-    assert facts.refusal is not None
-    if AUTOPILOT.search(facts.refusal):
+def _refusal(facts: Facts, reason: str) -> Mistake:
+    if AUTOPILOT.search(reason):
         return Mistake(
             "cluster",
             facts.access.title,
@@ -233,7 +232,7 @@ def _refusal(facts: Facts) -> Mistake:
     return Mistake(
         "cluster",
         facts.access.title,
-        f"refuses a privileged pod, and a Docker daemon needs one ({facts.refusal}): have the stack's namespace "
+        f"refuses a privileged pod, and a Docker daemon needs one ({reason}): have the stack's namespace "
         "exempted from that policy",
     )
 

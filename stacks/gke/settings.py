@@ -223,13 +223,8 @@ class GkeRunner(Runner):
 
     def spec(self) -> RunnerSpec:
         """What its `[[runners]]` entry is rendered from."""
-        return replace(
-            super().spec(),
-            cpu_request=self.cpu_request,
-            memory_request_mib=self.memory_request_mib,
-            node_selector=self.node_selector,
-            tolerations=[TolerationSpec(**dict(each)) for each in self.tolerations],
-        )
+        tolerations = [TolerationSpec(**dict(each)) for each in self.tolerations]
+        return replace(super().spec(), tolerations=tolerations)
 
 
 class Prune(Model):

@@ -51,23 +51,17 @@ def daemon(
 ) -> DindDaemon:
     """The daemon as the settings describe it."""
     wanted = stack.settings.daemon
-    args = DindDaemonArgs(
-        prefix=stack.prefix,
-        stack=stack.name,
-        network_name=network_name,
-        image=image,
-        transport=wanted.transport,
-        alias=wanted.alias,
-        certificate_names=wanted.names,
-        daemon_json=daemon_file(stack.settings),
-        ready_timeout_seconds=wanted.ready_timeout_seconds,
-        cpus=wanted.cpus,
-        memory_mib=wanted.memory_mib,
-        keep_cache=wanted.keep_cache,
-        data_path=wanted.data_path,
-        existing_volume=wanted.existing_volume,
-        engine=stack.settings.engine,
-    )
+    given = {
+        "prefix": stack.prefix,
+        "stack": stack.name,
+        "network_name": network_name,
+        "image": image,
+        "alias": wanted.alias,
+        "certificate_names": wanted.names,
+        "daemon_json": daemon_file(stack.settings),
+        "engine": stack.settings.engine,
+    }
+    args = DindDaemonArgs(**wanted.named_as_in(DindDaemonArgs) | given)
     return DindDaemon("dind", args, opts)
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from components.docker_client import DockerEngine
 from components.paths import DOCKER_SOCKET
-from components.specs import ConfigSpec
 from stacks.settings.common import Common
 from stacks.settings.values import Engine, SocketPath
 
@@ -26,7 +23,3 @@ class OnDockerSettings(Common):
     def engine(self) -> DockerEngine:
         """The engine, and how to get to it."""
         return DockerEngine(host=self.docker_host)
-
-    def spec(self, daemon_host: str | None = None) -> ConfigSpec:
-        """What config.toml is rendered from; daemon_host as in `Common.spec`."""
-        return replace(super().spec(daemon_host), host_socket=self.host_socket)

@@ -331,26 +331,7 @@ class Runner(Model):
 
     def spec(self) -> RunnerSpec:
         """What its `[[runners]]` entry is rendered from."""
-        return RunnerSpec(
-            name=self.name,
-            kind=self.kind,
-            executor=self.executor,
-            limit=self.limit,
-            request_concurrency=self.request_concurrency,
-            environment=self.environment,
-            cache=self.cache,
-            image=self.image,
-            helper_image=self.helper_image,
-            job_daemon_image=self.job_daemon_image,
-            pull_policy=self.pull_policy,
-            privileged=self.privileged,
-            volumes=self.volumes,
-            cpus=self.cpus,
-            memory_mib=self.memory_mib,
-            shm_size_mib=self.shm_size_mib,
-            network_mode=self.network_mode,
-            extra=self.extra,
-        )
+        return RunnerSpec(**self.named_as_in(RunnerSpec))
 
 
 def _reaches_daemon(source: str) -> bool:
@@ -444,17 +425,14 @@ class Common(Model):
 
     def spec(self, daemon_host: str | None = None) -> ConfigSpec:
         """What config.toml is rendered from. daemon_host: the daemon's name for its clients. Default: the alias."""
-        return ConfigSpec(
-            runners=[runner.spec() for runner in self.runners],
-            concurrent=self.jobs_at_once,
-            daemon=DaemonSpec(transport=self.daemon.transport, host=daemon_host or self.daemon.alias),
-            gitlab_url=self.gitlab.url,
-            has_ca_file=bool(self.gitlab.ca_file),
-            check_interval=self.check_interval,
-            log_level=self.log_level,
-            metrics_address=self.metrics_address,
-            extra=self.extra,
-        )
+        given = {
+            "runners": [runner.spec() for runner in self.runners],
+            "concurrent": self.jobs_at_once,
+            "daemon": DaemonSpec(transport=self.daemon.transport, host=daemon_host or self.daemon.alias),
+            "gitlab_url": self.gitlab.url,
+            "has_ca_file": bool(self.gitlab.ca_file),
+        }
+        return ConfigSpec(**self.named_as_in(ConfigSpec) | given)
 
     @property
     def jobs_at_once(self) -> int:

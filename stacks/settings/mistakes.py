@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from typing import Any, NoReturn
 
 from pydantic import BaseModel, ConfigDict
@@ -19,6 +20,10 @@ class Model(BaseModel):
     """Frozen, and refuses unknown keys: a misspelt setting must not be silently ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    def named_as_in(self, args: type) -> dict[str, Any]:
+        """The settings of this table that a dataclass takes by the same name: a new one needs no line between."""
+        return {each.name: getattr(self, each.name) for each in fields(args) if each.name in type(self).model_fields}
 
 
 class Mistake(ValueError):
