@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from tools import options
-from tools.engine import Stack, complain, say
 from tools.failures import Kind
+from tools.pulumi_cli import Stack, complain, say
 from tools.report import FAILED
-from tools.up import PARALLEL
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,13 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     # What stays has to be asked before the state forgets it.
     if stack.toolchain("recover") is None or (kept := stack.toolchain("kept")) is None:
         return FAILED
-    say(f"pulumi destroy of stack {stack.name}")
-    done = stack.run_loud(["destroy", "--yes", "--skip-preview", "--exclude-protected", *PARALLEL])
-    if done.status:
-        print(f"\ndestroy of stack {stack.name} failed:", file=sys.stderr)
-        complain(stack.explain(done), stack.masker, with_output=False)
-        return FAILED
-    if stack.toolchain("remove") is None:
+    if not stack.change("destroy", "--exclude-protected") or stack.toolchain("remove") is None:
         return FAILED
     if kept:
         say(stack.masker.text(kept.rstrip()))

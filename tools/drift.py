@@ -7,9 +7,9 @@ import os
 import sys
 
 from tools import options
-from tools.engine import Stack, say
 from tools.gitlab_api import NotPosted, Posted, environment_place, keep_issue
 from tools.note import GITLAB_LIMIT, Report, marker
+from tools.pulumi_cli import Stack, say
 from tools.report import DRIFTED, FAILED, NOT_POSTED, publish
 
 _SAID = {

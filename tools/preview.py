@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from tools import options
-from tools.engine import Previewed, Stack, say
 from tools.gitlab_api import NotPosted, Posted, environment_place, post_note
 from tools.markdown import code
 from tools.merge_request import BACKEND, TOKEN, MergeRequest, merge_request, missing_variables
 from tools.note import GITLAB_LIMIT, Report, marker
+from tools.pulumi_cli import Previewed, Stack, say
 from tools.report import FAILED, NOT_POSTED, publish
 from tools.settings_check import changed_settings, check
 

@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from tools.engine import say
 from tools.note import Report, diff_lines, log_lines, note_text
+from tools.pulumi_cli import say
 from tools.secrets import Masker
 
 FAILED, NOT_POSTED, DRIFTED = 1, 3, 4

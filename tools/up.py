@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from tools import options
-from tools.engine import Stack, complain, say
 from tools.failures import Failure, Kind
+from tools.pulumi_cli import Stack, complain
 from tools.report import FAILED
 from tools.settings_check import check
-
-PARALLEL = ("--parallel", "8")
-"""As the Makefile has it: each is a connection of its own to an engine by SSH, and sshd refuses some above 10."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,12 +32,5 @@ def run(arguments: argparse.Namespace) -> int:
     stack.learn_secrets()
     if stack.toolchain("recover") is None:
         return FAILED
-    say(f"pulumi up of stack {stack.name}")
     # A first preview could not know config.toml, so the policies are asked again.
-    done = stack.run_loud(["up", "--yes", "--skip-preview", *PARALLEL, *options.policy_options(arguments)])
-    if done.status:
-        # What the engine said is in the log already.
-        print(f"\nup of stack {stack.name} failed:", file=sys.stderr)
-        complain(stack.explain(done), stack.masker, with_output=False)
-        return FAILED
-    return 0
+    return 0 if stack.change("up", *options.policy_options(arguments)) else FAILED

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tools import engine
+from tools import pulumi_cli
 from tools.__main__ import main
-from tools.engine import Stack
 from tools.failures import Kind
+from tools.pulumi_cli import Stack
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = "config:\n  gitlab-dind-runners:settings: {target: docker-host}\n"
@@ -42,8 +42,8 @@ def test_a_preview_that_does_not_end_is_ended(
     stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pulumi_does(tmp_path, monkeypatch, 'case "$*" in *config*) exit 1;; esac; echo asking >&2; exec sleep 60')
-    monkeypatch.setattr(engine, "PREVIEW_SECONDS", 0.5)
-    monkeypatch.setattr(engine, "PROGRESS_SECONDS", 0.2)
+    monkeypatch.setattr(pulumi_cli, "PREVIEW_SECONDS", 0.5)
+    monkeypatch.setattr(pulumi_cli, "PROGRESS_SECONDS", 0.2)
     began = time.monotonic()
     failure = stack.preview().failure
     assert time.monotonic() - began < 5
@@ -81,8 +81,8 @@ def test_an_update_that_is_interrupted_is_told_so_once_and_ends_what_it_has_begu
     told: str, stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pulumi_does(tmp_path, monkeypatch, INTERRUPTED % told)
-    monkeypatch.setattr(engine, "KILL_SECONDS", 0.2)
-    monkeypatch.setattr(engine, "HEARD_SECONDS", 0.3)
+    monkeypatch.setattr(pulumi_cli, "KILL_SECONDS", 0.2)
+    monkeypatch.setattr(pulumi_cli, "HEARD_SECONDS", 0.3)
     with pytest.raises(KeyboardInterrupt):
         stack.run_loud(["up"])
     said = "interrupted: what Pulumi is doing is ended first; interrupt once more to drop it"
@@ -95,8 +95,8 @@ def test_a_second_interrupt_drops_what_an_update_is_doing(
     # Told again, it says no more: a third interrupt would be for whatever comes after this test.
     script = "trap 'trap \"\" INT; kill -INT $PPID' INT\nsleep 0.5; kill -INT $PPID\nwhile :; do sleep 0.1; done"
     pulumi_does(tmp_path, monkeypatch, script)
-    monkeypatch.setattr(engine, "KILL_SECONDS", 0.5)
-    monkeypatch.setattr(engine, "HEARD_SECONDS", 0.1)
+    monkeypatch.setattr(pulumi_cli, "KILL_SECONDS", 0.5)
+    monkeypatch.setattr(pulumi_cli, "HEARD_SECONDS", 0.1)
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         stack.run_loud(["up"])

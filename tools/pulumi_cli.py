@@ -1,4 +1,8 @@
-"""Runs Pulumi: with a limit on time, with progress in the log, and with no secret in what comes out of it."""
+"""Runs Pulumi's CLI: with a limit on time, with progress in the log, and with no secret in what comes out of it.
+
+Not by `pulumi.automation`, whose calls can neither be limited in time nor be told to end, in Python: see
+docs/decisions/0013-the-cli-not-its-automation-api.md.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,9 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote
@@ -31,12 +36,14 @@ PREVIEW_SECONDS = 900.0
 
 SHORT_SECONDS = 60.0
 PROGRESS_SECONDS = 10.0
-NO_COMMAND = 127
 KILL_SECONDS = 15.0
 """How long a Pulumi that only looks may take to end once it is asked to."""
 HEARD_SECONDS = 2.0
 HEARD = "received; cancelling"
 """What Pulumi says within that time of a signal that it got itself."""
+
+PARALLEL = ("--parallel", "8")
+"""As the Makefile has it: each is a connection of its own to an engine by SSH, and sshd refuses some above 10."""
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = "gitlab-dind-runners"
@@ -68,12 +75,16 @@ def say(text: str) -> None:
 
 
 class Stack:
-    """A stack of the project in the current directory, in the backend of PULUMI_BACKEND_URL."""
+    """A stack of the project in the current directory, in the backend of PULUMI_BACKEND_URL.
 
-    def __init__(self, name: str, directory: Path | None = None) -> None:
+    environment: variables that Pulumi gets besides those of this process.
+    """
+
+    def __init__(self, name: str, directory: Path | None = None, environment: Mapping[str, str] | None = None) -> None:
         self.name = name
         self.directory = directory or Path.cwd()
-        self.project = str((_yaml(self.directory / "Pulumi.yaml") or {}).get("name", PROJECT))
+        self._environment = {"PULUMI_DEBUG_COMMANDS": "true", **(environment or {})}
+        self.project = str(_yaml(self.directory / "Pulumi.yaml").get("name", PROJECT))
         self.masker = Masker(self._secrets(None))
 
     @property
@@ -84,7 +95,7 @@ class Stack:
     @property
     def secrets_provider(self) -> str:
         """What encrypts its secrets, for example `awskms://...`; empty for a passphrase."""
-        found = str((_yaml(self.settings_file) or {}).get("secretsprovider") or "")
+        found = str(_yaml(self.settings_file).get("secretsprovider") or "")
         return "" if found in ("passphrase", "default") else found
 
     @property
@@ -92,9 +103,9 @@ class Stack:
         """The backend's URL, without secrets."""
         return self.masker.text(os.environ.get("PULUMI_BACKEND_URL") or "the backend that is logged in to")
 
-    def learn_secrets(self, environment: Mapping[str, str] | None = None) -> None:
+    def learn_secrets(self) -> None:
         """Hide from now on what the settings have encrypted, as far as it can be decrypted here."""
-        done = self._run(["config", "--show-secrets", "--json"], SHORT_SECONDS, environment)
+        done = self._run(["config", "--show-secrets", "--json"], SHORT_SECONDS)
         if done.status == 0:
             self.masker = Masker(self._secrets(json.loads(done.stdout)))
 
@@ -110,10 +121,10 @@ class Stack:
         if found.failure is None or found.failure.kind is not Kind.UNKNOWN_STACK:
             return found
         say(f"{self.backend} has no stack {self.name} yet: it is previewed as a new one, against a temporary state")
-        with self._as_new() as (new, environment):
-            found = new._preview(["preview", *policies], environment)
-            self.masker = new.masker
-            return Previewed(found.plan, found.failure, found.violations, found.mandatory, is_new=True)
+        with self._as_new() as new:
+            found = new._preview(["preview", *policies])
+        self.masker = new.masker
+        return replace(found, is_new=True)
 
     def drift(self) -> Previewed:
         """What differs between the stack's state and what is really there."""
@@ -126,7 +137,7 @@ class Stack:
             return ""
         state = Path(unquote(backend.removeprefix("file://").split("?")[0])).expanduser()
         for file in sorted((state / ".pulumi/locks/organization" / self.project / self.name).glob("*.json")):
-            told = _digest(_text(file)) or {}
+            told = _object(_text(file)) or {}
             return "{username}@{hostname} (pid {pid}) since {timestamp}".format_map(defaultdict(str, told))
         return ""
 
@@ -135,7 +146,17 @@ class Stack:
 
         Raises KeyboardInterrupt once it has ended where this process is interrupted meanwhile.
         """
-        return self._run(arguments, None, None, echo=lambda line: say(self.masker.text(line)))
+        return self._run(arguments, None, echo=lambda line: say(self.masker.text(line)))
+
+    def change(self, command: str, *options: str) -> bool:
+        """Whether `up` or `destroy`, of which nobody is asked, succeeded; where it failed, it is said why."""
+        say(f"pulumi {command} of stack {self.name}")
+        done = self.run_loud([command, "--yes", "--skip-preview", *PARALLEL, *options])
+        if done.status:
+            print(f"\n{command} of stack {self.name} failed:", file=sys.stderr)
+            # What the engine said is in the log already.
+            complain(replace(self.explain(done), output=""), self.masker)
+        return done.status == 0
 
     def find(self) -> Failure | None:
         """Why the stack cannot be had; None where it can."""
@@ -174,22 +195,20 @@ class Stack:
             return explain_timeout(f"pulumi on stack {self.name}", SHORT_SECONDS, output)
         return explain(output, stack=self.name, backend=self.backend, errors=errors)
 
-    def _preview(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> Previewed:
-        self.learn_secrets(environment)
+    def _preview(self, command: Sequence[str]) -> Previewed:
+        self.learn_secrets()
         with tempfile.TemporaryDirectory(prefix="dindrunner-") as directory:
-            # Policies are told in events only; the engine writes them where this flag, of its automation API, says.
+            # Policies are told in events only; PULUMI_DEBUG_COMMANDS makes the flag known that says where they go.
             events = Path(directory) / "events.json"
-            arguments = [*command, "--json", "--event-log", str(events)]
             began = time.monotonic()
 
             def progress() -> None:
-                say(f"... {time.monotonic() - began:.0f} s, {_count_steps(events)} resources looked at")
+                count = sum("resourcePreEvent" in event for event in _events(events))
+                say(f"... {time.monotonic() - began:.0f} s, {count} resources looked at")
 
-            done = self._run(
-                arguments, PREVIEW_SECONDS, {**(environment or {}), "PULUMI_DEBUG_COMMANDS": "true"}, progress
-            )
+            done = self._run([*command, "--json", "--event-log", str(events)], PREVIEW_SECONDS, progress)
             violations, mandatory = self._violations(events)
-        digest = _digest(done.stdout)
+        digest = _object(done.stdout)
         plan = read_plan(digest, self.masker) if digest is not None else None
         if done.status == 0 and plan is not None:
             return Previewed(plan, None, violations, mandatory)
@@ -224,7 +243,7 @@ class Stack:
         if passphrase := os.environ.get("PULUMI_CONFIG_PASSPHRASE_FILE"):
             yield _text(Path(passphrase))
         for file in (self.settings_file, self.directory / "Pulumi.yaml"):
-            given = (_yaml(file) or {}).get("config")
+            given = _yaml(file).get("config")
             for key, value in given.items() if isinstance(given, Mapping) else ():
                 plain = value["value"] if isinstance(value, Mapping) and "value" in value else value
                 told = (config or {}).get(key if ":" in key else f"{self.project}:{key}") or {}
@@ -232,7 +251,7 @@ class Stack:
                 yield from secrets.from_settings({name: plain}, {name: told.get("objectValue", told.get("value"))})
 
     @contextmanager
-    def _as_new(self) -> Iterator[tuple[Stack, Mapping[str, str]]]:
+    def _as_new(self) -> Iterator[Stack]:
         """This stack, with nothing in it, in a directory and a state of its own."""
         with tempfile.TemporaryDirectory(prefix="dindrunner-") as name:
             directory, state = Path(name) / "program", Path(name) / "state"
@@ -241,29 +260,27 @@ class Stack:
             for entry in self.directory.iterdir():
                 if entry.name != ".git" and entry != self.settings_file:
                     (directory / entry.name).symlink_to(entry.resolve())
-            new = Stack(self.name, directory)
             environment = {"PULUMI_BACKEND_URL": state.as_uri()}
             # Made before its settings are there, so that neither a salt nor a key is written into them.
-            done = new._run(["stack", "init"], SHORT_SECONDS, {"PULUMI_CONFIG_PASSPHRASE": "new", **environment})
-            if done.status == 0:
-                shutil.copy(self.settings_file, new.settings_file)
-            yield new, environment
+            made = Stack(self.name, directory, {"PULUMI_CONFIG_PASSPHRASE": "new", **environment})
+            if made._run(["stack", "init"], SHORT_SECONDS).status == 0:
+                shutil.copy(self.settings_file, directory)
+            yield Stack(self.name, directory, environment)
 
     def _run(
         self,
         arguments: Sequence[str],
         limit: float | None,
-        environment: Mapping[str, str] | None = None,
         progress: Callable[[], None] | None = None,
         echo: Callable[[str], None] | None = None,
     ) -> Ended:
         command = ["pulumi", "--non-interactive", "--color=never", *arguments, "--stack", self.name]
         if shutil.which("pulumi") is None:
-            return Ended(NO_COMMAND, "", "error: pulumi is not on PATH: run: . .toolchain/env")
+            return Ended(127, "", "error: pulumi is not on PATH: run: . .toolchain/env")
         process = subprocess.Popen(
             command,
             cwd=self.directory,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, **self._environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -272,38 +289,30 @@ class Stack:
             # A signal to the whole group would reach it twice, with ours, and the second makes it drop everything.
             start_new_session=True,
         )
-        readers = [_Reader(stream, echo) for stream in (process.stdout, process.stderr) if stream]
+        outputs: tuple[list[str], list[str]] = [], []
+        readers = [
+            threading.Thread(target=_read, args=(stream, lines, echo), daemon=True)
+            for stream, lines in zip((process.stdout, process.stderr), outputs, strict=True)
+        ]
+        for reader in readers:
+            reader.start()
         try:
             status = _wait(process, limit, progress)
         except BaseException:
-            _end(process, patiently=limit is None, has_heard=lambda: any(reader.has(HEARD) for reader in readers))
+            _end(process, patiently=limit is None, has_heard=lambda: any(HEARD in line for line in chain(*outputs)))
             raise
         finally:
-            stdout, stderr = (reader.text() for reader in readers)
-        return Ended(status, stdout, stderr)
+            for reader in readers:
+                reader.join(KILL_SECONDS)
+        return Ended(status, *("".join(lines) for lines in outputs))
 
 
-class _Reader(threading.Thread):
-    """Reads a stream to its end, so that the process never waits for that."""
-
-    def __init__(self, stream: IO[str], echo: Callable[[str], None] | None) -> None:
-        super().__init__(daemon=True)
-        self._stream, self._echo, self._lines = stream, echo, list[str]()
-        self.start()
-
-    def run(self) -> None:
-        for line in self._stream:
-            self._lines.append(line)
-            if self._echo:
-                self._echo(line.rstrip("\n"))
-
-    def has(self, text: str) -> bool:
-        """Whether a line has it so far."""
-        return any(text in line for line in self._lines)
-
-    def text(self) -> str:
-        self.join(KILL_SECONDS)
-        return "".join(self._lines)
+def _read(stream: IO[str], lines: list[str], echo: Callable[[str], None] | None) -> None:
+    """Read a stream to its end, so that the process never waits for that."""
+    for line in stream:
+        lines.append(line)
+        if echo:
+            echo(line.rstrip("\n"))
 
 
 def _wait(process: subprocess.Popen[str], limit: float | None, progress: Callable[[], None] | None) -> int | None:
@@ -341,16 +350,15 @@ def _end(
     except KeyboardInterrupt:
         process.send_signal(signal.SIGINT)
     try:
-        process.wait(KILL_SECONDS)
-    except subprocess.TimeoutExpired:
-        pass
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(KILL_SECONDS)
     finally:
         process.kill()
         process.wait()
 
 
-def _digest(text: str) -> Mapping[str, Any] | None:
-    """The JSON object that a preview printed; None where it got as far as to print none."""
+def _object(text: str) -> Mapping[str, Any] | None:
+    """The JSON object that was printed; None where nothing got as far as to print one."""
     try:
         found = json.loads(text)
     except ValueError:
@@ -360,15 +368,10 @@ def _digest(text: str) -> Mapping[str, Any] | None:
 
 def _events(path: Path) -> Iterator[Mapping[str, Any]]:
     for line in _text(path).splitlines():
-        try:
-            yield json.loads(line)
-        except ValueError:
+        if (event := _object(line)) is None:
             # The last line of an engine that was killed.
             return
-
-
-def _count_steps(path: Path) -> int:
-    return sum("resourcePreEvent" in event for event in _events(path))
+        yield event
 
 
 def _text(path: Path) -> str:
@@ -378,17 +381,17 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _yaml(path: Path) -> dict[str, Any] | None:
+def _yaml(path: Path) -> dict[str, Any]:
     try:
         found = yaml.safe_load(_text(path))
     except yaml.YAMLError:
-        return None
-    return found if isinstance(found, dict) else None
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
-def complain(failure: Failure, masker: Masker, *, with_output: bool = True) -> None:
+def complain(failure: Failure, masker: Masker) -> None:
     """Say on stderr what failed, and what the engine said of it."""
     lines = [*failure.lines]
-    if with_output and failure.output:
+    if failure.output:
         lines += ["", "The engine said:", failure.output]
     print(masker.text("\n".join(lines)), file=sys.stderr, flush=True)
