@@ -53,7 +53,7 @@ class ToolchainError(Exception):
 
 def run_command(command: Callable[[], int]) -> int:
     """The exit code of a command line's work: 1 after a ToolchainError, 130 once interrupted, with no traceback."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         return command()
     except ToolchainError as error:
@@ -67,6 +67,8 @@ def run_command(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _interrupt(_signal: int, _frame: object) -> None:
@@ -150,7 +152,7 @@ def run(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     log: Path | None = None,
-    stdin: bytes | None = None,
+    stdin: bytes | IO[bytes] | None = None,
 ) -> str:
     """Runs a command for at most `limit` seconds and returns its standard output.
 
@@ -173,7 +175,7 @@ def run(
                 words,
                 cwd=cwd,
                 env={**os.environ, **(env or {})},
-                stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+                stdin=subprocess.PIPE if isinstance(stdin, bytes) else stdin or subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
@@ -184,7 +186,7 @@ def run(
         _running.add(process)
         try:
             check_stop(name)
-            process.communicate(stdin, timeout=limit)
+            process.communicate(stdin if isinstance(stdin, bytes) else None, timeout=limit)
         except BaseException as error:
             _stop_group(process)
             if isinstance(error, subprocess.TimeoutExpired):
@@ -262,10 +264,11 @@ def _tail(stream: IO[bytes], log: Path | None) -> str:
 
 
 @contextlib.contextmanager
-def file_lock(path: Path, *, say: Say, limit: float = 1800.0) -> Iterator[None]:
+def file_lock(path: Path, *, say: Say, limit: float = 1800.0) -> Iterator[IO[bytes]]:
     """Holds an exclusive lock on `path`; waits up to `limit` seconds for another process that holds it.
 
-    The kernel drops the lock with its holder, so a killed process leaves nothing to clean up.
+    The kernel drops the lock with its holder, so a killed process leaves nothing to clean up. A command whose standard
+    input is what this gives holds the lock, too, and so does all that it starts.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as handle:
@@ -285,7 +288,7 @@ def file_lock(path: Path, *, say: Say, limit: float = 1800.0) -> Iterator[None]:
                     say(f"waiting for another process that holds {path}")
                     told = True
                 time.sleep(0.2)
-        yield
+        yield handle
 
 
 def write_atomic(path: Path, content: str | bytes, *, mode: int = 0o644) -> None:

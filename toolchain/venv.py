@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 from toolchain.debian import APT_TURN
 from toolchain.shared import (
@@ -28,7 +29,10 @@ _REQUIREMENTS = ("requirements.txt", "requirements-dev.txt")
 _CONSTRAINTS = "constraints.txt"
 _PIP_LIMIT = 1800.0
 _UNFINISHED = "unfinished"
-"""Stands in an environment while pip works on it: pip takes a package that it was interrupted at for installed."""
+"""Stands in an environment while pip works on it: pip takes a package that it was interrupted at for installed.
+
+What works on it holds a lock on this file: of a killed run the processes that venv has started go on for a moment.
+"""
 MARKER = VENV_DIR / "requirements.sha256"
 """Written when the packages are all in `.venv`; holds what they were installed from."""
 
@@ -43,9 +47,10 @@ def make_venv(path: Path, *, say: Say) -> Path:
         return python
     if not _can_make_venv():
         _install_venv_package(say)
-    shutil.rmtree(path, ignore_errors=True)
-    with progress(say, f"making the virtual environment {path}"), _unfinished(path):
-        run([sys.executable, "-m", "venv", path], what=f"python -m venv {path}", limit=300)
+    with file_lock(path / _UNFINISHED, say=say):
+        shutil.rmtree(path, ignore_errors=True)
+    with progress(say, f"making the virtual environment {path}"), _unfinished(path, say) as lock:
+        run([sys.executable, "-m", "venv", path], what=f"python -m venv {path}", limit=300, stdin=lock)
     return python
 
 
@@ -62,12 +67,13 @@ def ensure_project_venv(*, say: Say) -> bool:
             return False
         MARKER.unlink(missing_ok=True)
         python = make_venv(VENV_DIR, say=say)
-        with progress(say, "installing the Python packages into .venv"), _unfinished(VENV_DIR):
+        with progress(say, "installing the Python packages into .venv"), _unfinished(VENV_DIR, say) as lock:
             files = [word for name in _REQUIREMENTS for word in ("-r", str(ROOT / name))]
             run(
                 [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *files],
                 what="pip install into .venv",
                 limit=_PIP_LIMIT,
+                stdin=lock,
             )
         write_atomic(MARKER, wanted + "\n")
     return True
@@ -103,11 +109,10 @@ def is_current(marker: Path, wanted: str) -> bool:
 
 
 @contextlib.contextmanager
-def _unfinished(path: Path) -> Iterator[None]:
-    path.mkdir(parents=True, exist_ok=True)
-    (path / _UNFINISHED).touch()
-    yield
-    (path / _UNFINISHED).unlink()
+def _unfinished(path: Path, say: Say) -> Iterator[IO[bytes]]:
+    with file_lock(path / _UNFINISHED, say=say) as lock:
+        yield lock
+        (path / _UNFINISHED).unlink()
 
 
 def _can_make_venv() -> bool:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-
 import pytest
 
 from lab import images, prepare
@@ -12,14 +9,6 @@ from lab.__main__ import main
 from toolchain import __main__ as command_line
 from toolchain import doctor, engine, pulumi
 from toolchain.shared import ToolchainError
-
-
-@pytest.fixture(autouse=True)
-def keep_signals() -> Iterator[None]:
-    """`main` turns SIGTERM into an interrupt; other tests get what was there before."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture

@@ -169,7 +169,7 @@ def wait_with_log(
         raise AssertionError(f"{error}; the end of {log}:\n{end}") from None
 
 
-def _alone() -> AbstractContextManager[None]:
+def _alone() -> AbstractContextManager[object]:
     """Keeps others from starting or removing a machine."""
     return file_lock(cache_dir() / "machines.lock", say=make_say(), limit=START_SECONDS)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import signal
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,14 +14,6 @@ from toolchain.engine import Status
 from toolchain.parts import Part
 from toolchain.pulumi import release_platform
 from toolchain.shared import ToolchainError
-
-
-@pytest.fixture(autouse=True)
-def keep_signals() -> Iterator[None]:
-    """`main` turns SIGTERM into an interrupt; other tests get what was there before."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture
@@ -132,8 +123,10 @@ def test_a_termination_is_handled_as_an_interrupt(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(command_line, "install", lambda _: signal.raise_signal(signal.SIGTERM))
+    before = signal.getsignal(signal.SIGTERM)
     assert command_line.main(["install"]) == 130
     assert "interrupted" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from toolchain import gobuild, venv
+from toolchain import gobuild, shared, venv
 from toolchain.envfile import env_text
 from toolchain.gobuild import GoBinary
 from toolchain.shared import ToolchainError
@@ -244,3 +245,32 @@ def test_an_environment_that_was_interrupted_is_made_anew(
     assert not (tmp_path / "venv" / "unfinished").exists()
     assert fake_pip.count("-m venv") == 2
     assert not venv.ensure_project_venv(say=lambda _: None)
+
+
+def test_what_a_killed_run_has_left_at_work_on_an_environment_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As venv does it: a process of its own puts pip into the environment, and outlives what has started it.
+    work = 'mkdir -p "$0/bin"; touch "$0/bin/python"; sleep 1; mkdir -p "$0"; touch "$0/late"'
+    program = tmp_path / "python"
+    program.write_text(
+        f"#!{sys.executable}\nimport subprocess, sys\n"
+        f"if '-c' not in sys.argv: subprocess.run(['sh', '-c', {work!r}, sys.argv[-1]])\n"
+    )
+    program.chmod(0o755)
+    code = (
+        "import sys; from pathlib import Path; from toolchain import venv\n"
+        f"sys.executable = {str(program)!r}; venv.make_venv(Path({str(tmp_path / 'venv')!r}), say=print)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], cwd=shared.ROOT, stdout=subprocess.DEVNULL) as killed:
+        while not (tmp_path / "venv/bin/python").exists():
+            assert killed.poll() is None
+            time.sleep(0.02)
+        killed.kill()
+    said: list[str] = []
+    program.write_text('#!/bin/sh\n[ "$2" = venv ] || exit 0\nmkdir "$3/bin"; touch "$3/bin/python"\n')
+    monkeypatch.setattr(sys, "executable", str(program))
+    venv.make_venv(tmp_path / "venv", say=said.append)
+    assert said[0] == f"waiting for another process that holds {tmp_path}/venv/unfinished"
+    time.sleep(1)
+    assert sorted(path.name for path in (tmp_path / "venv").iterdir()) == ["bin"]
