@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from components.labels import ROLE
 from policy.resources import (
     CONTAINER,
-    ROLE,
     SWARM_SECRET,
     UNKNOWN,
     Resource,

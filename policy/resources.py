@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
 
+from components.labels import COMPONENT, ROLE
+
 CONTAINER = "docker:index/container:Container"
 SERVICE = "docker:index/service:Service"
 VOLUME = "docker:index/volume:Volume"
@@ -14,10 +16,6 @@ REMOTE_IMAGE = "docker:index/remoteImage:RemoteImage"
 SWARM_SECRET = "docker:index/secret:Secret"
 USER_RUNNER = "gitlab:index/userRunner:UserRunner"
 STACK = "pulumi:pulumi:Stack"
-
-ROLE = "dindrunner.role"
-COMPONENT = "app.kubernetes.io/component"
-INSTANCE = "app.kubernetes.io/instance"
 
 
 class _Unknown(Enum):

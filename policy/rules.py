@@ -6,14 +6,13 @@ A rule takes a resource and yields a message for each violation: where it is, th
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 
+from components.image_names import moving
+from components.labels import COMPONENT, INSTANCE
 from policy.config_toml import Entry, content_of, entries_of
 from policy.resources import (
-    COMPONENT,
     CONTAINER,
-    INSTANCE,
     REMOTE_IMAGE,
     SERVICE,
     Container,
@@ -33,8 +32,6 @@ DAEMON_PORTS = (PLAINTEXT_PORT, 2376)
 USE_TLS = "set settings.daemon.transport: tls"
 PINNED = "an image with a version, for example docker:28.5.2-dind, or with a digest"
 NOBODY = "nobody outside the stack's network needs the daemon"
-MOVING_WORDS = frozenset({"latest", "edge", "nightly"})
-"""Parts of a tag that say that its image changes, whatever else the tag says."""
 
 
 def plaintext_daemon(resource: Resource) -> Iterator[str]:
@@ -125,27 +122,6 @@ def unpinned_image(resource: Resource) -> Iterator[str]:
             if why := moving(image):
                 setting = f"{entry.setting}.{_job_setting(path)}"
                 yield f"{resource.name} {entry.where} {path}: {image} {why}: {pin(setting)}"
-
-
-def moving(image: object) -> str:
-    """Why an image may change under its name; "" where it may not, or where variables decide what it is.
-
-    Pinned is what names a digest, a version of two numbers or more, a date, or a commit.
-    """
-    if not isinstance(image, str) or not image or "$" in image:
-        return ""
-    if re.fullmatch(r"(sha256:)?[0-9a-f]{64}", image) or re.search(r"@sha256:[0-9a-f]{64}$", image):
-        return ""
-    tag = image.rpartition("/")[2].partition(":")[2]
-    if not tag:
-        return "has no tag, which is latest"
-    if MOVING_WORDS & set(re.split(r"[-_.]", tag)):
-        return "changes all the time"
-    # Of postgres:16-alpine3.22 the version is that of what it is built on.
-    tag = re.sub(r"^(v?\d+)-[a-z]{2,}\d[\d.]*$", r"\1", tag)
-    if re.search(r"\d+\.\d+|\d{8}", tag) or re.fullmatch(r"(?=.*\d)[0-9a-f]{7,64}", tag):
-        return ""
-    return "has a tag that moves from version to version"
 
 
 def pin(setting: str | None) -> str:

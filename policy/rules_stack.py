@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from components.image_names import moving
+from components.kinds import TRAITS, Builder, Kind
+from components.labels import ROLE
 from policy.config_toml import Entry, entries_of, text_of
 from policy.resources import (
     CONTAINER,
-    ROLE,
     SERVICE,
     STACK,
     UNKNOWN,
@@ -23,13 +25,13 @@ from policy.resources import (
     table,
     tables,
 )
-from policy.rules import moving, pin
+from policy.rules import pin
 
 Found = tuple[Resource, str]
 """A violation: the resource and the message."""
 
-HOST_DOCKER = "host-docker"
-BUILDING_KINDS = frozenset({"dind", "job-dind", HOST_DOCKER})
+HOST_DOCKER = Kind.HOST_DOCKER
+BUILDING_KINDS = frozenset(kind for kind, traits in TRAITS.items() if traits.builder is not Builder.NONE)
 """Those whose jobs have a Docker daemon at their command, and with it all rights on its machine."""
 
 SOCKETS = (PurePosixPath("/var/run/docker.sock"), PurePosixPath("/run/docker.sock"))

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from components.defaults import CLIENT_IMAGE, DAEMON_IMAGE
+from components.image_names import Reference
 from components.kinds import Executor, Kind
 from components.paths import DOCKER_SOCKET
 from components.transport import CERTS_DIR, CLIENT_CERTS_DIR, SOCKET, Transport
@@ -296,7 +297,8 @@ def _docker_services(draft: Draft, docker: Mapping[str, Any], kind: Kind, here: 
             continue
         daemons += 1
         # docker:dind is another daemon with every release.
-        if re.search(r"\d|@", str(image).rpartition(":")[2]):
+        name = Reference.parse(str(image))
+        if name.digest or re.search(r"\d", name.tag):
             draft.put((*runner, "job_daemon_image"), image, (*source, "name"))
         else:
             draft.change((*source, "name"), f"{DAEMON_IMAGE}, as the one that is there is not pinned")

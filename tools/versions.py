@@ -21,9 +21,9 @@ from typing import Any
 import yaml
 
 from components.defaults import CLIENT_IMAGE, DAEMON_IMAGE, RUNNER_IMAGE
+from components.image_names import Reference
 from stacks.raspberry_pi.platforms import HELPER_REPOSITORY, RUNNER_REPOSITORIES
 from stacks.settings import sandbox
-from stacks.settings.image_names import Reference
 from stacks.settings.mistakes import SettingsError
 from tools import options
 from tools.settings_check import read_settings, without_secure

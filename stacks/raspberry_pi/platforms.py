@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from stacks.settings.image_names import Reference, Version, version_of
+from components.image_names import Reference, Version, version_of
 
 
 class Platform(StrEnum):

@@ -14,6 +14,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from components.defaults import DAEMON_IMAGE
+from components.image_names import Reference, is_newest
 from stacks.settings.places import leaves, written
 
 MOST = 2**31 - 1
@@ -49,10 +50,9 @@ class _Matching:
 
 def _pinned(image: str) -> str:
     """Refuse an image whose content may change under the same name."""
-    tag = image.rsplit("/", 1)[-1].partition(":")[2]
-    if ":" in tag.partition("@")[0]:
+    if ":" in Reference.parse(image).repository.rpartition("/")[2]:
         raise ValueError(f"has two tags: name one, for example {DAEMON_IMAGE}")
-    if "@sha256:" not in image and tag in ("", "latest"):
+    if is_newest(image):
         raise ValueError(f"is not pinned: name a version tag or a digest, for example {DAEMON_IMAGE}")
     return image
 

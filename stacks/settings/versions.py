@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
 from components.defaults import CLIENT_IMAGE, DAEMON_IMAGE, RUNNER_IMAGE
-from stacks.settings.image_names import NEWEST, Reference, Version, version_of
+from components.image_names import NEWEST, Reference, Version, version_of
 
 DEFAULTS: Mapping[str, str] = {
     "daemon.image": DAEMON_IMAGE,

@@ -16,14 +16,24 @@ ROOT = Path(__file__).resolve().parents[2]
 USES = {
     "components": (),
     "stacks": ("components",),
-    "policy": (),
+    "policy": ("components.image_names", "components.kinds", "components.labels"),
     "tools": ("components", "stacks", "policy"),
     "__main__.py": ("components", "stacks"),
     "toolchain": ("components.docker_client", "components.labels", "components.tables"),
     "lab": ("components", "stacks", "policy", "tools", "toolchain"),
 }
 """By part what else of the repository it may import; with a dot, that module alone."""
-STANDARD_LIBRARY_ONLY = ("defaults", "docker_client", "kinds", "labels", "paths", "quantities", "specs", "transport")
+STANDARD_LIBRARY_ONLY = (
+    "defaults",
+    "docker_client",
+    "image_names",
+    "kinds",
+    "labels",
+    "paths",
+    "quantities",
+    "specs",
+    "transport",
+)
 """Modules of components/ that need nothing but Python: what brings up a bare machine uses some of them."""
 SDKS_OF: Mapping[str, tuple[str, ...]] = {
     "docker-host": ("pulumi_docker",),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from components.defaults import CLIENT_IMAGE, DAEMON_IMAGE, RUNNER_IMAGE
+from components.image_names import Reference
 from stacks.raspberry_pi.platforms import (
     HELPER_REPOSITORY,
     RUNS,
@@ -17,7 +18,6 @@ from stacks.raspberry_pi.platforms import (
     manifest_platforms,
     published,
 )
-from stacks.settings.image_names import Reference
 
 AMD64, ARM64, V6, V7 = "linux/amd64", "linux/arm64", "linux/arm/v6", "linux/arm/v7"
 BOTH = {AMD64, ARM64}

@@ -15,9 +15,9 @@ import pytest
 import tomli_w
 import yaml
 
+from components.image_names import moving
 from policy.catalog import MANDATORY, POLICIES, ResourcePolicy
 from policy.resources import CONTAINER, SERVICE, UNKNOWN, USER_RUNNER, VOLUME, Resource
-from policy.rules import moving
 from policy.rules_stack import reaches_socket
 from stacks.gke import cluster
 from stacks.gke.cluster import Facts
