@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from components.defaults import CLIENT_IMAGE, DAEMON_IMAGE
 from components.image_names import Reference
-from components.kinds import Executor, Kind
+from components.kinds import Executor, Kind, client_environment
 from components.paths import DOCKER_SOCKET
 from components.transport import CERTS_DIR, CLIENT_CERTS_DIR, SOCKET, Transport
 from stacks.settings.places import Path
@@ -17,7 +17,7 @@ from tools import adopt_keys as keys
 from tools.adopt_draft import Draft
 
 HOST_SOCKETS = (DOCKER_SOCKET, "/run/docker.sock")
-DAEMON_VARIABLES = frozenset({"DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_TLS_CERTDIR"})
+DAEMON_VARIABLES = frozenset[str]().union(*(client_environment(transport, "") for transport in Transport))
 """What the runner gives its jobs by itself, as its kind needs it."""
 
 _UNITS = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}

@@ -12,7 +12,7 @@ from typing import Any
 
 from stacks.settings.common import Common
 from stacks.settings.mistakes import SettingsError
-from stacks.settings.places import Path, written
+from stacks.settings.places import Path, leaves, written
 from stacks.targets import parse
 from tools.adopt_file import AdoptError, MisusedError
 from tools.adopt_secrets import asks_for_secret, is_secret, shown
@@ -149,21 +149,15 @@ class Draft:
 
     def secrets(self) -> list[Path]:
         """The settings whose values may be secrets, but for the runners' tokens."""
-        return list(_secrets(self.settings))
+        texts = {path: value for path, value in leaves(self.settings) if isinstance(value, str)}
 
+        def may_be(path: Path, text: str) -> bool:
+            *above, last = path
+            if "extra" in above and isinstance(last, int) and asks_for_secret(texts.get((*above, last - 1))):
+                return True
+            return bool({"environment", "cache", "extra"} & set(path)) and is_secret(path, text)
 
-def _secrets(value: Any, path: Path = ()) -> Any:
-    if isinstance(value, Mapping):
-        for key, below in value.items():
-            yield from _secrets(below, (*path, key))
-    elif isinstance(value, list):
-        for index, below in enumerate(value):
-            if index and isinstance(below, str) and "extra" in path and asks_for_secret(value[index - 1]):
-                yield (*path, index)
-            else:
-                yield from _secrets(below, (*path, index))
-    elif {"environment", "cache", "extra"} & set(path) and is_secret(path, value):
-        yield path
+        return [path for path, text in texts.items() if may_be(path, text)]
 
 
 def _fits_stack_file(value: object) -> bool:

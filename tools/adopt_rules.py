@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from components import defaults
-from components.kinds import Executor, Kind
+from components.kinds import Executor, Kind, needs_daemon
 from stacks.settings.common import TOKEN_PLACEHOLDER
 from stacks.settings.places import Path
 from tools import adopt_docker, adopt_kubernetes
@@ -105,10 +105,10 @@ def _refuse_mixed(entries: Mapping[int, Mapping[str, Any]]) -> None:
     """A shell runner without a daemon beside one with a daemon: its jobs would have the certificates."""
     in_shell, with_daemon = [], []
     for entry in entries.values():
-        if entry["executor"] == Executor.SHELL and _kind(entry) is Kind.PLAIN:
-            in_shell.append(str(entry.get("name")))
-        elif entry["executor"] != Executor.KUBERNETES and _kind(entry) is not Kind.HOST_DOCKER:
+        if needs_daemon(_kind(entry), Executor(entry["executor"])):
             with_daemon.append(str(entry.get("name")))
+        elif entry["executor"] == Executor.SHELL:
+            in_shell.append(str(entry.get("name")))
     if in_shell and with_daemon:
         raise AdoptError(
             f"runner {in_shell[0]} (executor shell) cannot share a stack with {with_daemon[0]}, because its jobs would "
