@@ -152,6 +152,7 @@ def _with_options(items: Sequence[Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Every text with the names above it: keys, and options of commands, which the walk of settings does not know."""
     match value:
         case Mapping():
             for key, item in value.items():

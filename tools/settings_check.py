@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,9 @@ from typing import Any
 import yaml
 
 from stacks.settings import sandbox
-from stacks.settings.mistakes import SettingsError
+from stacks.settings.mistakes import SettingsError, place
+from stacks.settings.places import Path as Place
+from stacks.settings.places import leaves
 from stacks.settings.shared import merged, missing
 from stacks.targets import parse
 from tools.secrets import HIDDEN, is_secret_name
@@ -47,7 +49,7 @@ def check(directory: Path, stack: str) -> Checked:
         return Checked((str(error),), ())
     except yaml.YAMLError as error:
         return Checked((f"Pulumi.{stack}.yaml: is no YAML: {_place(error)}",), ())
-    encrypted = tuple(path for path, value in _leaves(raw, "settings") if isinstance(value, _Secure))
+    encrypted = tuple(place(path) for path, value in _values(raw).items() if isinstance(value, _Secure))
     plain = without_secure(raw)
     try:
         if sandbox.uses_sandbox(plain):
@@ -86,7 +88,7 @@ def changed_settings(directory: Path, stack: str, base: str) -> list[str]:
         old = read_settings(texts[0], texts[1], stack) if texts[0] is not None else {}
     except (SettingsError, yaml.YAMLError):
         return []
-    before, after = dict(_leaves(old, "")), dict(_leaves(new, ""))
+    before, after = _values(old), _values(new)
     # What is encrypted on one side only is no less secret on the other.
     encrypted = [path for one in (before, after) for path, value in one.items() if isinstance(value, _Secure)]
     lines: list[str] = []
@@ -101,7 +103,7 @@ def changed_settings(directory: Path, stack: str, base: str) -> list[str]:
         if [text for _, text in shown] == [HIDDEN, HIDDEN]:
             # It looks alike before and after.
             shown = [("!", "changes, but is hidden")]
-        lines += [f"{sign} {path}: {text}" for sign, text in shown]
+        lines += [f"{sign} {place(path).removeprefix('settings.')}: {text}" for sign, text in shown]
     return lines
 
 
@@ -142,31 +144,25 @@ def without_secure(value: Any) -> Any:
     return value
 
 
-def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    match value:
-        case Mapping():
-            for key, item in value.items():
-                yield from _leaves(item, f"{path}.{key}" if path else str(key))
-        case [*items] if any(isinstance(item, (Mapping, list, _Secure)) for item in items):
-            for index, item in enumerate(items):
-                yield from _leaves(item, f"{path}[{index}]")
-        case _:
-            yield path, value
+def _values(settings: Any) -> dict[Place, Any]:
+    """The settings by their places; a list of plain values is one, and an empty table is none."""
+
+    def is_plain(value: object) -> bool:
+        return isinstance(value, list) and not any(isinstance(item, (Mapping, list, _Secure)) for item in value)
+
+    return {path: value for path, value in leaves(settings, is_one=is_plain) if value != {}}
 
 
-def _shown(path: str, value: Any) -> str:
-    words = re.findall(r"[^.\[\]]+", path)
+def _shown(path: Place, value: Any) -> str:
+    words = re.findall(r"[^.\[\]]+", place(path))
     if isinstance(value, _Secure) or _HIDDEN_TABLES & set(words) or any(is_secret_name(word) for word in words):
         return HIDDEN
     return yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("\n...\n").strip()
 
 
-def _is_within(one: str, other: str) -> bool:
-    """Whether one of two paths is the other, or leads to it."""
-    return any(
-        longer == shorter or longer.startswith((f"{shorter}.", f"{shorter}["))
-        for shorter, longer in ((one, other), (other, one))
-    )
+def _is_within(one: Place, other: Place) -> bool:
+    """Whether one of two places is the other, or leads to it."""
+    return all(a == b for a, b in zip(one, other, strict=False))
 
 
 def _read(directory: Path, file: str) -> str | None:

@@ -62,9 +62,14 @@ SHAPES = {
 }
 
 
+def place(location: Sequence[int | str]) -> str:
+    """A place in the settings, as messages write it: `settings.runners[0].image`."""
+    return "settings" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+
+
 def explain(details: ErrorDetails, raw: Mapping[str, Any], model: type[Model]) -> str:
     location = details["loc"]
-    path = "settings" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    path = place(location)
     hidden = bool({"token", "environment", "cache", "extra"} & set(location))
     value = "(hidden)" if hidden else shown(_dig(raw, location))
     kind, mistake = details["type"], details.get("ctx", {}).get("error")
