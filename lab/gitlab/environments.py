@@ -1,4 +1,4 @@
-"""Environments: made by jobs, started and stopped as these end; who may deploy to a protected one.
+"""Environments: made by jobs, started and stopped as these end.
 
 A deployment is a job that has run for an environment, so there is no table of its own for them.
 """
@@ -6,12 +6,8 @@ A deployment is a job that has run for an environment, so there is no table of i
 from __future__ import annotations
 
 from lab.gitlab import ci_environments
-from lab.gitlab.auth import owns
 from lab.gitlab.core import Sandbox
 from lab.gitlab.store import Row, now
-
-DEVELOPER, MAINTAINER, ADMIN = 30, 40, 60
-ACCESS_LEVELS = {DEVELOPER: "Developers + Maintainers", MAINTAINER: "Maintainers", ADMIN: "Administrators"}
 
 _DEPLOYMENTS = (
     "SELECT * FROM jobs WHERE project_id = ? AND started_at IS NOT NULL AND environment IS NOT NULL "
@@ -19,15 +15,13 @@ _DEPLOYMENTS = (
 )
 
 
-def create(sandbox: Sandbox, project_id: int, name: str, *, tier: str | None = None, url: str | None = None) -> Row:
-    """Makes an environment; its tier is guessed from its name where none is given."""
+def _create(sandbox: Sandbox, project_id: int, name: str, tier: str) -> Row:
     return sandbox.store.insert(
         "environments",
         project_id=project_id,
         name=name,
         slug=ci_environments.slug(name),
-        tier=tier or ci_environments.tier(name),
-        external_url=url,
+        tier=tier,
         state="available",
         created_at=now(),
         updated_at=now(),
@@ -43,7 +37,7 @@ def job_changed(sandbox: Sandbox, job: Row) -> None:
     """Follows a job with an environment: made when the job is, started or stopped when the job has succeeded."""
     wanted = job["environment"]
     row = named(sandbox, job["project_id"], wanted["name"])
-    row = row or create(sandbox, job["project_id"], wanted["name"], tier=wanted["tier"])
+    row = row or _create(sandbox, job["project_id"], wanted["name"], wanted["tier"])
     changes: Row = {}
     if job["status"] == "success" and wanted["action"] == "start":
         lasts = wanted["auto_stop_in"]
@@ -61,18 +55,3 @@ def deployments(sandbox: Sandbox, project_id: int, environment: str | None = Non
     """The jobs that have deployed, or do so now, oldest first."""
     rows = sandbox.store.all(f"{_DEPLOYMENTS} ORDER BY id", project_id)
     return [row for row in rows if environment in (None, row["environment"]["name"])]
-
-
-def allows(sandbox: Sandbox, job: Row, user: Row) -> bool:
-    """Whether a user may run a job: for a protected environment only administrators and those it names."""
-    if not job["environment"]:
-        return True
-    sql = "SELECT * FROM protected_environments WHERE project_id = ? AND name = ?"
-    protection = sandbox.store.one(sql, job["project_id"], job["environment"]["name"])
-    if protection is None or user["admin"]:
-        return True
-    owner = owns(user, sandbox.store.get("projects", job["project_id"]))
-    return any(
-        user["id"] == level["user_id"] or (owner and level["access_level"] in (DEVELOPER, MAINTAINER))
-        for level in protection["deploy_access_levels"]
-    )

@@ -141,15 +141,15 @@ def get_artifact(job_id: Id, file: str, sandbox: Box, project: Project) -> Respo
 
 
 @router.post("/projects/{id}/jobs/{job_id}/play")
-def play_job(job_id: Id, sandbox: Box, project: Project, user: User, given: Given) -> Row:
+def play_job(job_id: Id, sandbox: Box, project: Project, given: Given) -> Row:
     """Starts a manual job."""
     if "job_variables_attributes" in given or "job_inputs" in given:
         raise bad_request("variables and inputs of a played job are not supported by the sandbox GitLab")
-    return as_job(sandbox, pipelines.play_job(sandbox, _job(sandbox, project, job_id), user))
+    return as_job(sandbox, pipelines.play_job(sandbox, _job(sandbox, project, job_id)))
 
 
 @router.post("/projects/{id}/jobs/{job_id}/{action}", status_code=201)
-def change_job(job_id: Id, action: str, sandbox: Box, project: Project, user: User, given: Given) -> Row:
+def change_job(job_id: Id, action: str, sandbox: Box, project: Project, given: Given) -> Row:
     """`retry`, or `cancel`, with `force` also where the runner still clears up."""
     if action not in ("retry", "cancel"):
         raise not_found()
@@ -159,7 +159,7 @@ def change_job(job_id: Id, action: str, sandbox: Box, project: Project, user: Us
         raise bad_request("inputs of a retried job are not supported by the sandbox GitLab")
     job = _job(sandbox, project, job_id)
     if action == "retry":
-        return as_job(sandbox, pipelines.retry_job(sandbox, job, user))
+        return as_job(sandbox, pipelines.retry_job(sandbox, job))
     return as_job(sandbox, pipelines.cancel_job(sandbox, job, force=force))
 
 

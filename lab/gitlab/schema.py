@@ -87,9 +87,6 @@ CREATE TABLE IF NOT EXISTS environments (
     id INTEGER PRIMARY KEY AUTOINCREMENT, project_id INTEGER NOT NULL REFERENCES projects ON DELETE CASCADE,
     name TEXT NOT NULL, slug TEXT NOT NULL, tier TEXT NOT NULL, external_url TEXT, state TEXT NOT NULL,
     auto_stop_at TEXT, created_at TEXT NOT NULL, updated_at TEXT NOT NULL, UNIQUE (project_id, name));
-CREATE TABLE IF NOT EXISTS protected_environments (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, project_id INTEGER NOT NULL REFERENCES projects ON DELETE CASCADE,
-    name TEXT NOT NULL, deploy_access_levels TEXT NOT NULL, UNIQUE (project_id, name));
 """
 
 _FROM_1 = """

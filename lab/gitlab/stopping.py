@@ -1,25 +1,23 @@
-"""Stopping environments: by hand, with their merge request, or when their time is over."""
+"""Stopping environments: with their merge request, or when their time is over."""
 
 from __future__ import annotations
 
-import contextlib
-
 from lab.gitlab import environments, pipelines
 from lab.gitlab.auth import owns
-from lab.gitlab.core import ApiError, Sandbox
+from lab.gitlab.core import Sandbox
 from lab.gitlab.store import Row, now
 
 
-def stop(sandbox: Sandbox, environment: Row, user: Row, *, force: bool = False) -> None:
-    """Plays the `on_stop` job of the newest deployment; without one, or with `force`, it just counts as stopped."""
+def _stop(sandbox: Sandbox, environment: Row) -> None:
+    """Plays the `on_stop` job of the newest deployment; without one it just counts as stopped."""
     with sandbox.store.transaction():
         if sandbox.store.get("environments", environment["id"])["state"] != "available":
             return
-        job = None if force else _stop_job(sandbox, environment)
+        job = _stop_job(sandbox, environment)
         state = "stopping" if job else "stopped"
         sandbox.store.update("environments", environment["id"], state=state, auto_stop_at=None, updated_at=now())
         if job:
-            pipelines.play_job(sandbox, job, user)
+            pipelines.play_job(sandbox, job)
 
 
 def _stop_job(sandbox: Sandbox, environment: Row) -> Row | None:
@@ -45,14 +43,10 @@ def stop_of_merge_request(sandbox: Sandbox, merge_request: Row, user: Row) -> No
         for job in environments.deployments(sandbox, pipeline["project_id"]):
             environment = environments.named(sandbox, job["project_id"], job["environment"]["name"])
             if environment and job["pipeline_id"] == pipeline["id"]:
-                with contextlib.suppress(ApiError):
-                    stop(sandbox, environment, user)
+                _stop(sandbox, environment)
 
 
 def stop_expired(sandbox: Sandbox) -> None:
-    """Stops the environments whose `auto_stop_in` is over, for whoever deployed last."""
+    """Stops the environments whose `auto_stop_in` is over."""
     for environment in sandbox.store.all("SELECT * FROM environments WHERE auto_stop_at < ?", now()):
-        job = environments.deployments(sandbox, environment["project_id"], environment["name"])[-1]
-        pipeline = sandbox.store.get("pipelines", job["pipeline_id"])
-        with contextlib.suppress(ApiError):  # who deployed may have lost the right to; that must not keep the others
-            stop(sandbox, environment, sandbox.store.get("users", pipeline["user_id"]))
+        _stop(sandbox, environment)

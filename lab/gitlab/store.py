@@ -18,10 +18,7 @@ from toolchain.shared import ToolchainError
 Row = dict[str, Any]
 """One row: JSON and boolean columns are decoded, times are ISO 8601 in UTC, as GitLab's API shows them."""
 
-_JSON = {
-    *("scopes", "tags", "spec", "variables", "info", "labels"),
-    *("merge_request", "environment", "deploy_access_levels"),
-}
+_JSON = {"scopes", "tags", "spec", "variables", "info", "labels", "merge_request", "environment"}
 _BOOLEAN = {
     *("admin", "revoked", "masked", "hidden", "protected", "raw", "paused", "locked"),
     *("run_untagged", "tag", "allow_failure", "retried", "active"),

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import gitlab
 import pytest
 from gitlab.v4.objects import Project
 
@@ -162,7 +161,7 @@ def test_a_hidden_variable_is_not_shown_again_but_reaches_jobs(live: Live) -> No
     assert values_of(live.runner(project).job())["K"] == "s3cret-value"
 
 
-def test_a_deployment_is_recorded_with_its_environment(live: Live) -> None:
+def test_a_job_makes_its_environment_and_gives_it_an_address_once_it_has_ended_well(live: Live) -> None:
     variables = "{HOST: $CI_COMMIT_REF_NAME.$ZONE, ZONE: x}"
     project = live.project(
         f"job: {{script: [x], variables: {variables}, environment: {{name: prod, url: https://$HOST}}}}"
@@ -175,30 +174,11 @@ def test_a_deployment_is_recorded_with_its_environment(live: Live) -> None:
         "production",
         None,
     )
-    assert project.deployments.list(get_all=True) == []
     runner = live.runner(project)
     job = runner.job()
     assert values_of(job)["CI_ENVIRONMENT_URL"] == "https://main.x"
-    assert [one.status for one in project.deployments.list(environment="prod")] == ["running"]
     runner.end(job)
-    (deployment,) = project.deployments.list(environment="prod", status="success")
-    assert (deployment.ref, deployment.environment["name"], deployment.deployable["name"]) == ("main", "prod", "job")
-    found = project.environments.get(environment.id)
-    assert (found.external_url, found.last_deployment["id"]) == ("https://main.x", deployment.id)
-    assert refused(403, found.delete) == "403 Forbidden"
-    found.stop()
-    project.environments.get(found.id).delete()
-    assert project.environments.list(get_all=True) == []
-
-
-def test_a_failed_deployment_is_not_the_environments_newest(live: Live) -> None:
-    project = live.project(PRODUCTION)
-    project.pipelines.create({"ref": "main"})
-    runner = live.runner(project)
-    runner.end(runner.job(), "failed", failure_reason="script_failure")
-    assert [one.status for one in project.deployments.list(get_all=True)] == ["failed"]
-    (environment,) = project.environments.list(get_all=True)
-    assert project.environments.get(environment.id).last_deployment is None
+    assert [found.external_url for found in project.environments.list(get_all=True)] == ["https://main.x"]
 
 
 def test_a_raw_variable_stands_in_an_environments_address_as_it_is(live: Live) -> None:
@@ -209,15 +189,13 @@ def test_a_raw_variable_stands_in_an_environments_address_as_it_is(live: Live) -
     assert values_of(live.runner(project).job())["CI_ENVIRONMENT_URL"] == "https://x/$CI_JOB_ID/$LOOP"
 
 
-@pytest.mark.parametrize("by", ["hand", "close", "merge", "push", "time"])
+@pytest.mark.parametrize("by", ["close", "merge", "push", "time"])
 def test_an_environment_is_stopped_by_its_job(live: Live, by: str) -> None:
     project = reviewed(live)
     (environment,) = project.environments.list(name="review/1")
     assert (environment.state, environment.auto_stop_at is None) == ("available", False)
     merge_request = project.mergerequests.get(1)
-    if by == "hand":
-        environment.stop()
-    elif by == "close":
+    if by == "close":
         merge_request.state_event = "close"
         merge_request.save()
     elif by == "merge":
@@ -227,57 +205,12 @@ def test_an_environment_is_stopped_by_its_job(live: Live, by: str) -> None:
     else:
         live.sandbox.store.update("environments", environment.id, auto_stop_at="2000-01-01T00:00:00.000Z")
         stopping.stop_expired(live.sandbox)
-    assert project.environments.get(environment.id).state == "stopping"
+    assert [one.state for one in project.environments.list(get_all=True)] == ["stopping"]
     runner = live.runner(project)
     job = runner.job()
     assert (job["job_info"]["name"], values_of(job)["CI_ENVIRONMENT_ACTION"]) == ("clean", "stop")
     runner.end(job)
-    assert project.environments.get(environment.id).state == "stopped"
-    assert len(project.deployments.list(get_all=True)) == 1
-
-
-def test_who_may_not_stop_an_environment_any_more_does_not_keep_others_from_being_stopped(live: Live) -> None:
-    projects = [reviewed(live) for _ in range(2)]
-    levels = {"name": "review/1", "deploy_access_levels": [{"access_level": 60}]}
-    projects[0].protected_environments.create(levels)
-    somebody = live.call("POST", "users", json={"username": "left", "name": "left"}).json()["id"]
-    live.sandbox.store.execute("UPDATE pipelines SET user_id = ? WHERE project_id = ?", somebody, projects[0].id)
-    sql = "UPDATE environments SET auto_stop_at = '2000-01-01T00:00:00.000Z' WHERE project_id IN (?, ?)"
-    live.sandbox.store.execute(sql, *(project.id for project in projects))
-    stopping.stop_expired(live.sandbox)
-    states = [project.environments.list(name="review/1")[0].state for project in projects]
-    assert states == ["available", "stopping"]
-
-
-def test_only_who_may_deploy_runs_the_job_of_a_protected_environment(live: Live) -> None:
-    user = live.client.users.create({"username": "dev", "name": "dev", "email": "x@y.invalid", "password": "-"})
-    client = gitlab.Gitlab(live.url, private_token=live.token_with("api", user=user.id))
-    group = client.groups.create({"name": "dev", "path": "dev"})
-    project = client.projects.create({"name": "app", "namespace_id": group.id})
-    file = {"action": "create", "file_path": ".gitlab-ci.yml", "content": PRODUCTION}
-    project.commits.create({"branch": "main", "commit_message": "first [skip ci]", "actions": [file]})
-
-    def reasons(starter: gitlab.Gitlab) -> list[str | None]:
-        pipeline = starter.projects.get(project.id).pipelines.create({"ref": "main"})
-        return [job.failure_reason for job in pipeline.jobs.list(get_all=True)]
-
-    project.protected_environments.create({"name": "prod", "deploy_access_levels": [{"user_id": 1}]})
-    assert reasons(client) == ["protected_environment_failure"]
-    assert reasons(live.client) == [None]
-    found = project.protected_environments.get("prod")
-    assert found.deploy_access_levels[0]["user_id"] == 1
-    assert refused(409, project.protected_environments.create, found.attributes) == (
-        "Protected environment 'prod' already exists"
-    )
-    found.delete()
-    for level, expected in ((40, None), (60, "protected_environment_failure")):
-        wanted = {"name": "prod", "deploy_access_levels": [{"access_level": level}]}
-        made = project.protected_environments.create(wanted)
-        assert reasons(client) == [expected]
-        made.delete()
-    assert project.protected_environments.list(get_all=True) == []
-    wrong = {"name": "prod", "deploy_access_levels": [{"user_id": 99999}]}
-    assert refused(422, project.protected_environments.create, wrong) == ["Deploy access levels is invalid"]
+    assert [one.state for one in project.environments.list(get_all=True)] == ["stopped"]
 
 
 def test_files_are_committed_read_changed_and_deleted(live: Live) -> None:
