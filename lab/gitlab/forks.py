@@ -5,14 +5,14 @@ https://docs.gitlab.com/api/project_forks/
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter
 
-from lab.gitlab.auth import Box, SeenProject, User, find, sees
+from lab.gitlab.auth import Box, SeenProject, User, find
 from lab.gitlab.core import ApiError, bad_request
 from lab.gitlab.params import Given
 from lab.gitlab.projects import VISIBILITIES, make_project
 from lab.gitlab.store import Row
-from lab.gitlab.views import as_project, paginate
+from lab.gitlab.views import as_project
 
 router = APIRouter()
 
@@ -37,10 +37,3 @@ def fork_project(sandbox: Box, project: SeenProject, user: User, given: Given) -
     fork = make_project(sandbox, user, group, name, path, **settings)
     sandbox.repository(fork["id"]).copy(sandbox.repository(project["id"]))
     return as_project(sandbox, fork) | {"import_status": "finished"}
-
-
-@router.get("/projects/{id}/forks")
-def list_forks(request: Request, sandbox: Box, project: SeenProject, user: User) -> Response:
-    """The forks of a project that the user may see."""
-    rows = sandbox.store.all("SELECT * FROM projects WHERE forked_from_id = ? ORDER BY id DESC", project["id"])
-    return paginate(request, [row for row in rows if sees(user, row)], lambda row: as_project(sandbox, row))

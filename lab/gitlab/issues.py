@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from lab.gitlab import issuables
-from lab.gitlab.auth import Box, Project, SeenProject, User
+from lab.gitlab.auth import Box, SeenProject, User
 from lab.gitlab.core import Sandbox
 from lab.gitlab.params import Given, Id
 from lab.gitlab.store import Row, now
@@ -40,12 +40,6 @@ def create_issue(sandbox: Box, project: SeenProject, user: User, given: Given) -
     return _shown(sandbox, project, row)
 
 
-@router.get(_ONE)
-def get_issue(iid: Id, sandbox: Box, project: SeenProject) -> Row:
-    """An issue."""
-    return _shown(sandbox, project, issuables.find(sandbox.store, "issues", project, iid))
-
-
 @router.put(_ONE)
 def update_issue(iid: Id, sandbox: Box, project: SeenProject, user: User, given: Given) -> Row:
     """Changes title, description or labels, closes or reopens."""
@@ -59,13 +53,6 @@ def update_issue(iid: Id, sandbox: Box, project: SeenProject, user: User, given:
         changes |= {"state": "opened", "closed_at": None}
     sandbox.store.update("issues", row["id"], **changes, updated_at=now())
     return _shown(sandbox, project, sandbox.store.get("issues", row["id"]))
-
-
-@router.delete(_ONE, status_code=204)
-def delete_issue(iid: Id, sandbox: Box, project: Project) -> None:
-    """Deletes an issue with its notes."""
-    row = issuables.find(sandbox.store, "issues", project, iid)
-    sandbox.store.execute("DELETE FROM issues WHERE id = ?", row["id"])
 
 
 def _shown(sandbox: Sandbox, project: Row, row: Row) -> dict[str, Any]:

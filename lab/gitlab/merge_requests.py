@@ -20,7 +20,7 @@ _LONGEST_DESCRIPTION = 2700
 def create(sandbox: Sandbox, user: Row, source: Row, target: Row, values: Row) -> Row:
     """Opens a merge request between two projects, or within one, and starts its pipeline.
 
-    values: source_branch, target_branch, title, description, labels, force_remove_source_branch.
+    values: source_branch, target_branch, title, description, labels.
     Raises ApiError 400, 409 or 422, as GitLab does, where the branches do not fit.
     """
     if source["id"] != target["id"] and source["forked_from_id"] != target["id"]:
@@ -35,6 +35,7 @@ def create(sandbox: Sandbox, user: Row, source: Row, target: Row, values: Row) -
         merge_request = sandbox.store.insert(
             "merge_requests",
             **{"labels": [], "description": None, **values},
+            force_remove_source_branch=False,
             iid=sandbox.store.next_iid(target["id"], "merge_requests"),
             project_id=target["id"],
             source_project_id=source["id"],
@@ -188,37 +189,27 @@ def status(sandbox: Sandbox, merge_request: Row) -> str:
     head = repository.branches().get(merge_request["target_branch"])
     if head is None or source_head(sandbox, merge_request) is None or merge_request["sha"] == merge_request["base_sha"]:
         return "commits_status"
-    if target["merge_method"] == "ff" and repository.merge_base(head, merge_request["sha"]) != head:
-        return "need_rebase"
     return "conflict" if repository.conflicts(merge_request["target_branch"], merge_request["sha"]) else "mergeable"
 
 
-def merge(sandbox: Sandbox, merge_request: Row, user: Row, message: str | None, expected: str | None) -> str:
-    """Merges into the target branch: a merge commit, or a fast-forward where the project wants that.
+def merge(sandbox: Sandbox, merge_request: Row, user: Row) -> str:
+    """Makes a merge commit on the target branch, and returns that branch's commit of before.
 
-    expected: the newest commit that it has to have. Returns the target branch's commit of before. Raises ApiError 405,
-    409 or 422, as GitLab does, where it cannot be merged.
+    Raises ApiError 405 or 422, as GitLab does, where it cannot be merged.
     """
     with sandbox.store.transaction():
         merge_request = sandbox.store.get("merge_requests", merge_request["id"])  # as it is now
-        if expected and expected != merge_request["sha"]:
-            raise ApiError(409, {"message": f"SHA does not match HEAD of source branch: {merge_request['sha']}"})
         project = sandbox.store.get("projects", merge_request["project_id"])
         repository = sandbox.repository(project["id"])
         branch, sha = merge_request["target_branch"], merge_request["sha"]
         found = status(sandbox, merge_request)
-        if found in ("conflict", "need_rebase"):
+        if found == "conflict":
             raise _unmergeable()
         if found != "mergeable":
             raise ApiError(405, {"message": "405 Method Not Allowed"})
         before = repository.branches()[branch]
-        commit = None
         try:
-            if project["merge_method"] == "ff":
-                repository.set_ref(f"refs/heads/{branch}", sha, old=before)
-            else:
-                text = message or default_message(project, merge_request)
-                commit = repository.merge(branch, sha, text, user)
+            commit = repository.merge(branch, sha, _message(project, merge_request), user)
         except GitError:  # somebody has pushed in this moment
             raise _unmergeable() from None
         merged(sandbox, merge_request, user, commit)
@@ -229,8 +220,7 @@ def _unmergeable() -> ApiError:
     return ApiError(422, {"message": "Branch cannot be merged"})
 
 
-def default_message(project: Row, merge_request: Row) -> str:
-    """The message of a merge commit that nobody has given one."""
+def _message(project: Row, merge_request: Row) -> str:
     return (
         f"Merge branch '{merge_request['source_branch']}' into '{merge_request['target_branch']}'\n\n"
         f"{merge_request['title']}\n\nSee merge request {project['full_path']}!{merge_request['iid']}"

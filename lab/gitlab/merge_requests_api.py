@@ -5,7 +5,6 @@ https://docs.gitlab.com/api/merge_requests/
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -14,7 +13,6 @@ from lab.gitlab import issuables, merge_requests, pushes, stopping
 from lab.gitlab.auth import Box, Project, SeenProject, User, find, owns
 from lab.gitlab.core import ApiError, Sandbox, bad_request, forbidden
 from lab.gitlab.params import Given, Id
-from lab.gitlab.repository import GitError
 from lab.gitlab.store import Row, now
 from lab.gitlab.views import as_pipeline, as_user, paginate
 
@@ -39,8 +37,8 @@ def list_merge_requests(request: Request, sandbox: Box, project: SeenProject, gi
 def create_merge_request(sandbox: Box, project: Project, user: User, given: Given) -> Row:
     """Opens a merge request from a branch of this project, into this one or with `target_project_id` another."""
     branches = {name: given.string(name, required=True) for name in ("source_branch", "target_branch")}
-    target_id, remove = given.integer("target_project_id"), given.boolean("remove_source_branch")
-    values = issuables.texts(given) | branches | {"force_remove_source_branch": bool(remove)}
+    target_id = given.integer("target_project_id")
+    values = issuables.texts(given) | branches
     target = find(sandbox.store, "projects", str(target_id), user, reading=True) if target_id else project
     return as_merge_request(sandbox, merge_requests.create(sandbox, user, project, target, values))
 
@@ -53,24 +51,17 @@ def get_merge_request(iid: Id, sandbox: Box, project: SeenProject) -> Row:
 
 @router.put(_ONE)
 def update_merge_request(iid: Id, sandbox: Box, project: SeenProject, user: User, given: Given) -> Row:
-    """Changes title, description, labels or target branch, closes or reopens."""
-    event, remove = given.string("state_event", allowed=("close", "reopen")), given.boolean("remove_source_branch")
-    branch = given.string("target_branch")
+    """Changes title, description or labels, closes or reopens."""
+    event = given.string("state_event", allowed=("close", "reopen"))
     with sandbox.store.transaction():
         row = issuables.find(sandbox.store, "merge_requests", project, iid)
         issuables.require_writer(user, project, row)
         changes = issuables.texts(given, row)
-        if remove is not None:
-            changes["force_remove_source_branch"] = remove
-        if branch is not None:
-            if branch not in sandbox.repository(project["id"]).branches():
-                raise ApiError(400, {"message": {"target_branch": ["does not exist"]}})
-            changes["target_branch"] = branch
         if event == "close" and row["state"] == "opened":
             changes |= {"state": "closed", "closed_at": now()}
             stopping.stop_of_merge_request(sandbox, row, user)
         if event == "reopen" and row["state"] == "closed":
-            where = (row["source_project_id"], row["source_branch"], branch or row["target_branch"])
+            where = (row["source_project_id"], row["source_branch"], row["target_branch"])
             merge_requests.require_only_one(sandbox, project, *where)
             changes |= {"state": "opened", "closed_at": None}
         sandbox.store.update("merge_requests", row["id"], **changes, updated_at=now())
@@ -80,63 +71,17 @@ def update_merge_request(iid: Id, sandbox: Box, project: SeenProject, user: User
     return as_merge_request(sandbox, row)
 
 
-@router.delete(_ONE, status_code=204)
-def delete_merge_request(iid: Id, sandbox: Box, project: Project) -> None:
-    """Deletes a merge request with its notes; its pipelines stay."""
-    row = issuables.find(sandbox.store, "merge_requests", project, iid)
-    sandbox.store.execute("DELETE FROM merge_requests WHERE id = ?", row["id"])
-
-
 @router.put(_ONE + "/merge")
 def merge_merge_request(iid: Id, sandbox: Box, project: SeenProject, user: User, given: Given) -> Row:
-    """Merges; with `sha` only where that is its newest commit. Then the target branch's pipeline starts."""
-    message, sha = given.string("merge_commit_message"), given.string("sha")
-    remove = given.boolean("should_remove_source_branch")
-    later = [name for name in ("squash", "auto_merge", "merge_when_pipeline_succeeds") if given.boolean(name)]
-    given.check()
+    """Merges. Then the target branch's pipeline starts."""
     row = issuables.find(sandbox.store, "merge_requests", project, iid)
     if not owns(user, project):
         raise ApiError(401, {"message": "401 Unauthorized"})
-    if later:
-        raise bad_request(f"{later[0]} is not supported by the sandbox GitLab")
-    before = merge_requests.merge(sandbox, row, user, message, sha)
+    if given.values:
+        raise bad_request(f"{', '.join(given.values)}: not supported by the sandbox GitLab")
+    before = merge_requests.merge(sandbox, row, user)
     pushes.pushed(sandbox, project, user, row["target_branch"], before)
-    if row["force_remove_source_branch"] if remove is None else remove:
-        _remove_source(sandbox, row, user)
     return as_merge_request(sandbox, sandbox.store.get("merge_requests", row["id"]))
-
-
-def _remove_source(sandbox: Sandbox, merge_request: Row, user: Row) -> None:
-    source = sandbox.store.get("projects", merge_request["source_project_id"])
-    if owns(user, source) and merge_request["source_branch"] != source["default_branch"]:
-        repository = sandbox.repository(source["id"])
-        with contextlib.suppress(GitError):  # gone already, or with commits that have not been merged
-            repository.set_ref(f"refs/heads/{merge_request['source_branch']}", None, old=merge_request["sha"])
-
-
-@router.get(_ONE + "/commits")
-def list_commits(iid: Id, request: Request, sandbox: Box, project: SeenProject) -> Response:
-    """The commits that a merge request brings, newest first."""
-    row = issuables.find(sandbox.store, "merge_requests", project, iid)
-    commits = sandbox.repository(project["id"]).log(row["sha"], base=row["base_sha"])
-    return paginate(request, commits, lambda commit: commit)
-
-
-@router.get(_ONE + "/diffs")
-def list_diffs(iid: Id, request: Request, sandbox: Box, project: SeenProject) -> Response:
-    """What a merge request changes, file by file."""
-    return paginate(request, _changes(sandbox, project, iid), lambda change: change)
-
-
-@router.get(_ONE + "/changes")
-def get_changes(iid: Id, sandbox: Box, project: SeenProject) -> Row:
-    """A merge request with what it changes."""
-    return get_merge_request(iid, sandbox, project) | {"changes": _changes(sandbox, project, iid), "overflow": False}
-
-
-def _changes(sandbox: Sandbox, project: Row, iid: int) -> list[Row]:
-    row = issuables.find(sandbox.store, "merge_requests", project, iid)
-    return sandbox.repository(project["id"]).changes(row["base_sha"], row["sha"])
 
 
 @router.get(_ONE + "/pipelines")
@@ -172,7 +117,6 @@ def as_merge_request(sandbox: Sandbox, row: Row) -> Row:
     keys = (
         *("id", "iid", "project_id", "source_project_id", "source_branch", "target_branch", "title", "description"),
         *("state", "labels", "sha", "created_at", "updated_at", "closed_at", "merged_at", "merge_commit_sha"),
-        "force_remove_source_branch",
     )
     return {key: row[key] for key in keys} | {
         "target_project_id": row["project_id"],

@@ -66,12 +66,6 @@ def create_note(kind: str, sandbox: Box, project: SeenProject, user: User, notea
     return _shown(sandbox, kind, noteable, note)
 
 
-@router.get(_ONE)
-def get_note(kind: str, sandbox: Box, noteable: Noteable, note: Note) -> Row:
-    """A note."""
-    return _shown(sandbox, kind, noteable, note)
-
-
 @router.put(_ONE)
 def update_note(
     kind: str, sandbox: Box, project: SeenProject, user: User, noteable: Noteable, note: Note, given: Given

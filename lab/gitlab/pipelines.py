@@ -310,28 +310,6 @@ def play_job(sandbox: Sandbox, job: Row) -> Row:
         return sandbox.store.get("jobs", job["id"])
 
 
-def retry_job(sandbox: Sandbox, job: Row) -> Row:
-    """Runs an ended job again, and what was skipped because of it. Raises ApiError 403 where it cannot be retried."""
-    with sandbox.store.transaction():
-        job = sandbox.store.get("jobs", job["id"])
-        if job["retried"] or job["status"] not in ENDED:
-            raise forbidden("Job is not retryable")
-        again = _run_again(sandbox, job, 0)
-        _wake_skipped(sandbox, job["pipeline_id"])
-        process(sandbox, job["pipeline_id"])
-        return sandbox.store.get("jobs", again["id"])
-
-
-def retry_pipeline(sandbox: Sandbox, pipeline_id: int) -> Row:
-    """Runs a pipeline's failed and cancelled jobs again, and what was skipped because of them."""
-    with sandbox.store.transaction():
-        for job in current_jobs(sandbox, pipeline_id):
-            if job["status"] in ("failed", "canceled"):
-                _clone(sandbox, job, 0)
-        _wake_skipped(sandbox, pipeline_id)
-        return process(sandbox, pipeline_id)
-
-
 def _run_again(sandbox: Sandbox, job: Row, attempt: int) -> Row:
     """A copy of an ended job; a manual one is not asked for again."""
     again = _clone(sandbox, job, attempt)

@@ -6,7 +6,6 @@ https://docs.gitlab.com/api/pipelines/ and https://docs.gitlab.com/api/jobs/
 from __future__ import annotations
 
 import json
-import zipfile
 from typing import Any
 
 import yaml
@@ -14,7 +13,7 @@ from fastapi import APIRouter, Request, Response
 
 from lab.gitlab import ci_yaml, pipelines
 from lab.gitlab.auth import Box, Project, User
-from lab.gitlab.ci_jobs import CONFIG_FILE, Commit
+from lab.gitlab.ci_jobs import Commit
 from lab.gitlab.ci_reader import CiYamlError
 from lab.gitlab.core import ApiError, Sandbox, bad_request, not_found
 from lab.gitlab.params import Given, Id
@@ -79,13 +78,10 @@ def list_pipeline_jobs(pipeline_id: Id, request: Request, sandbox: Box, project:
     return paginate(request, shown, lambda row: as_job(sandbox, row))
 
 
-@router.post("/projects/{id}/pipelines/{pipeline_id}/{action}", status_code=201)
-def change_pipeline(pipeline_id: Id, action: str, sandbox: Box, project: Project) -> Row:
-    """`retry` or `cancel`."""
-    known = {"retry": pipelines.retry_pipeline, "cancel": pipelines.cancel_pipeline}
-    if action not in known:
-        raise not_found()
-    return as_pipeline(sandbox, known[action](sandbox, _pipeline(sandbox, project, pipeline_id)["id"]))
+@router.post("/projects/{id}/pipelines/{pipeline_id}/cancel", status_code=201)
+def cancel_pipeline(pipeline_id: Id, sandbox: Box, project: Project) -> Row:
+    """Cancels a pipeline."""
+    return as_pipeline(sandbox, pipelines.cancel_pipeline(sandbox, _pipeline(sandbox, project, pipeline_id)["id"]))
 
 
 def _pipeline(sandbox: Sandbox, project: Row, pipeline_id: int) -> Row:
@@ -126,20 +122,6 @@ def get_artifacts(job_id: Id, sandbox: Box, project: Project) -> Response:
     return artifacts_file(sandbox, _job(sandbox, project, job_id))
 
 
-@router.get("/projects/{id}/jobs/{job_id}/artifacts/{file:path}")
-def get_artifact(job_id: Id, file: str, sandbox: Box, project: Project) -> Response:
-    """One file of a job's artifacts."""
-    job = _job(sandbox, project, job_id)
-    artifacts_file(sandbox, job)
-    try:
-        with zipfile.ZipFile(sandbox.artifacts(job["id"])) as archive:
-            return Response(archive.read(file.replace("%2F", "/")), media_type="application/octet-stream")
-    except KeyError:
-        raise not_found() from None
-    except zipfile.BadZipFile:
-        raise bad_request("the artifacts of this job are no zip archive") from None
-
-
 @router.post("/projects/{id}/jobs/{job_id}/play")
 def play_job(job_id: Id, sandbox: Box, project: Project, given: Given) -> Row:
     """Starts a manual job."""
@@ -148,19 +130,12 @@ def play_job(job_id: Id, sandbox: Box, project: Project, given: Given) -> Row:
     return as_job(sandbox, pipelines.play_job(sandbox, _job(sandbox, project, job_id)))
 
 
-@router.post("/projects/{id}/jobs/{job_id}/{action}", status_code=201)
-def change_job(job_id: Id, action: str, sandbox: Box, project: Project, given: Given) -> Row:
-    """`retry`, or `cancel`, with `force` also where the runner still clears up."""
-    if action not in ("retry", "cancel"):
-        raise not_found()
+@router.post("/projects/{id}/jobs/{job_id}/cancel", status_code=201)
+def cancel_job(job_id: Id, sandbox: Box, project: Project, given: Given) -> Row:
+    """Cancels a job, with `force` also where the runner still clears up."""
     force = given.boolean("force") or False
     given.check()
-    if "job_inputs" in given:
-        raise bad_request("inputs of a retried job are not supported by the sandbox GitLab")
-    job = _job(sandbox, project, job_id)
-    if action == "retry":
-        return as_job(sandbox, pipelines.retry_job(sandbox, job))
-    return as_job(sandbox, pipelines.cancel_job(sandbox, job, force=force))
+    return as_job(sandbox, pipelines.cancel_job(sandbox, _job(sandbox, project, job_id), force=force))
 
 
 def _job(sandbox: Sandbox, project: Row, job_id: int) -> Row:
@@ -175,23 +150,10 @@ def lint(sandbox: Box, project: Project, given: Given) -> Row:
     """Whether a `.gitlab-ci.yml` (`content`) is one that the sandbox can run."""
     content = given.string("content", required=True)
     given.check()
-    return _linted(sandbox, project, content)
-
-
-@router.get("/projects/{id}/ci/lint")
-def lint_own(sandbox: Box, project: Project, given: Given) -> Row:
-    """The same of a project's own file, at `content_ref` or on the default branch."""
-    ref = given.string("content_ref")
-    given.check()
-    return _linted(sandbox, project, None, ref)
-
-
-def _linted(sandbox: Sandbox, project: Row, content: str | None, ref: str | None = None) -> Row:
-    sha = sandbox.repository(project["id"]).sha(ref or project["default_branch"])
+    sha = sandbox.repository(project["id"]).sha(project["default_branch"])
     commit = Commit(sandbox, project, sha) if sha else None
-    text = content if content is not None else commit and commit.read(CONFIG_FILE)
     try:
-        config = ci_yaml.parse(text or "", *([commit.read] if commit else []))
+        config = ci_yaml.parse(content or "", *([commit.read] if commit else []))
     except CiYamlError as error:
         return {"valid": False, "errors": error.errors, "warnings": [], "merged_yaml": None}
     # By way of JSON: parts that are the same object would become anchors.

@@ -145,7 +145,6 @@ def _settings(given: Params) -> Row:
         "default_branch": given.string("default_branch"),
         "build_timeout": given.integer("build_timeout"),
         "visibility": given.string("visibility", allowed=VISIBILITIES),
-        "merge_method": given.string("merge_method", allowed=("merge", "ff")),
     }
     given.check()
     if not SHORTEST_TIMEOUT <= (values["build_timeout"] or DEFAULT_TIMEOUT) <= LONGEST_TIMEOUT:

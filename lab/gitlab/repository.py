@@ -100,25 +100,6 @@ class Repository:
         """The paths that differ between two revisions, of a renamed file both. Raises GitError for unknown ones."""
         return _texts(self._git("diff", "--name-only", "--no-renames", "-z", base, revision, "--"))
 
-    def changes(self, base: str, revision: str) -> list[Row]:
-        """What differs between two revisions, file by file, as GitLab's API shows it."""
-        raw = _texts(self._git("diff", "--raw", "--no-renames", "--no-abbrev", "-z", base, revision, "--"))
-        result = []
-        for entry, path in zip(raw[::2], raw[1::2], strict=True):
-            old_mode, new_mode, _, _, kind = entry.removeprefix(":").split()
-            text = self._git("diff", "--no-renames", "--no-color", base, revision, "--", path)
-            hunks = text.find("\n@@")
-            shown: Row = {"old_path": path, "new_path": path, "a_mode": old_mode, "b_mode": new_mode}
-            shown |= {"diff": text[hunks + 1 :] if hunks >= 0 else "", "renamed_file": False}
-            result.append(shown | {"new_file": kind == "A", "deleted_file": kind == "D"})
-        return result
-
-    def log(self, revision: str, *, base: str | None = None, path: str | None = None) -> list[Row]:
-        """The commits that lead to a revision, newest first; `base`: without those that led to that one."""
-        wanted = [revision, *([f"^{base}"] if base else []), "--", *([path] if path else [])]
-        fields = _texts(self._git("log", "-z", f"--format={_FORMAT}", *wanted))
-        return [_commit(fields[start : start + _FIELDS]) for start in range(0, len(fields), _FIELDS)]
-
     def last_change(self, revision: str, path: str) -> str | None:
         """The newest commit that has changed a file; None where there was never such a file."""
         return self._git("rev-list", "--max-count=1", revision, "--", path).strip() or None

@@ -84,16 +84,6 @@ def _commit(
     return repository.commit(sha) or {}
 
 
-@router.get(_BASE + "/commits")
-def list_commits(request: Request, sandbox: Box, project: SeenProject, given: Given) -> Response:
-    """The commits that lead to `ref_name` (default: the default branch), newest first; of one file with `path`."""
-    ref, path = given.string("ref_name") or project["default_branch"], given.string("path")
-    given.check()
-    repository = sandbox.repository(project["id"])
-    commits = repository.log(repository.sha(ref) or _missing("Commit"), path=path)
-    return paginate(request, commits, lambda commit: commit)
-
-
 @router.get(_BASE + "/commits/{ref:path}")
 def get_commit(ref: str, sandbox: Box, project: SeenProject) -> Row:
     """A commit, by its hash or a branch's or tag's name."""

@@ -16,7 +16,7 @@ from lab.gitlab.core import ApiError, Sandbox, bad_request, forbidden, not_found
 from lab.gitlab.params import Given, Id, Params
 from lab.gitlab.runner_api import serves
 from lab.gitlab.store import Row, now
-from lab.gitlab.views import as_job, as_manager, as_user, contact, paginate
+from lab.gitlab.views import as_manager, as_user, contact, paginate
 
 router = APIRouter()
 
@@ -185,17 +185,6 @@ def runner_managers(runner_id: Id, request: Request, sandbox: Box, user: RunnerU
         _require(sandbox, user, runner)
     rows = sandbox.store.all("SELECT * FROM runner_managers WHERE runner_id = ? ORDER BY id DESC", runner_id)
     return paginate(request, rows, lambda row: as_manager(sandbox, row))
-
-
-@router.get("/runners/{runner_id}/jobs")
-def runner_jobs(runner_id: Id, request: Request, sandbox: Box, given: Given, user: RunnerUser) -> Response:
-    """Jobs that a runner runs or ran, the newest first."""
-    _require(sandbox, user, _get(sandbox, runner_id))
-    status = given.string("status")
-    given.check()
-    jobs = sandbox.store.all("SELECT * FROM jobs WHERE runner_id = ? ORDER BY id DESC", runner_id)
-    chosen = [job for job in jobs if status in (None, job["status"])]
-    return paginate(request, chosen, lambda job: as_job(sandbox, job))
 
 
 def _get(sandbox: Sandbox, runner_id: int) -> Row:

@@ -22,7 +22,6 @@ _JSON = {"scopes", "tags", "spec", "variables", "info", "labels", "merge_request
 _BOOLEAN = {
     *("admin", "revoked", "masked", "hidden", "protected", "raw", "paused", "locked"),
     *("run_untagged", "tag", "allow_failure", "retried", "active"),
-    "force_remove_source_branch",
 }
 
 _OUTER = "BEGIN IMMEDIATE", "COMMIT", ["ROLLBACK"]

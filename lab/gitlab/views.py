@@ -85,7 +85,7 @@ def as_project(sandbox: Sandbox, project: Row) -> Row:
         "http_url_to_repo": f"{url}.git",
         "web_url": url,
         "visibility": project["visibility"],
-        "merge_method": project["merge_method"],
+        "merge_method": "merge",
         "forked_from_project": fork and {key: fork[key] for key in ("id", "name", "path", "default_branch")},
         "archived": False,
         "empty_repo": not sandbox.repository(project["id"]).branches(),

@@ -10,7 +10,7 @@ import gitlab
 import pytest
 from gitlab.v4.objects import Project, ProjectMergeRequest
 
-from lab.gitlab import merge_requests, merge_requests_api
+from lab.gitlab import merge_requests
 from lab.gitlab.core import ApiError
 from lab.tests.live_sandbox import Live, git, refused, running, values_of
 
@@ -67,7 +67,7 @@ def forked(live: Live, ci_yaml: str = CI) -> tuple[Project, Project, ProjectMerg
     return parent, fork, propose(fork, target_project_id=parent.id)
 
 
-def test_a_merge_request_is_created_read_listed_changed_and_deleted(live: Live) -> None:
+def test_a_merge_request_is_created_read_listed_and_changed(live: Live) -> None:
     project, made = opened(live, description="Why", labels=["a", "b"])
     found = project.mergerequests.get(made.iid)
     assert (found.iid, found.state, found.title, found.description) == (1, "opened", "Take topic", "Why")
@@ -86,9 +86,7 @@ def test_a_merge_request_is_created_read_listed_changed_and_deleted(live: Live) 
     assert project.mergerequests.list(labels=["a"]) == []
     assert [len(project.mergerequests.list(search=text)) for text in ("anoth", "why", "nothing")] == [1, 1, 0]
     assert [len(project.mergerequests.list(source_branch=name)) for name in ("topic", "main")] == [1, 0]
-    found.delete()
-    assert refused(404, project.mergerequests.get, 1) == "404 Not found"
-    assert propose(project).iid == 2
+    assert refused(404, project.mergerequests.get, 2) == "404 Not found"
 
 
 def test_a_closed_merge_request_can_be_opened_again_but_not_merged(live: Live) -> None:
@@ -153,31 +151,8 @@ def test_who_merges_at_the_same_time_as_somebody_else_comes_too_late(live: Live)
     found.merge()
     head = project.branches.get("main").commit["id"]
     with pytest.raises(ApiError, match="405 Method Not Allowed"):
-        merge_requests.merge(live.sandbox, seen, user, None, None)
+        merge_requests.merge(live.sandbox, seen, user)
     assert project.branches.get("main").commit["id"] == head
-
-
-def test_a_source_branch_with_newer_commits_than_those_merged_stays(live: Live) -> None:
-    project, found = opened(live)
-    seen = live.sandbox.store.get("merge_requests", found.id)
-    newer = commit(project, "topic", more="1")
-    found.merge(sha=newer)
-    merge_requests_api._remove_source(live.sandbox, seen, live.sandbox.store.get("users", 1))
-    assert project.branches.get("topic").commit["id"] == newer
-
-
-def test_a_project_may_want_fast_forwards(live: Live) -> None:
-    project, found = opened(live)
-    project.merge_method = "ff"
-    project.save()
-    found.merge(should_remove_source_branch=True)
-    assert project.branches.get("main").commit["id"] == found.sha
-    assert project.mergerequests.get(1).merge_commit_sha is None
-    assert [branch.name for branch in project.branches.list(get_all=True)] == ["main"]
-    project.branches.create({"branch": "late", "ref": "main"})
-    commit(project, "late", b="1")
-    commit(project, "main", c="1")
-    assert refused(422, propose(project, "late").merge) == "Branch cannot be merged"
 
 
 def test_branches_in_conflict_are_not_merged(live: Live) -> None:
@@ -186,14 +161,6 @@ def test_branches_in_conflict_are_not_merged(live: Live) -> None:
     assert project.mergerequests.get(1).detailed_merge_status == "conflict"
     assert refused(422, found.merge) == "Branch cannot be merged"
     assert project.mergerequests.get(1).state == "opened"
-
-
-def test_what_has_changed_since_is_not_merged(live: Live) -> None:
-    project, found = opened(live)
-    commit(project, "topic", other="2")
-    head = project.branches.get("topic").commit["id"]
-    message = refused(409, found.merge, sha=found.sha)
-    assert message == f"SHA does not match HEAD of source branch: {head}"
 
 
 @pytest.mark.parametrize("title", ["Draft: x", "[Draft] x"])
@@ -210,16 +177,6 @@ def test_commits_that_came_by_a_push_count_as_merged(live: Live, tmp_path: Path)
     git("merge", "--quiet", "--no-edit", "origin/topic", cwd=tmp_path / "a")
     git("push", "--quiet", "origin", "main", cwd=tmp_path / "a")
     assert project.mergerequests.get(found.iid).state == "merged"
-
-
-def test_commits_and_changes_of_a_merge_request_are_told(live: Live) -> None:
-    project, found = opened(live)
-    assert [made.title for made in found.commits()] == ["a file"]
-    (diff,) = live.call("GET", f"projects/{project.id}/merge_requests/1/diffs").json()
-    assert (diff["new_path"], diff["new_file"], diff["deleted_file"]) == ("file", True, False)
-    assert diff["diff"] == "@@ -0,0 +1 @@\n+1\n\\ No newline at end of file\n"
-    changes: Any = found.changes()
-    assert [change["new_path"] for change in changes["changes"]] == ["file"]
 
 
 def test_opening_and_pushing_start_pipelines_of_the_merge_request(live: Live) -> None:
@@ -293,12 +250,6 @@ def test_a_job_of_a_merge_request_gets_gitlabs_variables(live: Live, tmp_path: P
     assert (tmp_path / "file").read_text() == "1"
 
 
-def test_a_job_keeps_its_variables_where_the_merge_request_is_deleted(live: Live) -> None:
-    project, found = opened(live, RULES)
-    found.delete()
-    assert values_of(live.runner(project).job())["CI_MERGE_REQUEST_IID"] == "1"
-
-
 def test_a_merge_request_gets_no_protected_variables(live: Live) -> None:
     project = live.project(RULES)
     for key, protected in (("SECRET", True), ("PLAIN", False)):
@@ -342,7 +293,6 @@ def test_an_owner_of_the_parent_may_run_a_forks_merge_request_there_and_merge_it
     assert theirs.pipelines.create({}).project_id == parent.id
     theirs.merge()
     assert parent.files.raw(file_path="file", ref="main") == b"1"
-    assert [project.id for project in parent.forks.list(get_all=True)] == [fork.id]
     assert fork.forked_from_project["id"] == parent.id
 
 
@@ -412,23 +362,16 @@ def test_notes_are_written_listed_changed_and_deleted(live: Live) -> None:
     first.save()
     assert [note.body for note in found.notes.list(order_by="updated_at")] == ["changed", "three", "two"]
     first.delete()
-    assert refused(404, found.notes.get, first.id) == "404 Not found"
     assert project.mergerequests.get(1).user_notes_count == 2
 
 
 def test_a_note_has_a_million_characters_at_most(live: Live) -> None:
     _, found = opened(live)
     note = found.notes.create({"body": "é" * 1_000_000})
-    assert len(found.notes.get(note.id).body) == 1_000_000
+    assert [len(one.body) for one in found.notes.list(get_all=True)] == [1_000_000]
     too_long = '{:note=>["is too long (maximum is 1000000 characters)"]}'
     assert refused(400, found.notes.create, {"body": "x" * 1_000_001}) == f"400 Bad request - Note {too_long}"
     note.body = "x" * 1_000_001
     assert refused(400, note.save) == f"400 Bad request - Failed to save note {too_long}"
     blank = '400 Bad request - Note {:note=>["can\'t be blank"]}'
     assert refused(400, found.notes.create, {"body": " "}) == blank
-
-
-def test_a_note_on_a_merge_request_that_is_gone_is_404(live: Live) -> None:
-    _, found = opened(live)
-    found.delete()
-    assert refused(404, found.notes.create, {"body": "x"}) == "404 Not found"

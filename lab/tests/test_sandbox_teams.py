@@ -58,7 +58,7 @@ def reviewed(live: Live) -> Project:
     return project
 
 
-def test_issues_are_written_listed_changed_closed_and_deleted(live: Live) -> None:
+def test_issues_are_written_listed_changed_and_closed(live: Live) -> None:
     project = live.project()
     issue = project.issues.create({"title": "Drift of stack dev", "description": "marker", "labels": "a,b"})
     project.issues.create({"title": "Other"})
@@ -76,9 +76,6 @@ def test_issues_are_written_listed_changed_closed_and_deleted(live: Live) -> Non
     issue.save()
     assert (issue.state, issue.closed_at, issue.labels) == ("opened", None, ["a", "b", "c"])
     assert [note.body for note in issue.notes.list(get_all=True)] == ["more"]
-    issue.delete()
-    assert refused(404, project.issues.get, 1) == "404 Not found"
-    assert project.issues.create({"title": "Next"}).iid == 3
     assert refused(400, project.issues.create, {"title": "x", "description": "x" * 1_048_577}) == {
         "description": ["is too long (maximum is 1048576 characters)"]
     }
@@ -208,7 +205,6 @@ def test_files_are_committed_read_changed_and_deleted(live: Live) -> None:
     assert refused(404, project.files.get, file_path="a/b.txt", ref="main") == "404 File Not Found"
     missing = live.call("DELETE", address, json={"branch": "main", "commit_message": "x"})
     assert (missing.status_code, missing.json()) == (400, {"message": "A file with this name doesn't exist"})
-    assert [one.title for one in project.commits.list(query_parameters={"path": "a/b.txt"})] == ["gone", "two", "one"]
     assert len(project.pipelines.list(get_all=True)) == 3
 
 
