@@ -1,8 +1,9 @@
-"""The tables of the sandbox's SQLite file, and how files of older versions get them."""
+"""The tables of the sandbox's SQLite file."""
 
 from __future__ import annotations
 
 VERSION = 3
+"""Of the tables that are there; new ones are added to a file that has it."""
 TABLES = """
 CREATE TABLE IF NOT EXISTS users (
     id INTEGER PRIMARY KEY AUTOINCREMENT, username TEXT NOT NULL UNIQUE, name TEXT NOT NULL, admin INTEGER NOT NULL,
@@ -88,32 +89,3 @@ CREATE TABLE IF NOT EXISTS environments (
     name TEXT NOT NULL, slug TEXT NOT NULL, tier TEXT NOT NULL, external_url TEXT, state TEXT NOT NULL,
     auto_stop_at TEXT, created_at TEXT NOT NULL, updated_at TEXT NOT NULL, UNIQUE (project_id, name));
 """
-
-_FROM_1 = """
-ALTER TABLE projects ADD visibility TEXT NOT NULL DEFAULT 'private';
-ALTER TABLE projects ADD merge_method TEXT NOT NULL DEFAULT 'merge';
-ALTER TABLE projects ADD forked_from_id INTEGER REFERENCES projects ON DELETE SET NULL;
-ALTER TABLE pipelines ADD merge_request TEXT;
-ALTER TABLE jobs ADD environment TEXT;
-ALTER TABLE jobs ADD resource_group TEXT;
-UPDATE jobs SET spec = json_set(spec, '$.environment', NULL, '$.resource_group', '', '$.interruptible', json('false'),
-    '$.retry.when', json('["always"]'));
-CREATE TABLE scoped_variables (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, project_id INTEGER NOT NULL REFERENCES projects ON DELETE CASCADE,
-    key TEXT NOT NULL, value TEXT NOT NULL, variable_type TEXT NOT NULL, masked INTEGER NOT NULL,
-    protected INTEGER NOT NULL, raw INTEGER NOT NULL, environment_scope TEXT NOT NULL DEFAULT '*',
-    hidden INTEGER NOT NULL DEFAULT 0, description TEXT, UNIQUE (project_id, key, environment_scope));
-INSERT INTO scoped_variables SELECT *, '*', 0, NULL FROM variables;
-DROP TABLE variables;
-ALTER TABLE scoped_variables RENAME TO variables;
-"""
-
-_FROM_2 = """
-ALTER TABLE runners ADD token_expires_at TEXT;
-ALTER TABLE jobs ADD manager_id INTEGER REFERENCES runner_managers ON DELETE SET NULL;
-UPDATE jobs SET spec = json_set(spec, '$.allow_failure_exit_codes', json('[]'),
-    '$.retry.exit_codes', json('[]'));
-"""
-
-STEPS = {1: _FROM_1 + _FROM_2, 2: _FROM_2}
-"""What makes a file of an older version one of this version, before TABLES adds the new tables."""

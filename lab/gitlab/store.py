@@ -63,8 +63,8 @@ class Store:
             self._connection.row_factory = sqlite3.Row
             for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
                 self._connection.execute(f"PRAGMA {pragma}")
-            with self.transaction():  # two processes may open a new or an old file at once
-                self._bring_up_to_date()
+            with self.transaction():  # two processes may open a new file at once
+                self._make_tables()
         except (sqlite3.OperationalError, OSError) as error:
             raise ToolchainError(
                 f"{path} cannot be used ({error}): look for another process that holds it (`fuser {path}`), a full "
@@ -74,14 +74,12 @@ class Store:
             self._connection.close()
             raise ToolchainError(f"{path} is no state of this sandbox ({error}): delete {path.parent}") from None
 
-    def _bring_up_to_date(self) -> None:
+    def _make_tables(self) -> None:
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, *schema.STEPS, schema.VERSION):
+        if version not in (0, schema.VERSION):
             raise sqlite3.DatabaseError(f"its tables are of version {version}, not {schema.VERSION}")
-        if version != schema.VERSION:
-            script = f"{schema.STEPS.get(version, '')} {schema.TABLES} PRAGMA user_version = {schema.VERSION}"
-            for statement in script.split(";"):  # executescript would end the transaction
-                self._connection.execute(statement)
+        for statement in f"{schema.TABLES} PRAGMA user_version = {schema.VERSION}".split(";"):
+            self._connection.execute(statement)  # executescript would end the transaction
 
     def close(self) -> None:
         """Closes the file; what was committed stays."""

@@ -151,6 +151,11 @@ def test_a_state_of_another_kind_is_told_with_a_remedy(own: Own) -> None:
         own.up()
     path = own.state / "gitlab.db"
     assert str(caught.value) == f"{path} is no state of this sandbox (file is not a database): delete {own.state}"
+    path.unlink()
+    with contextlib.closing(sqlite3.connect(path)) as old:
+        old.execute("PRAGMA user_version = 2")
+    with pytest.raises(ToolchainError, match=r"sandbox \(its tables are of version 2, not 3\): delete "):
+        own.up()
 
 
 def test_a_state_that_another_process_holds_is_not_to_be_deleted(own: Own, monkeypatch: pytest.MonkeyPatch) -> None:

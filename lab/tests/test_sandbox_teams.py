@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 from gitlab.v4.objects import Project
 
-from lab.gitlab import pushes, schema, stopping
+from lab.gitlab import pushes, stopping
 from lab.gitlab.store import Store
 from lab.tests.live_sandbox import Live, git, refused, running, values_of
-from toolchain.shared import ToolchainError
 
 JOB = "job: {script: [x]}\n"
 REVIEW = """
@@ -244,70 +243,10 @@ def test_a_branch_of_an_impossible_name_is_refused(live: Live) -> None:
     assert refused(400, project.commits.create, wanted) == "400 Bad request - Branch name is invalid"
 
 
-def old_file(path: Path, version: int = 1) -> Path:
-    """The file of a sandbox whose tables are of version 1 or 2, as far as they are changed since."""
-    old = sqlite3.connect(path)
-    old.executescript("""
-        CREATE TABLE projects (id INTEGER PRIMARY KEY, full_path TEXT);
-        CREATE TABLE pipelines (id INTEGER PRIMARY KEY);
-        CREATE TABLE runners (id INTEGER PRIMARY KEY);
-        INSERT INTO runners VALUES (5);
-        CREATE TABLE jobs (id INTEGER PRIMARY KEY, status TEXT, pipeline_id INTEGER, spec TEXT);
-        INSERT INTO jobs VALUES (3, 'success', 1, '{"name": "a", "retry": {"max": 1}}');
-        CREATE TABLE variables (
-            id INTEGER PRIMARY KEY AUTOINCREMENT, project_id INTEGER NOT NULL REFERENCES projects ON DELETE CASCADE,
-            key TEXT NOT NULL, value TEXT NOT NULL, variable_type TEXT NOT NULL, masked INTEGER NOT NULL,
-            protected INTEGER NOT NULL, raw INTEGER NOT NULL, UNIQUE (project_id, key));
-        INSERT INTO projects VALUES (1, 'demo/app');
-        INSERT INTO variables VALUES (7, 1, 'K', 'v', 'env_var', 0, 1, 0);
-        PRAGMA user_version = 1;
-        PRAGMA journal_mode = WAL;
-    """)
-    if version == 2:
-        old.executescript(f"{schema.STEPS[1].removesuffix(schema.STEPS[2])} PRAGMA user_version = 2;")
-    old.close()
-    return path
-
-
-@pytest.mark.parametrize("version", [1, 2])
-def test_the_file_of_an_older_sandbox_gets_the_new_tables(tmp_path: Path, version: int) -> None:
-    path = old_file(tmp_path / "gitlab.db", version)
-    for _ in range(2):
-        store = Store(path)
-        (variable,) = store.all("SELECT * FROM variables")
-        assert (variable["id"], variable["environment_scope"], variable["protected"]) == (7, "*", True)
-        assert store.get("projects", 1)["visibility"] == "private"
-        assert store.next_iid(1, "issues") in (1, 2)
-        job = store.get("jobs", 3)
-        assert job["spec"] == {
-            **{"name": "a", "retry": {"max": 1, "when": ["always"], "exit_codes": []}, "allow_failure_exit_codes": []},
-            **{"environment": None, "resource_group": "", "interruptible": False},
-        }
-        assert (job["environment"], job["resource_group"], job["manager_id"]) == (None, None, None)
-        assert store.get("runners", 5)["token_expires_at"] is None
-        store.close()
-
-
-def test_a_file_of_an_older_sandbox_that_could_not_be_changed_is_as_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = old_file(tmp_path / "gitlab.db")
-    with monkeypatch.context() as patched:
-        patched.setattr(schema, "TABLES", schema.TABLES + "CREATE TABLE jobs (id INTEGER);")
-        with pytest.raises(ToolchainError, match="table jobs already exists"):
-            Store(path)
-    left = sqlite3.connect(path)
-    assert left.execute("PRAGMA user_version").fetchone() == (1,)
-    assert [row[1] for row in left.execute("PRAGMA table_info(projects)")] == ["id", "full_path"]
-    left.close()
-    store = Store(path)
-    assert store.get("projects", 1)["visibility"] == "private"
-    store.close()
-
-
-def test_two_processes_may_open_the_file_of_an_older_sandbox_at_once(tmp_path: Path) -> None:
-    path = old_file(tmp_path / "gitlab.db")
+def test_two_processes_may_open_a_new_file_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "gitlab.db"
     holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    holder.execute("PRAGMA journal_mode = WAL")
     holder.execute("BEGIN IMMEDIATE")
     with ThreadPoolExecutor(2) as pool:
         stores = [pool.submit(Store, path) for _ in range(2)]
