@@ -81,34 +81,93 @@ def test_what_is_no_duration_is_refused(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("keywords", "place"),
+    [
+        ("parallel: 3", "parallel"),
+        ("trigger: x", "trigger"),
+        ("scrpt: t", "scrpt"),
+        ("only: [main]", "only"),
+        ("inputs: {x: {}}", "inputs"),
+        ("run: [{name: x}]", "run"),
+        ("allow_failure: {exit_code: 3, exit_codes: 3}", "allow_failure:exit_code"),
+        ("services: [{name: x, ports: [80]}]", "services:ports"),
+        ("image: {name: x, docker: {privileged: true}}", "image:docker:privileged"),
+        ("rules: [{changes: {paths: [x], regex: y}}]", "rules:rule[0]:changes:regex"),
+        ("rules: [{exists: {paths: [x], project: y}}]", "rules:rule[0]:exists:project"),
+        ("rules: [{if: '$A', needs: [b]}]", "rules:rule[0]:needs"),
+        ("cache: {key: {files: [x], files_commits: [y]}}", "cache:key:files_commits"),
+        ("environment: {name: prod, kubernetes: {}}", "environment:kubernetes"),
+        ("artifacts: {paths: x, exprie_in: 1d}", "artifacts:exprie_in"),
+    ],
+)
+def test_a_keyword_that_is_not_there_is_refused_by_name(keywords: str, place: str) -> None:
+    message = f"jobs:a:{place} is not supported by the sandbox GitLab: leave it out"
+    assert errors_of(f"a: {{script: s, {keywords}}}") == [message]
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        (
+            "retry: {max: 1, when: [bad_weather]}",
+            "retry:when is not one of the failures that can be retried: bad_weather",
+        ),
+        ("rules: [{if: '$A =~ /(/'}]", "rules:rule[0] if invalid expression syntax"),
+        ("rules: [{changes: 3}]", "rules:rule[0]:changes config should be an array of strings"),
+        ("rules: [{if: '$A', allow_failure: [1]}]", "rules:rule[0]:allow_failure should be a boolean value"),
+        (
+            "when: delayed",
+            "when should be one of: on_success, on_failure, always, never, manual "
+            "(the sandbox GitLab does not support it)",
+        ),
+        ("retry: {max: 1, exit_codes: [1, x]}", "retry:exit_codes should be an integer or an array of integers"),
+        ("allow_failure: {exit_codes: all}", "allow_failure:exit_codes should be an integer or an array of integers"),
+        ("allow_failure: {}", "allow_failure:exit_codes can't be blank"),
+        ("allow_failure: sometimes", "allow_failure should be a boolean value, or a hash with exit_codes"),
+        ("services: [{name: x, variables: [A]}]", "services:variables config should be a hash of key value pairs"),
+        (
+            "services: [{name: x, variables: {A: [1]}}]",
+            "services:variables config should be a hash of key value pairs, value of A can be a string or a number",
+        ),
+        ("services: [{name: x, docker: arm64}]", "services:docker config should be a hash"),
+        ("image: {name: x, docker: {platform: [y]}}", "image:docker should be a string"),
+        (
+            "cache: {paths: [y], fallback_keys: [a, b, c, d, e, f]}",
+            "cache:fallback_keys has too many entries (maximum 5)",
+        ),
+        ("retry: 5", "retry should be an integer from 0 to 2"),
+        ("timeout: soon", "timeout should be a duration"),
+        ("rules: [{if: '$A =='}]", "rules:rule[0] if invalid expression syntax"),
+        ("cache: {key: {files: [x, y, z]}, paths: [y]}", "cache:key:files config has too many items (maximum is 2)"),
+        ("cache: {key: {prefix: x}}", "cache:key:files config requires at least 1 item"),
+        ("cache: {key: [x]}", "cache:key should be a hash, a string or a symbol"),
+        ("artifacts: {expose_as: Preview}", "artifacts can't be blank: expose_as needs paths"),
+        (
+            "environment: /prod",
+            "environment:name can contain only letters, digits, '-', '_', '/', '$', '{', '}', '.', and spaces, "
+            "but it cannot start or end with '/'",
+        ),
+        (
+            "environment: {name: prod, action: go}",
+            "environment:action should be start, prepare, stop, verify, or access",
+        ),
+        (
+            "environment: {name: prod, deployment_tier: live}",
+            "environment:deployment_tier must be one of production, staging, testing, development, or other",
+        ),
+        ("environment: {name: prod, auto_stop_in: soon}", "environment:auto_stop_in should be a duration"),
+        ("resource_group: [x]", "resource_group should be a string"),
+        ("interruptible: maybe", "interruptible should be a boolean value"),
+    ],
+)
+def test_a_keyword_with_a_wrong_value_is_refused_in_gitlabs_words(keywords: str, message: str) -> None:
+    assert errors_of(f"a: {{script: s, {keywords}}}") == [f"jobs:a:{message}"]
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: {script: s, parallel: 3}", "jobs:a:parallel is not supported by the sandbox GitLab: leave it out"),
-        ("a: {script: s, trigger: x}", "jobs:a:trigger is not supported by the sandbox GitLab: leave it out"),
-        ("a: {script: s, scrpt: t}", "jobs:a:scrpt is not supported by the sandbox GitLab: leave it out"),
-        ("a: {script: s, only: [main]}", "jobs:a:only is not supported by the sandbox GitLab: leave it out"),
-        ("a: {script: s, inputs: {x: {}}}", "jobs:a:inputs is not supported by the sandbox GitLab: leave it out"),
-        ("a: {script: s, run: [{name: x}]}", "jobs:a:run is not supported by the sandbox GitLab: leave it out"),
-        (
-            "a: {script: s, allow_failure: {exit_code: 3, exit_codes: 3}}",
-            "jobs:a:allow_failure:exit_code is not supported by the sandbox GitLab: leave it out",
-        ),
-        (
-            "a: {script: s, services: [{name: x, ports: [80]}]}",
-            "jobs:a:services:ports is not supported by the sandbox GitLab: leave it out",
-        ),
-        (
-            "a: {script: s, image: {name: x, docker: {privileged: true}}}",
-            "jobs:a:image:docker:privileged is not supported by the sandbox GitLab: leave it out",
-        ),
-        (
-            "a: {script: s, retry: {max: 1, when: [bad_weather]}}",
-            "jobs:a:retry:when is not one of the failures that can be retried: bad_weather",
-        ),
-        (
-            "workflow: {name: x}\na: {script: s}",
-            "workflow:name is not supported by the sandbox GitLab: leave it out",
-        ),
+        ("workflow: {name: x}\na: {script: s}", "workflow:name is not supported by the sandbox GitLab: leave it out"),
         (
             "workflow: {rules: [{when: manual}]}\na: {script: s}",
             "workflow:rules:rule[0]:when should be one of: always, never",
@@ -122,24 +181,6 @@ def test_what_is_no_duration_is_refused(value: Any) -> None:
             "spec is not supported by the sandbox GitLab: write out what it means, as `gitlab-ci-local --preview` does",
         ),
         ("pages: {script: s}\na: {script: s}", "pages is not supported by the sandbox GitLab: leave it out"),
-        ("a: {script: s, rules: [{if: '$A =~ /(/'}]}", "jobs:a:rules:rule[0] if invalid expression syntax"),
-        ("a: {script: s, rules: [{changes: 3}]}", "jobs:a:rules:rule[0]:changes config should be an array of strings"),
-        (
-            "a: {script: s, rules: [{changes: {paths: [x], regex: y}}]}",
-            "jobs:a:rules:rule[0]:changes:regex is not supported by the sandbox GitLab: leave it out",
-        ),
-        (
-            "a: {script: s, rules: [{exists: {paths: [x], project: y}}]}",
-            "jobs:a:rules:rule[0]:exists:project is not supported by the sandbox GitLab: leave it out",
-        ),
-        (
-            "a: {script: s, rules: [{if: '$A', needs: [b]}]}",
-            "jobs:a:rules:rule[0]:needs is not supported by the sandbox GitLab: leave it out",
-        ),
-        (
-            "a: {script: s, rules: [{if: '$A', allow_failure: [1]}]}",
-            "jobs:a:rules:rule[0]:allow_failure should be a boolean value",
-        ),
         (
             "a: {script: &s [one, *s]}",
             "Invalid configuration format: it is nested too deeply, or an anchor contains itself",
@@ -148,10 +189,7 @@ def test_what_is_no_duration_is_refused(value: Any) -> None:
             ".a: &a {variables: {A: &b [*b]}, next: *a}\nb: {extends: .a, script: &s [[*s]]}",
             "Invalid configuration format: it is nested too deeply, or an anchor contains itself",
         ),
-        (
-            "a: {script: s, variables: {DAY: 2020-99-99}}",
-            "Invalid configuration format: month must be in 1..12",
-        ),
+        ("a: {script: s, variables: {DAY: 2020-99-99}}", "Invalid configuration format: month must be in 1..12"),
         ("a: {image: x}", "jobs:a script can't be blank"),
         ("stages: [one]", "jobs config should contain at least one visible job"),
         (
@@ -164,82 +202,8 @@ def test_what_is_no_duration_is_refused(value: Any) -> None:
             "a: {script: s, stage: build, needs: [b]}\nb: {script: s}",
             "a job: needs b is not defined in current or prior stages",
         ),
-        (
-            "a: {script: s, when: delayed}",
-            "jobs:a:when should be one of: on_success, on_failure, always, never, manual "
-            "(the sandbox GitLab does not support it)",
-        ),
-        (
-            "a: {script: s, retry: {max: 1, exit_codes: [1, x]}}",
-            "jobs:a:retry:exit_codes should be an integer or an array of integers",
-        ),
-        (
-            "a: {script: s, allow_failure: {exit_codes: all}}",
-            "jobs:a:allow_failure:exit_codes should be an integer or an array of integers",
-        ),
-        ("a: {script: s, allow_failure: {}}", "jobs:a:allow_failure:exit_codes can't be blank"),
-        (
-            "a: {script: s, allow_failure: sometimes}",
-            "jobs:a:allow_failure should be a boolean value, or a hash with exit_codes",
-        ),
-        (
-            "a: {script: s, services: [{name: x, variables: [A]}]}",
-            "jobs:a:services:variables config should be a hash of key value pairs",
-        ),
-        (
-            "a: {script: s, services: [{name: x, variables: {A: [1]}}]}",
-            "jobs:a:services:variables config should be a hash of key value pairs, "
-            "value of A can be a string or a number",
-        ),
-        ("a: {script: s, services: [{name: x, docker: arm64}]}", "jobs:a:services:docker config should be a hash"),
-        (
-            "a: {script: s, image: {name: x, docker: {platform: [y]}}}",
-            "jobs:a:image:docker should be a string",
-        ),
-        (
-            "a: {script: s, cache: {paths: [y], fallback_keys: [a, b, c, d, e, f]}}",
-            "jobs:a:cache:fallback_keys has too many entries (maximum 5)",
-        ),
-        ("a: {script: s, retry: 5}", "jobs:a:retry should be an integer from 0 to 2"),
-        ("a: {script: s, timeout: soon}", "jobs:a:timeout should be a duration"),
-        ("a: {script: s, rules: [{if: '$A =='}]}", "jobs:a:rules:rule[0] if invalid expression syntax"),
         ("a: {script: s, extends: .b}", "a unknown keys in `extends` (.b)"),
         ("a: {script: s, extends: a}", "a circular dependency detected in `extends`"),
-        (
-            "a: {script: s, cache: {key: {files: [x, y, z]}, paths: [y]}}",
-            "jobs:a:cache:key:files config has too many items (maximum is 2)",
-        ),
-        ("a: {script: s, cache: {key: {prefix: x}}}", "jobs:a:cache:key:files config requires at least 1 item"),
-        ("a: {script: s, cache: {key: [x]}}", "jobs:a:cache:key should be a hash, a string or a symbol"),
-        (
-            "a: {script: s, cache: {key: {files: [x], files_commits: [y]}}}",
-            "jobs:a:cache:key:files_commits is not supported by the sandbox GitLab: leave it out",
-        ),
-        (
-            "a: {script: s, artifacts: {expose_as: Preview}}",
-            "jobs:a:artifacts can't be blank: expose_as needs paths",
-        ),
-        (
-            "a: {script: s, environment: {name: prod, kubernetes: {}}}",
-            "jobs:a:environment:kubernetes is not supported by the sandbox GitLab: leave it out",
-        ),
-        (
-            "a: {script: s, environment: /prod}",
-            "jobs:a:environment:name can contain only letters, digits, '-', '_', '/', '$', '{', '}', '.', and spaces, "
-            "but it cannot start or end with '/'",
-        ),
-        (
-            "a: {script: s, environment: {name: prod, action: go}}",
-            "jobs:a:environment:action should be start, prepare, stop, verify, or access",
-        ),
-        (
-            "a: {script: s, environment: {name: prod, deployment_tier: live}}",
-            "jobs:a:environment:deployment_tier must be one of production, staging, testing, development, or other",
-        ),
-        (
-            "a: {script: s, environment: {name: prod, auto_stop_in: soon}}",
-            "jobs:a:environment:auto_stop_in should be a duration",
-        ),
         ("a: {script: s, environment: {name: p, on_stop: b}}", "a job: on_stop job b is not defined"),
         (
             "a: {script: s, environment: {name: p, on_stop: b}}\nb: {script: s}",
@@ -252,12 +216,6 @@ def test_what_is_no_duration_is_refused(value: Any) -> None:
         (
             "a: {script: s, environment: {name: p, on_stop: b}}\nb: {script: s, environment: p}",
             "a job: on_stop job b needs to have action stop defined",
-        ),
-        ("a: {script: s, resource_group: [x]}", "jobs:a:resource_group should be a string"),
-        ("a: {script: s, interruptible: maybe}", "jobs:a:interruptible should be a boolean value"),
-        (
-            "a: {script: s, artifacts: {paths: x, exprie_in: 1d}}",
-            "jobs:a:artifacts:exprie_in is not supported by the sandbox GitLab: leave it out",
         ),
         ("", "Please provide content of .gitlab-ci.yml"),
         ("- a", "Invalid configuration format"),
