@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,10 +40,6 @@ class Commit:
         """A file's content, None where there is none."""
         return self.repository.read(self.sha, file)
 
-    def files(self) -> Sequence[str]:
-        """The paths of all files."""
-        return self.repository.files(self.sha)
-
 
 def specified(commit: Commit, pipeline: Row) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
     """The stages of a pipeline that is about to be made, and its jobs. Raises NoPipeline."""
@@ -70,13 +65,8 @@ def specified(commit: Commit, pipeline: Row) -> tuple[tuple[str, ...], list[dict
 
 
 def _facts(commit: Commit, pipeline: Row, own: Mapping[str, str]) -> Facts:
-    def changed(compare_to: str | None) -> Sequence[str] | None:
+    def changed() -> Sequence[str] | None:
         base = (pipeline["merge_request"] or {}).get("base_sha") or pipeline["before_sha"]
-        if compare_to is not None:
-            other = commit.repository.sha(compare_to)
-            if other is None:
-                raise RuleError("rules:changes:compare_to is not a valid ref")
-            base = commit.repository.merge_base(other, pipeline["sha"]) or other
         try:
             # New branches, tags, schedules and what is started by hand have nothing to compare with.
             return None if base == NULL_SHA else commit.repository.changed_files(base, pipeline["sha"])
@@ -84,7 +74,7 @@ def _facts(commit: Commit, pipeline: Row, own: Mapping[str, str]) -> Facts:
             return None
 
     known = variables.for_rules(commit.sandbox, commit.project, pipeline, own)
-    return Facts(known, changed, commit.files)
+    return Facts(known, changed)
 
 
 def _rule(name: str, rules: Sequence[Mapping[str, Any]] | None, facts: Facts) -> Mapping[str, Any] | None:
@@ -114,13 +104,10 @@ def _made(commit: Commit, pipeline: Row, common: Mapping[str, str], spec: Mappin
         **spec,
         "when": when,
         "allow_failure": allow_failure,
-        # A rule that says whether a job may fail says it for all exit codes.
-        "allow_failure_exit_codes": [] if "allow_failure" in rule else spec["allow_failure_exit_codes"],
         "variables": own,
         "tags": [variables.expand(tag, known) for tag in spec["tags"]],
         "environment": environment,
         "resource_group": variables.expand(spec["resource_group"], known),
-        "cache": [cache | {"key": _cache_key(commit, cache["key"])} for cache in spec["cache"]],
     }
 
 
@@ -139,16 +126,6 @@ def _environment(wanted: Mapping[str, Any], known: Mapping[str, str]) -> dict[st
         "auto_stop_in": seconds,
         "tier": wanted["tier"] or ci_environments.tier(name),
     }
-
-
-def _cache_key(commit: Commit, key: str | Mapping[str, Any]) -> str:
-    """The key's text; of files, what tells the commits that changed them last."""
-    if isinstance(key, str):
-        return key
-    changes = {commit.repository.last_change(commit.sha, file) for file in key["files"]}
-    found = sorted(change for change in changes if change)
-    text = hashlib.sha1("".join(found).encode()).hexdigest() if found else "default"
-    return f"{key['prefix']}-{text}" if key["prefix"] else text
 
 
 def _check_needs(jobs: Sequence[Mapping[str, Any]]) -> None:

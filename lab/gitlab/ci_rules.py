@@ -1,4 +1,4 @@
-"""When a job or a pipeline is made: `rules` with `if` expressions, `changes` and `exists`. Pure.
+"""When a job or a pipeline is made: `rules` with `if` expressions and `changes`. Pure.
 
 https://docs.gitlab.com/ci/jobs/job_rules/
 """
@@ -30,13 +30,11 @@ class RuleError(ValueError):
 class Facts:
     """What rules can ask for.
 
-    changed: the files that the pipeline's commits change, compared with a reference if one is given; None where every
-    file counts as changed. files: all files of the pipeline's commit.
+    changed: the files that the pipeline's commits change; None where every file counts as changed.
     """
 
     variables: Mapping[str, str]
-    changed: Callable[[str | None], Sequence[str] | None]
-    files: Callable[[], Sequence[str]]
+    changed: Callable[[], Sequence[str] | None]
 
 
 def matching_rule(rules: Sequence[Mapping[str, Any]] | None, facts: Facts) -> Mapping[str, Any] | None:
@@ -50,15 +48,9 @@ def matching_rule(rules: Sequence[Mapping[str, Any]] | None, facts: Facts) -> Ma
 def _applies(rule: Mapping[str, Any], facts: Facts) -> bool:
     if "if" in rule and not holds(rule["if"], facts.variables):
         return False
-    if changes := rule.get("changes"):
-        paths = facts.changed(expand_known(changes["compare_to"], facts.variables) or None)
-        if paths is not None and not _any_matches(changes["paths"], paths, facts.variables):
-            return False
-    return "exists" not in rule or _any_matches(rule["exists"], facts.files(), facts.variables)
-
-
-def _any_matches(globs: Sequence[str], paths: Sequence[str], variables: Mapping[str, str]) -> bool:
-    return any(matches(expand_known(glob, variables), path) for glob in globs for path in paths)
+    if "changes" not in rule or (paths := facts.changed()) is None:
+        return True
+    return any(matches(expand_known(glob, facts.variables), path) for glob in rule["changes"] for path in paths)
 
 
 def expand_known(text: str, variables: Mapping[str, str]) -> str:

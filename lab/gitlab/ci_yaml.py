@@ -133,7 +133,7 @@ def _job(
         reader.wrong(f"{name} job:", f"chosen stage {stage} does not exist; available stages are {', '.join(stages)}")
         stage = stages[-1]
     # None: what counts is said by the rule that holds, or follows from `when`.
-    allow_failure, exit_codes = reader.allow_failure(f"{where}:allow_failure", found.get("allow_failure"))
+    allow_failure = found.get("allow_failure")
     return {
         "name": name,
         "stage": stage,
@@ -150,8 +150,7 @@ def _job(
         "dependencies": None if found.get("dependencies") is None else reader.texts(where, found["dependencies"]),
         "rules": reader.rules(where, found.get("rules")),
         "when": reader.choice(f"{where}:when", found.get("when"), JOB_WHEN),
-        "allow_failure": allow_failure,
-        "allow_failure_exit_codes": exit_codes,
+        "allow_failure": None if allow_failure is None else reader.flag(f"{where}:allow_failure", allow_failure),
         "retry": reader.retry(f"{where}:retry", found.get("retry")),
         "timeout": reader.seconds(f"{where}:timeout", found.get("timeout")),
         "environment": ci_environments.read(reader, f"{where}:environment", found.get("environment")),

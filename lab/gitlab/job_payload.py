@@ -145,10 +145,7 @@ def _artifacts(wanted: Row) -> Row:
 
 def _cache(wanted: Row, protected: bool) -> Row:
     """A cache; protected references have their own, so that no other branch's job can put something into it."""
-    suffix = "protected" if protected and not wanted.get("unprotect") else "non_protected"
-    result = {key: value for key, value in wanted.items() if key != "unprotect"}
-    others = [f"{key}-{suffix}" for key in wanted.get("fallback_keys", [])]
-    return result | {"key": f"{wanted['key']}-{suffix}", "fallback_keys": others}
+    return wanted | {"key": f"{wanted['key']}-{'protected' if protected else 'non_protected'}"}
 
 
 def _credentials(sandbox: Sandbox, token: str) -> list[Row]:

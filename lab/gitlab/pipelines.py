@@ -267,8 +267,7 @@ def finish(
 ) -> bool:
     """Ends a job, retries it where `retry` says so, and moves its pipeline on; False where it does not run any more.
 
-    One that was told to stop is cancelled, however it has ended. An exit code that `allow_failure` names is no failure
-    of the pipeline.
+    One that was told to stop is cancelled, however it has ended.
     """
     with sandbox.store.transaction():
         job = sandbox.store.get("jobs", job["id"])
@@ -276,19 +275,16 @@ def finish(
             return False
         status = "canceled" if job["status"] == "canceling" else status
         reason = _failure_reason(failure_reason) if status == "failed" else None
-        values = {"status": status, "failure_reason": reason, "exit_code": exit_code, "finished_at": now()}
-        if reason and exit_code in job["spec"]["allow_failure_exit_codes"]:
-            values["allow_failure"] = True
-        _change(sandbox, job, **values)
-        if reason and job["attempt"] < job["spec"]["retry"]["max"] and _is_retried(job["spec"], reason, exit_code):
+        _change(sandbox, job, status=status, failure_reason=reason, exit_code=exit_code, finished_at=now())
+        if reason and job["attempt"] < job["spec"]["retry"]["max"] and _is_retried(job["spec"], reason):
             _run_again(sandbox, job, job["attempt"] + 1)
         process(sandbox, job["pipeline_id"])
         return True
 
 
-def _is_retried(spec: Mapping[str, Any], reason: str, exit_code: int | None) -> bool:
+def _is_retried(spec: Mapping[str, Any], reason: str) -> bool:
     wanted = {wider for when in spec["retry"]["when"] for wider in (when, *_ALSO_RETRIED.get(when, ()))}
-    return bool({reason, "always"} & wanted) or exit_code in spec["retry"]["exit_codes"]
+    return bool({reason, "always"} & wanted)
 
 
 def _failure_reason(given: str | None) -> str:

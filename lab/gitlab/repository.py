@@ -92,10 +92,6 @@ class Repository:
         except GitError:
             return None
 
-    def files(self, revision: str) -> list[str]:
-        """The paths of all files at a revision."""
-        return _texts(self._git("ls-tree", "-r", "-z", "--name-only", "--full-tree", revision))
-
     def changed_files(self, base: str, revision: str) -> list[str]:
         """The paths that differ between two revisions, of a renamed file both. Raises GitError for unknown ones."""
         return _texts(self._git("diff", "--name-only", "--no-renames", "-z", base, revision, "--"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 
 import gitlab
@@ -16,7 +15,6 @@ from lab.tests.live_sandbox import Live, running
 CHANGES = """
 code: {script: [x], rules: [{changes: ["src/**/*"]}]}
 docs: {script: [x], rules: [{changes: {paths: [guide/*.md]}}]}
-since-main: {script: [x], rules: [{changes: {paths: ["src/**/*"], compare_to: main}}]}
 """
 
 
@@ -106,15 +104,6 @@ def test_changes_hold_for_what_has_nothing_to_compare_with(live: Live) -> None:
     assert set(statuses(start(project))) == {"code", "docs"}
 
 
-def test_changes_may_compare_a_branch_with_another_one(live: Live) -> None:
-    project = live.project(CHANGES, {"src/a.py": "1"})
-    commit(project, "topic", {"src/a.py": "2"}, message="first [skip ci]")
-    commit(project, "topic", {"guide/x.md": "2"})
-    pipeline = newest(project)
-    assert pipeline is not None
-    assert set(statuses(pipeline)) == {"docs", "since-main"}
-
-
 def test_a_merge_request_is_compared_with_where_it_began(live: Live) -> None:
     rule = "{if: '$CI_PIPELINE_SOURCE == \"merge_request_event\"', changes: ['src/**/*']}"
     text = f"code: {{script: [x], rules: [{rule}]}}\nany: {{script: [x], rules: [{{if: $CI_MERGE_REQUEST_IID}}]}}"
@@ -129,17 +118,6 @@ def test_a_merge_request_is_compared_with_where_it_began(live: Live) -> None:
     commit(project, "other", {"README.md": "2"})
     project.mergerequests.create({"source_branch": "other", "target_branch": "main", "title": "t"})
     assert set(statuses(newest(project))) == {"any"}  # type: ignore[arg-type]
-
-
-def test_compare_to_what_is_not_there_is_refused_in_gitlabs_words(live: Live) -> None:
-    project = live.project("a: {script: [x], rules: [{changes: {paths: [x], compare_to: gone}}]}")
-    message = "Failed to parse rule for a: rules:changes:compare_to is not a valid ref"
-    assert refusal(project) == str({"base": [message]})
-
-
-def test_exists_asks_for_files_of_the_commit(live: Live) -> None:
-    text = "a: {script: [x], rules: [{exists: ['**/Pulumi.yaml']}]}\nb: {script: [x], rules: [{exists: [Dockerfile]}]}"
-    assert set(statuses(start(live.project(text, {"deep/er/Pulumi.yaml": "x"})))) == {"a"}
 
 
 def test_a_manual_job_of_rules_holds_the_pipeline_until_it_is_played(live: Live) -> None:
@@ -283,21 +261,6 @@ c: {stage: two, script: [x], needs: [{job: a, optional: true}, b]}
     runner = live.runner(project)
     runner.end(runner.job())
     assert statuses(pipeline) == {"b": "success", "c": "pending"}
-
-
-def test_the_key_of_a_cache_follows_the_last_change_of_its_files(live: Live) -> None:
-    text = """
-cache: {key: {files: [requirements.txt, gone.txt], prefix: pip}, paths: [.cache]}
-a: {script: [x]}
-b: {script: [x], cache: {key: {files: [gone.txt]}, paths: [.cache]}}
-"""
-    project = live.project(text, {"requirements.txt": "1"})
-    changed = project.branches.get("main").commit["id"]
-    commit(project, "main", {"README.md": "1"})
-    runner = live.runner(project)
-    keys = {job["job_info"]["name"]: job["cache"][0]["key"] for job in (runner.job(), runner.job())}
-    text = hashlib.sha1(changed.encode()).hexdigest()
-    assert keys == {"a": f"pip-{text}-protected", "b": "default-protected"}
 
 
 def test_a_job_knows_its_environment(live: Live) -> None:

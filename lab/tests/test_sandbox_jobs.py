@@ -226,24 +226,13 @@ def test_every_answer_to_a_runner_that_has_a_body_says_that_it_is_json(live: Liv
     assert {answer.headers["Content-Type"] for answer in answers} == {"application/json"}
 
 
-@pytest.mark.parametrize(
-    ("given", "main", "other"),
-    [
-        ("", "protected", "non_protected"),
-        (", unprotect: true", "non_protected", "non_protected"),
-    ],
-)
-def test_protected_references_have_caches_of_their_own(live: Live, given: str, main: str, other: str) -> None:
-    text = f"job: {{script: [x], cache: {{key: k, paths: [y], fallback_keys: [a, b]{given}}}}}"
-    project = live.project(text)
+def test_protected_references_have_caches_of_their_own(live: Live) -> None:
+    project = live.project("job: {script: [x], cache: {key: k, paths: [y]}}")
     start(project)
     runner = live.runner(project)
     project.branches.create({"branch": "other", "ref": "main"})
     project.pipelines.create({"ref": "other"})
-    for suffix in (main, other):
-        (cache,) = runner.job()["cache"]
-        assert (cache["key"], cache["fallback_keys"]) == (f"k-{suffix}", [f"a-{suffix}", f"b-{suffix}"])
-        assert "unprotect" not in cache
+    assert [runner.job()["cache"][0]["key"] for _ in range(2)] == ["k-protected", "k-non_protected"]
 
 
 def test_predefined_variables_are_those_of_gitlab(live: Live) -> None:
@@ -680,49 +669,18 @@ def test_a_failure_that_gitlab_does_not_know_is_an_unknown_one(live: Live) -> No
 
 
 @pytest.mark.parametrize(
-    ("given", "exit_code", "allowed"),
+    ("when", "reason", "again"),
     [
-        ("allow_failure: {exit_codes: [3, 137]}", 137, True),
-        ("allow_failure: {exit_codes: 3}", 4, False),
-        ("allow_failure: {exit_codes: 3}", None, False),
-        # A rule that says whether the job may fail says it for all exit codes.
-        ("allow_failure: {exit_codes: 3}, rules: [{when: always, allow_failure: false}]", 3, False),
-        ("allow_failure: {exit_codes: 3}, rules: [{when: always, allow_failure: true}]", 4, True),
-        ("allow_failure: {exit_codes: 3}, rules: [{when: always}]", 3, True),
+        ("stuck_or_timeout_failure", "no_updates_running", True),
+        ("job_execution_timeout", "server_timeout_running", True),
+        ("runner_system_failure", "runner_interrupted", False),
     ],
 )
-def test_a_job_may_fail_with_the_exit_codes_that_it_names(
-    live: Live, given: str, exit_code: int | None, allowed: bool
-) -> None:
-    project = live.project(
-        f"stages: [one, two]\na: {{script: [x], stage: one, {given}}}\nb: {{script: [x], stage: two}}"
-    )
-    pipeline = start(project)
-    runner = live.runner(project)
-    job = runner.job()
-    runner.end(job, "failed", failure_reason="script_failure", exit_code=exit_code)
-    assert project.jobs.get(job["id"]).allow_failure is allowed
-    assert statuses(pipeline) == {"a": "failed", "b": "pending" if allowed else "skipped"}
-
-
-@pytest.mark.parametrize(
-    ("retry", "reason", "exit_code", "again"),
-    [
-        ("{max: 1, exit_codes: [137, 255]}", "script_failure", 137, True),
-        ("{max: 1, exit_codes: 137}", "script_failure", 1, False),
-        ("{max: 1, exit_codes: 137, when: runner_system_failure}", "runner_system_failure", None, True),
-        ("{max: 1, when: stuck_or_timeout_failure}", "no_updates_running", None, True),
-        ("{max: 1, when: job_execution_timeout}", "server_timeout_running", None, True),
-        ("{max: 1, when: runner_system_failure}", "runner_interrupted", None, False),
-    ],
-)
-def test_a_job_is_retried_after_the_failures_and_exit_codes_that_it_names(
-    live: Live, retry: str, reason: str, exit_code: int | None, again: bool
-) -> None:
-    project = live.project(f"job: {{script: [x], retry: {retry}}}")
+def test_a_job_is_retried_after_the_failures_that_it_names(live: Live, when: str, reason: str, again: bool) -> None:
+    project = live.project(f"job: {{script: [x], retry: {{max: 1, when: {when}}}}}")
     start(project)
     runner = live.runner(project)
-    runner.end(runner.job(), "failed", failure_reason=reason, exit_code=exit_code)
+    runner.end(runner.job(), "failed", failure_reason=reason)
     assert (runner.next_name() == "job") is again
 
 

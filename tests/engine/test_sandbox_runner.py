@@ -36,10 +36,10 @@ taken:
 forgiven:
   script: [exit 42]
   after_script: ['echo "it was a $CI_JOB_STATUS"']
-  allow_failure: {exit_codes: [41, 42]}
+  allow_failure: true
 again:
   script: ['[ -e $CI_BUILDS_DIR/tried ] || { touch $CI_BUILDS_DIR/tried; exit 7; }']
-  retry: {max: 1, exit_codes: 7}
+  retry: 1
 """
 LONG = r"""
 long:
