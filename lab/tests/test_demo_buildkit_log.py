@@ -9,7 +9,8 @@ import pytest
 from lab.buildkit_log import Build, Step, parse_builds
 
 TRACES = Path(__file__).parent / "traces"
-VERSIONS = ["docker-20.10", "buildx", "gitlab-runner-19.4"]
+VERSIONS = ["docker-20.10", "gitlab-runner-19.4"]
+"""The first one prints as Docker's own BuildKit, the second one as buildx, with a current runner's timestamps."""
 
 APP_LAYERS = [
     "[base 2/2] WORKDIR /srv",
@@ -82,9 +83,9 @@ def test_the_timestamps_of_newer_runners_are_no_part_of_a_name() -> None:
 
 @pytest.mark.parametrize("run", ["cold", "warm"])
 def test_a_trace_says_the_same_with_the_timestamps_of_newer_runners_as_without(run: str) -> None:
-    trace = (TRACES / f"buildx-{run}.txt").read_text()
+    trace = (TRACES / f"docker-20.10-{run}.txt").read_text()
     dated = "".join(f"2026-11-21T10:00:00.123456Z 01E {line}\n" for line in trace.splitlines())
-    assert parse_builds(dated) == recorded(f"buildx-{run}")
+    assert parse_builds(dated) == recorded(f"docker-20.10-{run}")
 
 
 def test_a_line_that_a_runner_has_sent_in_two_pieces_is_one() -> None:
