@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import stat
-import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,6 @@ import yaml
 
 from components.kubernetes.runner import JOB_RULES
 from components.labels import kubernetes_labels as labels
-from components.labels import selector
 from stacks.gke.cluster import Facts, check_cluster, fitted, warnings_about_cluster
 from stacks.gke.questions import MANAGED, MANAGING, WATCHED, WATCHING, ask_cluster
 from stacks.gke.settings import GkeSettings
@@ -121,34 +119,20 @@ def thing(
     return {"apiVersion": version, "kind": kind, "metadata": {"name": name, **place, **metadata}, **(body or {})}
 
 
-def storage_class(
-    name: str, *, driver: str = "kubernetes.io/host-path", default: bool = False, grows: bool = False
-) -> Any:
-    return thing(
-        "StorageClass",
-        name,
-        "storage.k8s.io/v1",
-        body={"provisioner": driver, "allowVolumeExpansion": grows},
-        annotations={"storageclass.kubernetes.io/is-default-class": "true"} if default else {},
-    )
+def storage_class(name: str, *, driver: str = "kubernetes.io/host-path") -> Any:
+    """The cluster's default class."""
+    about = {"storageclass.kubernetes.io/is-default-class": "true"}
+    return thing("StorageClass", name, "storage.k8s.io/v1", body={"provisioner": driver}, annotations=about)
 
 
 def csi_driver() -> Any:
     return thing("CSIDriver", CSI_DRIVER, "storage.k8s.io/v1", body={"spec": {}})
 
 
-def claim(
-    name: str, namespace: str, *, gib: int = 100, mode: str = "ReadWriteOnce", of_class: str = "plain", **metadata: Any
-) -> Any:
-    resources = {"requests": {"storage": f"{gib}Gi"}}
-    spec = {"accessModes": [mode], "storageClassName": of_class, "resources": resources}
-    return thing("PersistentVolumeClaim", name, namespace=namespace, body={"spec": spec}, **metadata)
-
-
-def pod_with(claim_name: str, name: str, namespace: str, **metadata: Any) -> Any:
-    volume = {"name": "data", "persistentVolumeClaim": {"claimName": claim_name}}
-    spec = {"containers": [{"name": "main", "image": "job:1"}], "volumes": [volume]}
-    return thing("Pod", name, namespace=namespace, body={"spec": spec}, **metadata)
+def claim(name: str, namespace: str, *, of_class: str) -> Any:
+    resources = {"requests": {"storage": "100Gi"}}
+    spec = {"accessModes": ["ReadWriteOnce"], "storageClassName": of_class, "resources": resources}
+    return thing("PersistentVolumeClaim", name, namespace=namespace, body={"spec": spec})
 
 
 def settings_for(world: World, kubeconfig: Path | None = None, **more: Any) -> GkeSettings:
@@ -194,21 +178,6 @@ def address(world: World, url: str = "") -> str:
     return f"settings.cluster.context: '{world.plane.context}' ({url or world.plane.url})"
 
 
-REACH = "check the address, and that this machine reaches it (VPN, authorized networks of the cluster)"
-
-
-def test_an_api_server_that_is_stopped_is_told_at_once(world: World) -> None:
-    world.plane.stop_api_server()
-    try:
-        started = time.monotonic()
-        told = refusal(world)
-        seconds = time.monotonic() - started
-    finally:
-        world.plane.start_api_server()
-    assert seconds < 5
-    assert told == f"{address(world)} does not answer ([Errno 111] Connection refused): {REACH}"
-
-
 @pytest.mark.parametrize(("user", "status"), [({"token": "wrong"}, 401), ({}, 403)], ids=["wrong token", "nobody"])
 def test_credentials_that_the_cluster_does_not_know_are_told_as_such(
     world: World, tmp_path: Path, user: dict[str, str], status: int
@@ -219,48 +188,14 @@ def test_credentials_that_the_cluster_does_not_know_are_told_as_such(
     )
 
 
-def test_another_clusters_ca_is_told_as_such(world: World, tmp_path: Path) -> None:
-    stranger = ControlPlane(tmp_path, "127.0.0.1", port=world.plane.port, etcd_port=0, context=world.plane.context)
-    assert refusal(world, kubeconfig=stranger.kubeconfig) == (
-        f"{address(world)} has a certificate that the kubeconfig's CA does not vouch for: get new credentials, for "
-        f"example with {GET_CREDENTIALS}"
-    )
-
-
 def test_a_kubeconfig_that_waives_verification_is_not_warned_about_sixty_times(
     world: World, tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
-    world.make(storage_class("plain", default=True))
+    world.make(storage_class("plain"))
     content = yaml.safe_load(world.plane.kubeconfig.read_text())
     content["clusters"][0]["cluster"] = {"server": world.plane.url, "insecure-skip-tls-verify": True}
     ask(world, kubeconfig=written(tmp_path, yaml.safe_dump(content)))
     assert [str(one.message) for one in recwarn] == []
-
-
-EVERYTHING = (
-    "create configmaps, delete configmaps, get configmaps, list configmaps, patch configmaps, watch configmaps, create "
-    "persistentvolumeclaims, delete persistentvolumeclaims, get persistentvolumeclaims, list persistentvolumeclaims, "
-    "patch persistentvolumeclaims, watch persistentvolumeclaims, create secrets, delete secrets, get secrets, list "
-    "secrets, patch secrets, watch secrets, create serviceaccounts, delete serviceaccounts, get serviceaccounts, list "
-    "serviceaccounts, patch serviceaccounts, watch serviceaccounts, create services, delete services, get services, "
-    "list services, patch services, watch services, create deployments.apps, delete deployments.apps, get "
-    "deployments.apps, list deployments.apps, patch deployments.apps, watch deployments.apps, create "
-    "statefulsets.apps, delete statefulsets.apps, get statefulsets.apps, list statefulsets.apps, patch "
-    "statefulsets.apps, watch statefulsets.apps, create cronjobs.batch, delete cronjobs.batch, get cronjobs.batch, "
-    "list cronjobs.batch, patch cronjobs.batch, watch cronjobs.batch, create networkpolicies.networking.k8s.io, delete "
-    "networkpolicies.networking.k8s.io, get networkpolicies.networking.k8s.io, list networkpolicies.networking.k8s.io, "
-    "patch networkpolicies.networking.k8s.io, watch networkpolicies.networking.k8s.io, create "
-    "rolebindings.rbac.authorization.k8s.io, delete rolebindings.rbac.authorization.k8s.io, get "
-    "rolebindings.rbac.authorization.k8s.io, list rolebindings.rbac.authorization.k8s.io, patch "
-    "rolebindings.rbac.authorization.k8s.io, watch rolebindings.rbac.authorization.k8s.io, create "
-    "roles.rbac.authorization.k8s.io, delete roles.rbac.authorization.k8s.io, get roles.rbac.authorization.k8s.io, "
-    "list roles.rbac.authorization.k8s.io, patch roles.rbac.authorization.k8s.io, watch "
-    "roles.rbac.authorization.k8s.io, list pods, watch pods, list replicasets.apps, watch replicasets.apps, create "
-    "pods, delete pods, get pods, create pods/attach, delete pods/attach, get pods/attach, patch pods/attach, create "
-    "pods/exec, delete pods/exec, get pods/exec, patch pods/exec, get pods/log, list pods/log, update configmaps, "
-    "update secrets, list events, watch events, create namespaces, delete namespaces, get namespaces, list namespaces, "
-    "patch namespaces, watch namespaces"
-)
 
 
 def missing_rights(world: World, namespace: str, rights: str) -> str:
@@ -285,10 +220,6 @@ def rules(*without: tuple[str, str]) -> list[dict[str, Sequence[str]]]:
 
 def on_namespaces(*verbs: str) -> dict[str, Sequence[str]]:
     return {"apiGroups": [""], "resources": ["namespaces"], "verbs": verbs}
-
-
-def test_a_user_who_may_do_nothing_is_told_all_that_is_missing(world: World) -> None:
-    assert refusal(world, kubeconfig=world.user()) == missing_rights(world, "stack", EVERYTHING)
 
 
 def test_a_user_is_told_exactly_what_is_missing(world: World) -> None:
@@ -379,7 +310,7 @@ def test_autopilot_is_told_as_such(world: World) -> None:
         "GKE Warden rejected the request because it violates one or more constraints. Violations details: "
         '{"[denied by autogke-disallow-privilege]":["container dind is privileged; not allowed in Autopilot"]}'
     )
-    world.make(storage_class("plain", default=True))
+    world.make(storage_class("plain"))
     # As the stack's own namespace is not there yet, another has to do.
     with policy(world, "default", warden):
         assert refusal(world) == (
@@ -390,7 +321,7 @@ def test_autopilot_is_told_as_such(world: World) -> None:
 
 
 def test_another_policy_against_privileged_pods_is_told_in_its_own_words(world: World) -> None:
-    world.make(storage_class("plain", default=True))
+    world.make(storage_class("plain"))
     namespace = world.namespace(own=unique("q"))
     with policy(world, namespace, "privileged pods are for others") as name:
         assert refusal(world, namespace) == (
@@ -401,7 +332,7 @@ def test_another_policy_against_privileged_pods_is_told_in_its_own_words(world: 
 
 
 def test_a_quota_that_the_daemon_fits_is_no_refusal(world: World) -> None:
-    world.make(storage_class("plain", default=True))
+    world.make(storage_class("plain"))
     namespace = world.namespace()
     hard = {"requests.cpu": "8", "requests.memory": "16Gi"}
     world.make(thing("ResourceQuota", "all", namespace=namespace, body={"spec": {"hard": hard}}))
@@ -413,49 +344,9 @@ def test_a_quota_that_the_daemon_fits_is_no_refusal(world: World) -> None:
     assert facts.refusal is None
 
 
-@pytest.mark.parametrize(
-    ("wanted", "mode"),
-    [({}, "ReadWriteOncePod"), ({"storage_class": "plain"}, "ReadWriteOnce"), ({"access_mode": "ReadWriteOnce"},) * 2],
-)
-def test_the_access_mode_is_what_the_class_can_do(world: World, wanted: dict[str, Any], mode: Any) -> None:
-    world.make(csi_driver(), storage_class("fast", driver=CSI_DRIVER, default=True), storage_class("plain"))
-    found, _ = ask(world, daemon={"claim": wanted})
-    assert found.daemon.claim.access_mode == (mode if isinstance(mode, str) else "ReadWriteOnce")
-
-
-def test_a_namespace_of_somebody_else_is_refused_and_ones_own_is_not(world: World) -> None:
-    world.make(storage_class("plain", default=True))
-    others, own = world.namespace(), world.namespace(own=unique("q"))
-    told = (
-        f"settings.namespace: '{others}' is there already and belongs to something else: choose another, or set "
-        "create_namespace: false to live in it"
-    )
-    assert refusal(world, namespace=others) == told
-    assert refusal(world, others) == told
-    ask(world, others, namespace=others, create_namespace=False)
-    _, facts = ask(world, own)
-    assert facts.namespace is not None
-    assert labels(own, STACK, "namespace").items() <= facts.namespace.labels.items()
-
-
-def test_a_namespace_that_is_being_deleted_is_refused(world: World) -> None:
-    world.make(storage_class("plain", default=True))
-    namespace = world.namespace()
-    kept = thing("ConfigMap", "kept", namespace=namespace, finalizers=["example.com/wait"])
-    world.make(kept)
-    world.api.delete(thing("Namespace", namespace), "Background")
-    try:
-        for makes_it in (True, False):
-            assert refusal(world, namespace=namespace, create_namespace=makes_it) == (
-                f"settings.namespace: '{namespace}' is being deleted: wait until it is gone (kubectl get namespaces)"
-            )
-    finally:
-        world.api.apply(thing("ConfigMap", "kept", namespace=namespace), manager="test")
-
-
 @pytest.mark.parametrize("level", ["baseline", "restricted"])
 def test_a_namespace_that_refuses_privileged_pods_is_told_with_the_command(world: World, level: str) -> None:
-    world.make(storage_class("plain", default=True))
+    world.make(storage_class("plain"))
     label = "pod-security.kubernetes.io/enforce"
     namespace = world.namespace(**{label: level})
     settings: dict[str, Any] = {"namespace": namespace, "create_namespace": False}
@@ -465,93 +356,6 @@ def test_a_namespace_that_refuses_privileged_pods_is_told_with_the_command(world
     )
     world.plane.kubectl("label", "--overwrite", "namespace", namespace, f"{label}=privileged")
     ask(world, **settings)
-
-
-def existing(namespace: str, **daemon: Any) -> dict[str, Any]:
-    """Settings for a claim `mine` that is there already."""
-    return {"namespace": namespace, "create_namespace": False, "daemon": {"existing_claim": "mine", **daemon}}
-
-
-def test_an_existing_claim_is_for_the_stacks_own_daemon_alone(world: World) -> None:
-    namespace = world.namespace()
-    world.make(claim("mine", namespace, gib=20), pod_with("mine", "own", namespace, labels=selector("stack", "daemon")))
-    found, facts = ask(world, **existing(namespace))
-    assert facts.claim is not None
-    assert (facts.claim.users, found.daemon.cache_budget_gib) == ((), 12)
-    world.make(pod_with("mine", "database", namespace), pod_with("other", "unrelated", namespace))
-    assert refusal(world, **existing(namespace)) == (
-        "settings.daemon.existing_claim: 'mine' is in use by pod database, and two would corrupt it: stop that, or use "
-        "another"
-    )
-
-
-def own_claim(world: World, *, mode: str = "ReadWriteOnce", stack: str | None = STACK) -> str:
-    """A stack that is there, with its claim of 100 GiB, in a class that lets no claim grow.
-
-    stack: the one that made the claim; None is nobody.
-    """
-    prefix = unique("q")
-    world.namespace(own=prefix)
-    world.make(
-        csi_driver(),
-        storage_class("plain", default=True),
-        storage_class("fast", driver=CSI_DRIVER, grows=True),
-        claim(f"{prefix}-dind-data", prefix, mode=mode, labels=labels(prefix, stack, "daemon") if stack else {}),
-    )
-    return prefix
-
-
-def test_a_claim_that_is_there_keeps_its_mode_and_grows_where_its_class_allows_it(world: World) -> None:
-    prefix = own_claim(world, mode="ReadWriteOncePod")
-    found, _ = ask(world, prefix)
-    assert found.daemon.claim.access_mode == "ReadWriteOncePod", "it cannot be changed"
-    world.make(storage_class("plain", default=True, grows=True))
-    found, _ = ask(world, prefix, daemon={"claim": {"size_gib": 200}})
-    assert (found.daemon.claim.size_gib, found.daemon.cache_budget_gib) == (200, 120)
-
-
-@pytest.mark.parametrize("stack", [None, "other"])
-def test_a_claim_that_the_stack_did_not_make_is_taken_only_by_its_name(world: World, stack: str | None) -> None:
-    prefix = own_claim(world, stack=stack)
-    assert refusal(world, prefix) == (
-        f"settings.daemon.claim: '{prefix}-dind-data' is there already and belongs to something else: name it in "
-        "daemon.existing_claim to use it, or choose another name for the stack"
-    )
-    _, facts = ask(
-        world, prefix, namespace=prefix, create_namespace=False, daemon={"existing_claim": f"{prefix}-dind-data"}
-    )
-    assert facts.claim is not None
-    assert facts.claim.stack == stack
-
-
-def test_a_network_of_the_daemon_in_the_way_of_the_pods_is_refused(world: World) -> None:
-    world.make(storage_class("plain", default=True))
-    for name, ranges in (("one", ["172.30.1.0/24"]), ("two", ["172.29.4.0/24", "fd00::/64"])):
-        world.make(thing("Node", unique(name), body={"spec": {"podCIDR": ranges[0], "podCIDRs": ranges}}))
-    assert refusal(world) == (
-        "settings.daemon.subnet: '172.29.0.0/16' overlaps 172.29.4.0/24, where the cluster's pods are, which the "
-        "daemon would then not reach: choose another"
-    )
-    _, facts = ask(world, daemon={"subnet": "172.31.0.0/16"})
-    assert [str(each) for each in facts.pod_ranges] == ["172.29.4.0/24", "172.30.1.0/24"]
-
-
-def test_dataplane_v2_is_known_by_its_daemonset_and_without_it_there_is_a_warning(world: World) -> None:
-    world.make(storage_class("plain", default=True))
-    found, facts = ask(world)
-    assert facts.enforcers == ()
-    assert [text.partition(", ")[0] for text in warnings_about_cluster(found, facts)] == [
-        f"settings.network.policy: {world.plane.context} does not seem to enforce NetworkPolicy"
-    ]
-    template = {
-        "metadata": {"labels": {"app": "anetd"}},
-        "spec": {"containers": [{"name": "main", "image": "anetd:1"}]},
-    }
-    spec = {"selector": {"matchLabels": {"app": "anetd"}}, "template": template}
-    world.make(thing("DaemonSet", "anetd", "apps/v1", namespace="kube-system", body={"spec": spec}))
-    found, facts = ask(world)
-    assert facts.enforcers == ("anetd",)
-    assert list(warnings_about_cluster(found, facts)) == []
 
 
 IN_GOOGLE_CLOUD = {"project": "shop", "location": "europe-west1", "name": "builds"}
@@ -686,7 +490,7 @@ def test_the_api_server_takes_every_object_of_a_stack_without_a_field_that_it_do
     world: World, ca: Path, name: str
 ) -> None:
     prefix = unique("q")
-    world.make(csi_driver(), storage_class("fast", driver=CSI_DRIVER, default=True))
+    world.make(csi_driver(), storage_class("fast", driver=CSI_DRIVER))
     settings = stack_settings(name, ca)
     if settings.get("create_namespace", True) is False:
         world.namespace(own=prefix)
@@ -711,7 +515,7 @@ def test_the_api_server_takes_every_object_of_a_stack_without_a_field_that_it_do
 
 def test_the_rights_that_a_stack_asks_for_are_enough_to_make_it_and_take_it_away(world: World) -> None:
     """Among them to hand out those of the runner, which nobody can who does not have them."""
-    world.make(storage_class("plain", default=True))
+    world.make(storage_class("plain"))
     prefix = unique("q")
     made = objects(recorded(world, prefix))
     user = world.user(*rules(), on_namespaces(*MANAGING))
@@ -786,7 +590,7 @@ def _levels(worlds: World) -> Iterator[dict[str, str]]:
 def test_each_pod_is_admitted_up_to_its_level_of_pod_security(
     world: World, levels: dict[str, str], pod: str, settings: dict[str, Any], most: str
 ) -> None:
-    world.make(storage_class("plain", default=True))
+    world.make(storage_class("plain"))
     recording = recorded(world, "stack", **settings)
     admitted = []
     for level, namespace in levels.items():
@@ -807,7 +611,7 @@ def admission(world: World, pod: dict[str, Any]) -> str:
 
 
 def test_pod_security_names_the_daemons_privilege_where_it_refuses_it(world: World, levels: dict[str, str]) -> None:
-    world.make(storage_class("plain", default=True))
+    world.make(storage_class("plain"))
     assert admission(world, pod_of(recorded(world, "stack"), "dind-statefulset", levels["baseline"])) == (
         'pods "tried" is forbidden: violates PodSecurity "baseline:latest": privileged (container "dind" must not set '
         "securityContext.privileged=true)"
@@ -847,7 +651,7 @@ def may(world: World, user: str, verb: str, kind: str, namespace: str | None) ->
 def test_the_runner_may_do_for_its_jobs_what_it_has_to_in_its_namespace_alone_and_the_jobs_nothing(
     world: World,
 ) -> None:
-    world.make(storage_class("plain", default=True))
+    world.make(storage_class("plain"))
     prefix, elsewhere = unique("q"), world.namespace()
     world.make(*objects(recorded(world, prefix)))
     everybodys = rights_of(world, prefix, "default", prefix)
