@@ -123,11 +123,10 @@ class ControlPlane:
         return json.loads(self.kubectl("get", kind, name, f"--namespace={namespace}", "--output=json").stdout)
 
     @contextmanager
-    def namespace(self, pod_security: str | None = None) -> Iterator[str]:
-        """A new namespace, to be deleted at the end. pod_security: the level enforced in it; None for privileged."""
+    def namespace(self) -> Iterator[str]:
+        """A new namespace, to be deleted at the end."""
         name = unique("ns")
-        labels = {"pod-security.kubernetes.io/enforce": pod_security} if pod_security else {}
-        self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+        self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         try:
             # Until it is there, pods are refused.
             self.kubectl("wait", "--for=create", "serviceaccount/default", f"--namespace={name}", "--timeout=30s")

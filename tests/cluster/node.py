@@ -143,15 +143,6 @@ class Node(ControlPlane):
         done = self.kubectl("exec", f"--namespace={namespace}", pod, "--", *command, check=check, seconds=seconds)
         return (done.stdout if check else done.stdout + done.stderr).strip()
 
-    def logs(self, namespace: str, pod: str, *options: str) -> str:
-        """What a pod's containers have printed."""
-        return self.kubectl("logs", f"--namespace={namespace}", "--all-containers", pod, *options).stdout
-
-    def pods(self, namespace: str, selector: str = "") -> list[dict[str, Any]]:
-        """The pods with these labels, such as `app=x`."""
-        answer = self.kubectl("get", "pods", f"--namespace={namespace}", f"--selector={selector}", "--output=json")
-        return list(json.loads(answer.stdout)["items"])
-
     def wait_for_pod_ready(self, namespace: str, pod: str, seconds: float = START_SECONDS) -> dict[str, Any]:
         """The pod of this name once it is ready; AssertionError that says what became of it instead."""
 

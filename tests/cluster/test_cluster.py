@@ -1,4 +1,4 @@
-"""The clusters that the tests of the GKE target deploy to are what they take them for."""
+"""The clusters that the tests of the GKE target deploy to leave this machine as it was."""
 
 from __future__ import annotations
 
@@ -9,14 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-from kubernetes.client import ApiClient, Configuration, CoreV1Api, VersionApi
-from kubernetes.client.exceptions import ApiException
-
 from lab.images import recorded
-from lab.programs import KUBERNETES
-from tests.cluster.control_plane import ControlPlane
-from tests.cluster.node import Node, running_node
+from tests.cluster.node import running_node
 from tests.engine.world import ROOT, Sandbox, wait_for
 from toolchain.shared import cache_dir
 
@@ -35,14 +29,13 @@ def image(role: str) -> str:
     return (recorded() or {})[role]
 
 
-def pod(name: str, *, privileged: bool = False) -> dict[str, Any]:
+def pod(name: str) -> dict[str, Any]:
     """A pod that does nothing until it is deleted."""
     container = {
         "name": "main",
         "image": image("job"),
         "imagePullPolicy": "Never",
         "command": ["sleep", "3600"],
-        "securityContext": {"privileged": privileged},
     }
     return {
         "apiVersion": "v1",
@@ -109,142 +102,6 @@ def _text(file: Path) -> str:
 
 def settings() -> list[str]:
     return [Path("/proc/sys", setting).read_text() for setting in SETTINGS]
-
-
-def test_the_api_server_answers_and_refuses_an_unknown_token(control_plane: ControlPlane) -> None:
-    client = control_plane.client()
-    assert VersionApi(client).get_code().git_version == KUBERNETES.version
-    stranger = Configuration()
-    stranger.host, stranger.ssl_ca_cert = control_plane.url, client.configuration.ssl_ca_cert
-    stranger.api_key = {"authorization": "Bearer unknown"}
-    with pytest.raises(ApiException) as refused:
-        CoreV1Api(ApiClient(stranger)).list_namespace()
-    assert refused.value.status == 401
-
-
-def test_a_user_may_do_what_they_are_given_and_no_more(control_plane: ControlPlane) -> None:
-    with control_plane.namespace() as namespace:
-        pods = {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}
-        user = control_plane.add_user("watcher", pods, namespace=namespace)
-        of_user = CoreV1Api(control_plane.client(user))
-        assert of_user.list_namespaced_pod(namespace).items == []
-        with pytest.raises(ApiException, match='User \\\\"watcher\\\\" cannot list resource \\\\"secrets\\\\"'):
-            of_user.list_namespaced_secret(namespace)
-        with pytest.raises(ApiException, match="cannot list resource"):
-            of_user.list_namespaced_pod("default")
-
-
-def test_pod_security_refuses_a_privileged_pod_where_the_namespace_says_so(control_plane: ControlPlane) -> None:
-    with control_plane.namespace("privileged") as open_to_it, control_plane.namespace("restricted") as closed:
-        control_plane.apply(*placed(open_to_it, pod("daemon", privileged=True)))
-        with pytest.raises(
-            AssertionError, match=r"violates PodSecurity .*must not set securityContext\.privileged=true"
-        ):
-            control_plane.apply(*placed(closed, pod("daemon", privileged=True)))
-        control_plane.kubectl("delete", "pod", "daemon", f"--namespace={open_to_it}", "--force")
-
-
-def test_the_api_server_can_go_away_and_come_back(control_plane: ControlPlane) -> None:
-    with control_plane.namespace() as namespace:
-        control_plane.stop_api_server()
-        try:
-            refused = control_plane.kubectl("get", "namespace", namespace, check=False)
-            assert "was refused" in refused.stderr
-        finally:
-            control_plane.start_api_server()
-        assert control_plane.get("namespace", namespace)["status"]["phase"] == "Active"
-
-
-def test_a_namespace_can_be_deleted(control_plane: ControlPlane) -> None:
-    with control_plane.namespace() as namespace:
-        control_plane.apply(
-            *placed(namespace, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "some"}, "data": {}})
-        )
-        control_plane.kubectl("delete", "namespace", namespace, "--timeout=60s")
-        assert "NotFound" in control_plane.kubectl("get", "namespace", namespace, check=False).stderr
-
-
-def test_the_node_is_ready(node: Node) -> None:
-    found = node.get("node", node.name)
-    assert found["status"]["nodeInfo"]["kubeletVersion"] == KUBERNETES.version
-    assert {one["type"]: one["status"] for one in found["status"]["conditions"]}["Ready"] == "True"
-
-
-def test_a_daemon_on_a_claim_runs_containers_for_another_pod(node: Node, sandbox: Sandbox) -> None:
-    registry = sandbox.described["registry"]
-    images = sandbox.described["images"]
-    with node.namespace("privileged") as namespace:
-        node.apply(*placed(namespace, *daemon(registry), pod("client")))
-        node.wait_for_pod_ready(namespace, "client")
-        first = node.wait_for_pod_ready(namespace, "dind-0")
-        assert node.get("pvc", "data-dind-0", namespace)["status"]["phase"] == "Bound"
-        host = f"--host=tcp://dind-0.dind.{namespace}.svc.cluster.local:2375"
-        say = ("docker", host, "run", "--rm", images["helper"], "echo", "hello")
-        assert node.exec(namespace, "client", *say) == "hello"
-        node.kubectl("delete", "pod", "dind-0", f"--namespace={namespace}")
-        again = node.wait_for_pod_ready(namespace, "dind-0")
-        assert again["metadata"]["uid"] != first["metadata"]["uid"]
-        listed = ("docker", host, "images", "--format", "{{.Repository}}:{{.Tag}}")
-        assert images["helper"] in node.exec(namespace, "client", *listed), "the claim should keep the images"
-
-
-def test_a_service_without_an_address_has_its_pods_names(node: Node) -> None:
-    with node.namespace() as namespace:
-        server = pod("server")
-        server["spec"] |= {"hostname": "first", "subdomain": "servers"}
-        service = {"clusterIP": "None", "selector": {"app": "server"}}
-        head = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "servers"}}
-        node.apply(*placed(namespace, server, {**head, "spec": service}, pod("client")))
-        address = node.wait_for_pod_ready(namespace, "server")["status"]["podIP"]
-        node.wait_for_pod_ready(namespace, "client")
-
-        def resolve(name: str) -> list[str]:
-            return node.exec(namespace, "client", "sh", "-c", f"getent ahostsv4 {name} || true").split()
-
-        assert wait_for("the name", 30, lambda: resolve("servers") or None)[0] == address
-        assert resolve(f"first.servers.{namespace}.svc.cluster.local")[0] == address
-        assert resolve("example.com") == []
-
-
-def test_a_pod_reaches_the_sandbox_and_its_registry(node: Node, sandbox: Sandbox) -> None:
-    urls = [f"{sandbox.described['url']}/api/v4/version", f"http://{sandbox.described['registry']}/v2/"]
-    with node.namespace() as namespace:
-        node.apply(*placed(namespace, pod("client")))
-        node.wait_for_pod_ready(namespace, "client")
-        asking = ("curl", "--silent", "--max-time", "10", "--output", "/dev/null", "--write-out", "%{http_code}")
-        assert [node.exec(namespace, "client", *asking, url) for url in urls] == ["401", "200"]
-
-
-def test_a_network_policy_keeps_other_namespaces_from_a_daemon(node: Node, sandbox: Sandbox) -> None:
-    admitted = {"from": [{"podSelector": {"matchLabels": {"app": "friend"}}}], "ports": [{"port": 2375}]}
-    policy = {"podSelector": {"matchLabels": {"app": "dind"}}, "policyTypes": ["Ingress"], "ingress": [admitted]}
-    head = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "dind"}}
-    with node.namespace("privileged") as namespace, node.namespace() as elsewhere:
-        friend, stranger = pod("friend"), pod("friend")
-        node.apply(*placed(namespace, *daemon(sandbox.described["registry"]), friend, pod("other")))
-        node.apply(*placed(elsewhere, stranger))
-        address = node.wait_for_pod_ready(namespace, "dind-0")["status"]["podIP"]
-        clients = ((namespace, "friend"), (namespace, "other"), (elsewhere, "friend"))
-        for where, name in clients:
-            node.wait_for_pod_ready(where, name)
-
-        def answers() -> list[bool]:
-            asking = ("curl", "--silent", "--max-time", "5", f"http://{address}:2375/_ping")
-            return [node.exec(where, name, *asking, check=False) == "OK" for where, name in clients]
-
-        assert answers() == [True, True, True]
-        node.apply(*placed(namespace, {**head, "spec": policy}))
-        wait_for("the policy", 30, lambda: True if answers() == [True, False, False] else None)
-        node.kubectl("delete", "networkpolicy", "dind", f"--namespace={namespace}")
-        wait_for("the policy to go", 30, lambda: True if answers() == [True, True, True] else None)
-
-
-def test_the_node_pulls_from_the_sandboxs_registry(node: Node, sandbox: Sandbox) -> None:
-    pulled = pod("pulled")
-    pulled["spec"]["containers"][0] |= {"image": sandbox.described["images"]["job"], "imagePullPolicy": "Always"}
-    with node.namespace() as namespace:
-        node.apply(*placed(namespace, pulled))
-        node.wait_for_pod_ready(namespace, "pulled")
 
 
 def test_a_node_leaves_nothing_behind(sandbox: Sandbox, tmp_path: Path) -> None:
