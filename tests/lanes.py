@@ -14,7 +14,7 @@ WORKERS = 4
 
 LANES = {
     # Two boards, as their engines are stopped and restarted, and one is a swarm at times.
-    "swarm": ("engine/test_swarm.py", "engine/test_board.py", "faults/test_swarm.py"),
+    "swarm": ("engine/test_swarm.py", "faults/test_swarm.py"),
     "board": (
         "faults/test_raspberry_pi.py",
         "engine/test_raspberry_pi.py",

@@ -54,10 +54,10 @@ class Daemon:
         )
 
     def client(
-        self, *command: str, check: bool = True, tls: bool = True, options: tuple[str, ...] = ()
+        self, *command: str, check: bool = True, options: tuple[str, ...] = ()
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command in a job container on the daemon's network, as a TLS client unless told otherwise."""
-        verify = ("--env", "DOCKER_TLS_VERIFY=1", "--env", "DOCKER_CERT_PATH=/certs/client") if tls else ()
+        """Run a command in a job container on the daemon's network, as a TLS client."""
+        verify = ("--env", "DOCKER_TLS_VERIFY=1", "--env", "DOCKER_CERT_PATH=/certs/client")
         return run(
             *("docker", "run", "--rm", "--interactive", "--network", self.name, *options),
             *("--volume", f"{self.name}-certs:/certs/client:ro", "--env", f"DOCKER_HOST=tcp://{ALIAS}:2376", *verify),
@@ -112,12 +112,6 @@ def daemon(local: dict[str, str], registry_address: str, tmp_path_factory: pytes
         made.remove()
 
 
-def test_a_second_call_makes_nothing(local: dict[str, str]) -> None:
-    said: list[str] = []
-    assert images.ensure(said.append) == local
-    assert said == []
-
-
 def test_every_image_says_that_it_is_a_stand_in(local: dict[str, str]) -> None:
     for name in local.values():
         assert docker("image", "inspect", "--format", '{{index .Config.Labels "dindrunner.stand-in"}}', name) == "true"
@@ -141,22 +135,6 @@ def test_the_keys_of_authority_and_server_are_for_root_and_the_clients_for_every
 ) -> None:
     keys = [f"/certs/{part}/key.pem" for part in ("ca", "server", "client")]
     assert daemon.inside("stat", "--format", "%a %u", *keys).splitlines() == ["600 0", "600 0", "644 0"]
-
-
-def test_a_client_without_a_certificate_is_refused(daemon: Daemon) -> None:
-    done = daemon.client(
-        *("docker", "--tlsverify", "--tlscacert", "/certs/client/ca.pem", "version"),
-        check=False,
-        tls=False,
-    )
-    assert done.returncode != 0
-    assert re.search("remote error: tls: (bad certificate|certificate required)", done.stdout + done.stderr)
-
-
-def test_a_client_without_tls_is_refused(daemon: Daemon) -> None:
-    done = daemon.client("docker", "info", check=False, tls=False)
-    assert done.returncode != 0
-    assert "Client sent an HTTP request to an HTTPS server." in done.stdout + done.stderr
 
 
 def test_a_client_that_knows_the_daemon_by_another_name_refuses_it(daemon: Daemon) -> None:
@@ -188,33 +166,6 @@ def test_containers_inside_resolve_names_as_the_daemon_does(daemon: Daemon, netw
     ask = ("getent", "ahostsv4", f"{ALIAS}.{daemon.name}")
     found = daemon.inside("docker", "run", "--rm", "--network", network, daemon.image("python"), *ask)
     assert found.split()[0] == daemon.inside(*ask).split()[0]
-
-
-def test_a_privileged_daemon_runs_inside_the_daemon(daemon: Daemon) -> None:
-    with subprocess.Popen(["docker", "save", daemon.local["dind"]], stdout=subprocess.PIPE) as saved:
-        run("docker", "exec", "--interactive", daemon.name, "docker", "load", "--quiet", stdin=saved.stdout)
-    daemon.inside(
-        *("docker", "run", "--detach", "--privileged", "--name", "inner", daemon.local["dind"], "--bip=10.216.0.1/24")
-    )
-    inner = ("docker", "exec", "inner", "docker")
-    wait_for(
-        "the daemon in the daemon",
-        READY_SECONDS,
-        lambda: run("docker", "exec", daemon.name, *inner, "info", check=False).returncode == 0 or None,
-    )
-    assert daemon.inside(*inner, "info", "--format", "{{.Driver}}") == "overlay2"
-    daemon.inside("docker", "rm", "--force", "--volumes", "inner")
-
-
-def test_a_build_gets_packages_and_its_second_run_comes_from_the_cache(daemon: Daemon) -> None:
-    script = (
-        f"mkdir /w && cd /w && printf 'FROM {daemon.image('python')}\\nRUN pip install h11\\n' > Dockerfile"
-        " && for i in 1 2; do docker build --progress=plain --tag built . 2>&1; echo ==; done"
-    )
-    cold, warm, _ = daemon.client("bash", "-ec", script).stdout.split("==\n")
-    assert "Successfully installed h11" in cold
-    assert "CACHED" in warm
-    assert "Successfully installed" not in warm
 
 
 def test_compose_waits_for_a_database_that_takes_only_its_password(daemon: Daemon) -> None:
@@ -283,33 +234,6 @@ def _dockerd_words(container: str) -> list[str] | None:
 
 def test_any_other_command_is_run_as_it_is(local: dict[str, str]) -> None:
     assert docker("run", "--rm", local["dind"], "echo", "-n", "hello") == "hello"
-
-
-def test_the_runner_ends_on_sigquit_by_itself(local: dict[str, str]) -> None:
-    name = unique("t-images")
-    docker("run", "--detach", "--name", name, local["runner"])
-    try:
-        wait_for("the runner", 30, lambda: "Configuration loaded" in _log(name) or None)
-        docker("stop", "--time", "30", name)
-        assert docker("inspect", "--format", "{{.State.ExitCode}}", name) == "0"
-        assert "graceful shutdown" in _log(name)
-    finally:
-        docker("rm", "--force", "--volumes", name)
-
-
-def _log(container: str) -> str:
-    done = run("docker", "logs", container)
-    return done.stdout + done.stderr
-
-
-def test_the_helper_has_what_the_runner_calls(local: dict[str, str]) -> None:
-    inner = "umask; git --version; git lfs version"
-    script = f"umask 0022; gitlab-runner-build <<< '{inner}' && gitlab-runner-helper --version"
-    lines = docker("run", "--rm", local["helper"], "bash", "-ec", script).splitlines()
-    assert lines[0] == "0000"
-    assert lines[1].startswith("git version 2.")
-    assert lines[2].startswith("git-lfs/3.")
-    assert re.fullmatch(rf"Version: +{re.escape(images.RUNNER_VERSION)}", lines[3])
 
 
 @pytest.mark.parametrize("plugin", ["buildx", "compose"])
