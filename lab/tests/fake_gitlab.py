@@ -146,11 +146,9 @@ class FakeGitLab:
         key = body["key"], body.get("environment_scope", "*")
         if key in self.variables:
             return 400, {"message": {"key": [f"({key[0]}) has already been taken"]}}
-        hidden = body.get("masked_and_hidden", False)
-        defaults = {"description": None, "variable_type": "env_var", "protected": False, "raw": False, "masked": hidden}
-        self.variables[key] = {**defaults, "environment_scope": "*", "hidden": hidden, **body}
-        self.variables[key].pop("masked_and_hidden", None)
-        return 201, self._shown(key)
+        defaults = {"description": None, "variable_type": "env_var", "protected": False, "raw": False, "masked": False}
+        self.variables[key] = {**defaults, "environment_scope": "*", "hidden": False, **body}
+        return 201, self.variables[key]
 
     def _variable(self, method: str, key: tuple[str, str], body: dict[str, Any]) -> tuple[int, Any]:
         if key not in self.variables:
@@ -158,14 +156,8 @@ class FakeGitLab:
         if method == "DELETE":
             del self.variables[key]
             return 204, None
-        if self.variables[key]["hidden"] and "masked" in body:
-            return 400, {"message": "The visibility setting cannot be changed for masked and hidden variables."}
         self.variables[key] |= body
-        return 200, self._shown(key)
-
-    def _shown(self, key: tuple[str, str]) -> dict[str, Any]:
-        variable = self.variables[key]
-        return {**variable, "value": None if variable["hidden"] else variable["value"]}
+        return 200, self.variables[key]
 
     def _file(self, method: str, key: tuple[str, str], body: dict[str, Any]) -> tuple[int, Any]:
         exists = key in self.files
@@ -181,7 +173,7 @@ class FakeGitLab:
                 return 204, None
         if exists and body.get("last_commit_id", self.files[key]["commit_id"]) != self.files[key]["commit_id"]:
             return 400, {"message": "You are attempting to update a file that has changed"}
-        content = base64.b64decode(body["content"]) if body["encoding"] == "base64" else body["content"].encode()
+        content = body["content"].encode()
         commit = f"commit-{next(self.ids)}"
         self.files[key] = {
             "file_name": key[1].rpartition("/")[2],
@@ -194,7 +186,7 @@ class FakeGitLab:
             "blob_id": f"blob-{commit}",
             "commit_id": commit,
             "last_commit_id": commit,
-            "execute_filemode": body.get("execute_filemode", False),
+            "execute_filemode": False,
         }
         return 200 if exists else 201, {"file_path": key[1], "branch": key[0]}
 

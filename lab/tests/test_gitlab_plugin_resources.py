@@ -82,16 +82,12 @@ def kinds(response: Any) -> dict[str, str]:
             {"value": "value cannot be masked: it has to be one line of 8 characters or more, without spaces"},
         ),
         ({"masked": True, "value": "long-enough"}, {}),
-        (
-            {"hidden": True, "masked": False, "value": "long-enough"},
-            {"masked": "masked is false: a hidden variable is always masked, leave it out"},
-        ),
         ({"masked": True, "value": UNKNOWN}, {}),
         (
             {"scope": "*"},
             {
                 "scope": "ProjectVariable has no input 'scope': it knows project, key, value, description, "
-                "environment_scope, hidden, masked, protected, raw, variable_type"
+                "environment_scope, masked, protected, raw, variable_type"
             },
         ),
     ],
@@ -115,18 +111,6 @@ def test_a_created_variable_has_an_id_of_project_key_and_scope_and_what_gitlab_d
         "raw": True,
         "description": "of the stack",
     }
-
-
-def test_a_hidden_variable_is_made_and_changed_as_gitlab_wants_it_and_keeps_its_value_in_the_state(
-    variables: Engine, gitlab: FakeGitLab
-) -> None:
-    hidden = VARIABLE | {"hidden": True, "value": "hidden-value"}
-    number, state = variables.create(hidden)
-    assert gitlab.sent("POST")[0].body == {"key": "TAG", "value": "hidden-value", "masked_and_hidden": True}
-    assert (state["value"], state["masked"], state["hidden"]) == ("hidden-value", True, True)
-    after = variables.update(number, state, hidden | {"value": "another-value", "masked": True})
-    assert after == state | {"value": "another-value"}
-    assert variables.read(number, after, hidden)[1] == after
 
 
 def test_a_preview_of_a_variable_asks_nothing_and_leaves_open_what_gitlab_decides(
@@ -191,9 +175,8 @@ def test_a_refused_variable_says_what_to_do(variables: Engine, gitlab: FakeGitLa
         ({}, {}),
         ({"value": "arm"}, {"value": "UPDATE"}),
         ({"raw": True, "variableType": "file"}, {"raw": "UPDATE", "variableType": "UPDATE"}),
-        ({"environmentScope": "*", "hidden": False}, {}),
+        ({"environmentScope": "*"}, {}),
         ({"environmentScope": "prod"}, {"environmentScope": "UPDATE_REPLACE"}),
-        ({"hidden": True}, {"hidden": "UPDATE_REPLACE"}),
         ({"key": "OTHER", "project": "demo/b"}, {"key": "UPDATE_REPLACE", "project": "UPDATE_REPLACE"}),
     ],
 )
@@ -234,7 +217,7 @@ def test_a_refresh_takes_over_a_variable_that_was_changed_outside_and_misses_one
 @pytest.mark.parametrize("number", [VARIABLE_ID, "demo/app:TAG"])
 def test_a_variable_is_imported_by_its_id_of_either_form(variables: Engine, number: str) -> None:
     variables.create(VARIABLE)
-    given = {name: value for name, value in VARIABLE_STATE.items() if name != "description"}
+    given = {name: value for name, value in VARIABLE_STATE.items() if name not in ("description", "hidden")}
     assert variables.read(number) == (number, VARIABLE_STATE, given)
 
 
@@ -277,22 +260,10 @@ def encoded(text: str) -> str:
             {"filePath": "/ci.yml"},
             {"filePath": "file_path is '/ci.yml': it has to begin at the top of the project, without / or ./"},
         ),
-        ({"encoding": "base64"}, {"content": "content is not base64: encode it, or set encoding to text"}),
-        ({"encoding": "base64", "content": encoded("one")}, {}),
-        ({"encoding": "utf8"}, {"encoding": "encoding is 'utf8': it has to be one of base64, text"}),
-        ({"encoding": None}, {"encoding": "encoding is missing: set it to one of base64, text"}),
-        (
-            {"commitMessage": None, "createCommitMessage": "a", "updateCommitMessage": "b"},
-            {
-                "commitMessage": "commit_message is missing: set it, or create_, update_ and delete_commit_message "
-                "together"
-            },
-        ),
-        (
-            {"commitMessage": None, "createCommitMessage": "a", "updateCommitMessage": "b", "deleteCommitMessage": "c"},
-            {},
-        ),
-        ({"content": UNKNOWN, "encoding": "base64"}, {}),
+        ({"encoding": "base64"}, {"encoding": "encoding is 'base64': it has to be one of text"}),
+        ({"encoding": None}, {"encoding": "encoding is missing: set it to one of text"}),
+        ({"commitMessage": None}, {"commitMessage": "commit_message is missing: set it"}),
+        ({"content": UNKNOWN}, {}),
     ],
 )
 def test_wrong_inputs_of_a_file_are_named_with_their_remedy(
@@ -304,18 +275,15 @@ def test_wrong_inputs_of_a_file_are_named_with_their_remedy(
 def test_a_created_file_is_a_commit_on_its_branch_with_an_id_of_project_branch_and_path(
     files: Engine, gitlab: FakeGitLab
 ) -> None:
-    number, state = files.create(FILE | {"authorName": "Pulumi", "createCommitMessage": "First"})
+    number, state = files.create(FILE)
     assert number == FILE_ID
     assert gitlab.sent("POST")[0].body == {
         "branch": "main",
         "encoding": "text",
         "content": "one\n",
-        "commit_message": "First",
-        "author_name": "Pulumi",
+        "commit_message": "Take over",
     }
     assert state == FILE | {
-        "authorName": "Pulumi",
-        "createCommitMessage": "First",
         "executeFilemode": False,
         "blobId": "blob-commit-41",
         "commitId": "commit-41",
@@ -335,17 +303,15 @@ def test_a_preview_of_a_file_asks_nothing(files: Engine, gitlab: FakeGitLab) -> 
     assert gitlab.sent("GET", "/projects") == gitlab.sent("POST") == []
 
 
-def test_a_file_that_exists_is_taken_over_only_where_that_is_asked_for(files: Engine, gitlab: FakeGitLab) -> None:
+def test_a_file_that_exists_is_not_overwritten(files: Engine, gitlab: FakeGitLab) -> None:
     files.create(FILE)
     with pytest.raises(Failed) as failed:
         files.create(FILE | {"content": "two\n"})
     assert str(failed.value) == (
         "could not create the file .gitlab/runners.yml on branch main of project demo/app: GitLab at "
         f"{gitlab.url} answered 400: A file with this name already exists. Take it over by the resource option "
-        "import_='demo/app:main:.gitlab/runners.yml', or set overwrite_on_create"
+        "import_='demo/app:main:.gitlab/runners.yml'"
     )
-    _, state = files.create(FILE | {"content": "two\n", "overwriteOnCreate": True})
-    assert (state["content"], gitlab.files["main", FILE["filePath"]]["content"]) == ("two\n", encoded("two\n"))
 
 
 def test_a_file_that_cannot_be_read_after_its_commit_goes_into_the_state(files: Engine, gitlab: FakeGitLab) -> None:
@@ -378,7 +344,7 @@ def test_an_update_commits_a_new_content_and_only_that(files: Engine, gitlab: Fa
     quiet = files.update(number, state, FILE | {"commitMessage": "Later"})
     assert gitlab.sent("PUT") == []
     assert quiet == state | {"commitMessage": "Later"}
-    after = files.update(number, quiet, FILE | {"content": "two\n", "updateCommitMessage": "Second"})
+    after = files.update(number, quiet, FILE | {"content": "two\n", "commitMessage": "Second"})
     assert gitlab.sent("PUT")[0].body == {
         "branch": "main",
         "encoding": "text",
@@ -407,12 +373,12 @@ def test_a_refresh_takes_over_a_file_that_was_changed_outside_and_misses_one_tha
     _, after, inputs = files.read(number, state, FILE)
     assert (after["content"], inputs) == ("by hand", FILE | {"content": "by hand"})
     gitlab.files["main", FILE["filePath"]]["content"] = base64.b64encode(b"\xff").decode()
-    assert files.read(number, state, FILE)[2] == FILE | {"content": "/w==", "encoding": "base64"}
+    assert files.read(number, state, FILE)[2] == FILE | {"content": "\N{REPLACEMENT CHARACTER}"}
     gitlab.files.clear()
     assert files.read(number, state, FILE) == ("", {}, {})
 
 
-def test_a_file_is_imported_as_base64(files: Engine) -> None:
+def test_a_file_is_imported_by_its_id(files: Engine) -> None:
     files.create(FILE)
     number, _, inputs = files.read(FILE_ID)
     assert number == FILE_ID
@@ -420,9 +386,8 @@ def test_a_file_is_imported_as_base64(files: Engine) -> None:
         "project": "demo/app",
         "branch": "main",
         "filePath": ".gitlab/runners.yml",
-        "content": encoded("one\n"),
-        "encoding": "base64",
-        "executeFilemode": False,
+        "content": "one\n",
+        "encoding": "text",
     }
     with pytest.raises(Failed) as failed:
         files.read("main:ci.yml")
@@ -435,7 +400,7 @@ def test_a_file_is_imported_as_base64(files: Engine) -> None:
 def test_a_deleted_file_is_a_commit_with_its_message_and_deleting_it_again_is_none(
     files: Engine, gitlab: FakeGitLab
 ) -> None:
-    number, state = files.create(FILE | {"deleteCommitMessage": "Away & gone"})
+    number, state = files.create(FILE | {"commitMessage": "Away & gone"})
     files.delete(number, state)
     files.delete(number, state)
     assert gitlab.files == {}

@@ -252,40 +252,6 @@ def test_a_runner_is_made_left_alone_updated_in_place_and_destroyed(world: FakeW
     assert world.gitlab.runners == {}
 
 
-def test_a_runner_for_another_project_is_made_before_the_old_one_is_deleted(world: FakeWorld) -> None:
-    world.up()
-    world.arguments["project_id"] = 8
-    assert world.up() == {"replace": 1}
-    assert list(world.gitlab.runners) == [42]
-    order = [each.method for each in world.gitlab.requests if each.method in {"POST", "DELETE"}]
-    assert order == ["POST", "POST", "DELETE"]
-    assert world.outputs["token"] == "glrt-secret-42"
-
-
-def test_what_was_edited_outside_is_found_by_refresh_and_put_right(world: FakeWorld) -> None:
-    world.up()
-    world.gitlab.runners[41] |= {"description": "by hand", "tag_list": ["other"]}
-    assert changes(world.stack.refresh(color="never").summary.resource_changes) == {"update": 1}
-    assert world.runner["outputs"]["tagLists"] == ["other"]
-    assert world.up() == {"update": 1}
-    assert world.gitlab.runners[41]["description"] == "build"
-    assert world.gitlab.runners[41]["tag_list"] == ["docker", "arm"]
-    assert world.outputs["token"] == "glrt-secret-41"
-
-
-def test_a_runner_is_imported_by_its_id_and_then_managed_without_a_replacement(world: FakeWorld) -> None:
-    world.gitlab.work(Request("POST", "/api/v4/user/runners", f"Bearer {TOKEN}", IN_THE_WEB_PAGE))
-    world.options = pulumi.ResourceOptions(import_="41")
-    assert world.up() == {"create": 2, "import": 1}
-    assert "token" not in world.runner["outputs"]
-
-    world.options = pulumi.ResourceOptions()
-    assert world.up() == {}
-    world.arguments["paused"] = True
-    assert world.up() == {"update": 1}
-    assert world.gitlab.runners[41]["paused"] is True
-
-
 def test_a_runner_is_imported_from_the_command_line_with_all_its_inputs(world: FakeWorld) -> None:
     world.gitlab.work(Request("POST", "/api/v4/user/runners", f"Bearer {TOKEN}", IN_THE_WEB_PAGE))
     world.stack.set_config("gitlab:baseUrl", automation.ConfigValue(world.gitlab.url))
@@ -316,10 +282,10 @@ def test_a_variable_and_a_file_are_made_left_alone_changed_and_destroyed(tmp_pat
         assert world.up() == {"update": 2}
         assert (gitlab.variables["KEY", "*"]["value"], gitlab.files["main", "a/b.yml"]["size"]) == ("second-value", 12)
 
-        # GitLab hides a variable at its creation only, and would not have two of one name.
-        world.arguments["hidden"] = True
+        # GitLab would not have two of one name and scope.
+        world.arguments["environment_scope"] = "prod"
         assert world.up() == {"replace": 1}
-        assert gitlab.variables["KEY", "*"]["hidden"] is True
+        assert list(gitlab.variables) == [("KEY", "prod")]
         assert world.up() == changes(world.stack.refresh(color="never").summary.resource_changes) == {}
         for value in ("first-value", "second-value"):
             assert value not in world.state
@@ -354,23 +320,6 @@ def test_no_second_runner_is_made_when_the_first_one_could_not_be_read_after_its
     assert world.outputs["token"] == "glrt-secret-41"
 
 
-def test_an_up_is_repeated_after_a_refused_creation_and_makes_one_runner(world: FakeWorld) -> None:
-    world.gitlab.fail("POST", "/api/v4/user/runners", 403, body={"error": "insufficient_scope"})
-    assert "answered 403: insufficient_scope. Give the token the scope create_runner (or api)" in world.failing_up()
-    assert world.up() == {"create": 1}
-    assert list(world.gitlab.runners) == [41]
-
-
-def test_an_up_with_an_unknown_outcome_names_the_runner_to_look_for(world: FakeWorld) -> None:
-    world.gitlab.fail("POST", "/api/v4/user/runners", None, after_the_work=True)
-    text = world.failing_up()
-    assert (
-        "look for the runner 'build' of project 7 with the maintenance note 'app/dev' that has never connected, and "
-        "delete it (there now: #41)" in text
-    )
-    assert "Traceback" not in text.split("gitlab:index:UserRunner (runner):")[1]
-
-
 def test_an_engine_that_is_killed_during_a_creation_leaves_neither_runner_nor_plugin(world: FakeWorld) -> None:
     world.gitlab.be_slow("POST", "/api/v4/user/runners", 2.0)
     with ThreadPoolExecutor(1) as pool:
@@ -387,45 +336,6 @@ def test_an_engine_that_is_killed_during_a_creation_leaves_neither_runner_nor_pl
     again = world.stack.up(color="never")
     assert "runner, interrupted while creating" in again.stdout
     assert list(world.gitlab.runners) == [42]
-
-
-def test_an_up_is_repeated_after_a_failed_update_and_changes_the_same_runner(world: FakeWorld) -> None:
-    world.up()
-    world.arguments["description"] = "other"
-    world.gitlab.fail("PUT", "/api/v4/runners/41", 400, body={"message": {"description": ["is not nice"]}})
-    assert f'GitLab at {world.gitlab.url} answered 400: {{"description": ["is not nice"]}}' in world.failing_up()
-    assert world.up() == {"update": 1}
-    assert list(world.gitlab.runners) == [41]
-    assert world.gitlab.runners[41]["description"] == "other"
-
-
-def test_a_new_token_or_another_spelling_of_the_address_leaves_the_runner_alone(world: FakeWorld) -> None:
-    world.up()
-    world.token = world.gitlab.token = "glpat-another-secret"
-    assert world.up() == {"update": 1}
-    world.base_url = world.gitlab.url
-    assert world.up() == {"update": 1}
-    assert len(world.gitlab.sent("POST")) == 1
-    assert world.gitlab.sent("PUT") + world.gitlab.sent("DELETE") == []
-
-
-def test_wrong_inputs_are_refused_in_the_preview(world: FakeWorld) -> None:
-    world.arguments |= {"maximum_timeout": 60, "access_level": "everyone"}
-    with pytest.raises(automation.CommandError) as failed:
-        world.stack.preview(color="never")
-    assert "maximum_timeout is 60 s: GitLab takes 600 s or more" in str(failed.value)
-    assert "access_level is 'everyone': it has to be one of not_protected, ref_protected" in str(failed.value)
-    assert world.gitlab.sent("POST") == []
-
-
-def test_a_gitlab_that_is_not_the_sandbox_is_refused_without_the_token(world: FakeWorld) -> None:
-    world.gitlab.sandbox = False
-    text = world.failing_up()
-    assert f"refused to work with GitLab at {world.gitlab.url}: it does not say that it is the sandbox" in text
-    assert "pulumi plugin install resource gitlab 10.4.0 --reinstall" in text
-    assert TOKEN not in text
-    assert {each.path for each in world.gitlab.requests} == {"/-/sandbox"}
-    assert {each.authorization for each in world.gitlab.requests} == {None}
 
 
 def test_the_sandbox_serves_a_runner_from_its_creation_to_its_end(sandbox_world: World) -> None:

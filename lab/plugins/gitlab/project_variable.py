@@ -33,14 +33,11 @@ PROPERTIES = (
     Property("value", "value", required=True),
     Property("description", "description"),
     Property("environmentScope", "environment_scope", replaces=True),
-    Property("hidden", "hidden", "boolean", replaces=True),
     Property("masked", "masked", "boolean"),
     Property("protected", "protected", "boolean"),
     Property("raw", "raw", "boolean"),
     Property("variableType", "variable_type", choices=("env_var", "file")),
 )
-_DEFAULTS = {"environmentScope": EVERYWHERE, "hidden": False}
-"""Of what a change of needs a new variable: leaving one out is no change."""
 
 
 def check(inputs: Values) -> list[Failure]:
@@ -49,23 +46,22 @@ def check(inputs: Values) -> list[Failure]:
     if "key" in known and not re.fullmatch(r"[A-Za-z0-9_]{1,255}", known["key"]):
         text = f"key is {known['key']!r}: GitLab takes up to 255 letters, digits and underscores"
         failures.append(Failure("key", text))
-    if "value" in known and (known.get("masked") or known.get("hidden")) and not _can_be_masked(known["value"]):
+    if "value" in known and known.get("masked") and not _can_be_masked(known["value"]):
         text = f"value cannot be masked: it has to be one line of {SHORTEST_MASKED} characters or more, without spaces"
         failures.append(Failure("value", text))
-    if known.get("hidden") and known.get("masked") is False:
-        failures.append(Failure("masked", "masked is false: a hidden variable is always masked, leave it out"))
     return failures
 
 
 def changed(state: Values, inputs: Values, ignored: Collection[str] = ()) -> list[Property]:
     """The properties in which GitLab differs from what the program asks for; see `properties.changed`."""
-    defaults = {name: value for name, value in _DEFAULTS.items() if state.get(name) == value}
-    return properties.changed(PROPERTIES, state, {**defaults, **inputs}, ignored)
+    # Where the program leaves the scope out, that of everywhere is no change.
+    scope = {"environmentScope": EVERYWHERE} if state.get("environmentScope") == EVERYWHERE else {}
+    return properties.changed(PROPERTIES, state, {**scope, **inputs}, ignored)
 
 
 def preview_of_create(inputs: Values) -> dict[str, Any]:
     """The outputs that a preview can promise: GitLab decides the others."""
-    return properties.preview_of_create((each.name for each in PROPERTIES), inputs)
+    return properties.preview_of_create((*(each.name for each in PROPERTIES), "hidden"), inputs)
 
 
 def preview_of_update(state: Values, inputs: Values) -> dict[str, Any]:
@@ -87,9 +83,6 @@ def create(gitlab: GitLab, inputs: Values) -> tuple[str, dict[str, Any]]:
     scope = inputs.get("environmentScope", EVERYWHERE)
     variable_id = f"{project}:{key}:{scope}"
     wanted = properties.to_api(PROPERTIES, {name: value for name, value in inputs.items() if name != "project"})
-    if wanted.pop("hidden", False):
-        # Asked for at the creation only, and by another name.
-        wanted["masked_and_hidden"] = wanted.pop("masked", True)
     try:
         made = gitlab.post(
             f"/projects/{_quoted(project)}/variables",
@@ -124,9 +117,6 @@ def update(
 ) -> dict[str, Any]:
     """Changes a variable in place; its outputs."""
     changeable = [each for each in PROPERTIES if not each.replaces and each.name not in ignored]
-    if before.get("hidden"):
-        # Of a hidden variable GitLab refuses it, whatever its value.
-        changeable = [each for each in changeable if each.name != "masked"]
     found = gitlab.put(
         _path(resource_id),
         properties.to_api(changeable, inputs),
@@ -147,16 +137,15 @@ def undo_create(gitlab: GitLab, resource_id: str) -> None:
 
 
 def _state(variable: Mapping[str, Any], before: Values) -> dict[str, Any]:
-    """The outputs for a variable as GitLab describes it. before: has the project, and a hidden variable's value."""
-    hidden = bool(variable.get("hidden"))
+    """The outputs for a variable as GitLab describes it. before: has the project."""
     return present(
         {
             "project": before["project"],
             "key": variable["key"],
-            "value": before.get("value") if hidden else variable.get("value") or "",
+            "value": variable.get("value") or "",
             "description": variable.get("description") or "",
             "environmentScope": variable.get("environment_scope") or EVERYWHERE,
-            "hidden": hidden,
+            "hidden": False,
             "masked": bool(variable.get("masked")),
             "protected": bool(variable.get("protected")),
             "raw": bool(variable.get("raw")),

@@ -6,8 +6,6 @@ Its id is `<project>:<branch>:<path>`, with the project as the program writes it
 from __future__ import annotations
 
 import base64
-import binascii
-import contextlib
 from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -31,22 +29,11 @@ PROPERTIES = (
     Property("branch", "branch", replaces=True, required=True),
     Property("filePath", "file_path", replaces=True, required=True),
     Property("content", "content", required=True),
-    Property("encoding", "encoding", required=True, choices=("base64", "text")),
-    Property("authorEmail", "author_email"),
-    Property("authorName", "author_name"),
-    Property("commitMessage", "commit_message"),
-    Property("createCommitMessage", "create_commit_message"),
-    Property("updateCommitMessage", "update_commit_message"),
-    Property("deleteCommitMessage", "delete_commit_message"),
-    Property("executeFilemode", "execute_filemode", "boolean"),
-    Property("overwriteOnCreate", "overwrite_on_create", "boolean"),
-    Property("startBranch", "start_branch"),
+    Property("encoding", "encoding", required=True, choices=("text",)),
+    Property("commitMessage", "commit_message", required=True),
 )
-_IN_THE_FILE = ("content", "encoding", "executeFilemode")
-"""What of the inputs is of the file itself; the others are of commits."""
 _FOUND_OUT = ("blobId", "commitId", "contentSha256", "fileName", "lastCommitId", "ref", "size")
 """Outputs that GitLab alone decides."""
-_MESSAGES = ("createCommitMessage", "updateCommitMessage", "deleteCommitMessage")
 
 
 def check(inputs: Values) -> list[Failure]:
@@ -55,11 +42,6 @@ def check(inputs: Values) -> list[Failure]:
     if known.get("filePath", "").startswith(("/", "./")):
         text = f"file_path is {known['filePath']!r}: it has to begin at the top of the project, without / or ./"
         failures.append(Failure("filePath", text))
-    if known.get("encoding") == "base64" and "content" in known and _decoded(known["content"]) is None:
-        failures.append(Failure("content", "content is not base64: encode it, or set encoding to text"))
-    if "commitMessage" not in inputs and not set(_MESSAGES) <= set(inputs):
-        text = "commit_message is missing: set it, or create_, update_ and delete_commit_message together"
-        failures.append(Failure("commitMessage", text))
     return failures
 
 
@@ -74,7 +56,7 @@ def preview_of_create(inputs: Values) -> dict[str, Any]:
 
 
 def preview_of_update(state: Values, inputs: Values) -> dict[str, Any]:
-    """The outputs after an update in place: with another content or mode there is another commit."""
+    """The outputs after an update in place: with another content there is another commit."""
     unknown = _FOUND_OUT if _needs_commit(state, inputs, ()) else ()
     return {**state, **properties.preview_of_create(unknown, inputs)}
 
@@ -90,12 +72,10 @@ def create(gitlab: GitLab, inputs: Values) -> tuple[str, dict[str, Any]]:
     Raises CreatedIncompletely, and GitLabError where there is no commit, or where nobody knows whether there is one.
     """
     file_id = f"{inputs['project']}:{inputs['branch']}:{inputs['filePath']}"
-    exists = inputs.get("overwriteOnCreate") and _find(gitlab, file_id) is not None
-    write = gitlab.put if exists else gitlab.post
     try:
-        write(
+        gitlab.post(
             _path(file_id),
-            _commit(inputs, "createCommitMessage"),
+            _commit(inputs),
             doing=f"create {_described(file_id)}",
             if_missing="check project, and that the token's owner may push there",
         )
@@ -104,8 +84,7 @@ def create(gitlab: GitLab, inputs: Values) -> tuple[str, dict[str, Any]]:
         raise GitLabError(text, error.status) from None
     except GitLabError as error:
         if error.status == 400 and "already exists" in str(error):
-            text = f"{error}. Take it over by the resource option import_={file_id!r}, or set overwrite_on_create"
-            raise GitLabError(text, 400) from None
+            raise GitLabError(f"{error}. Take it over by the resource option import_={file_id!r}", 400) from None
         raise
     try:
         return file_id, _read(gitlab, file_id, inputs)
@@ -123,14 +102,14 @@ def read(gitlab: GitLab, resource_id: str, before: Values) -> dict[str, Any] | N
 def update(
     gitlab: GitLab, resource_id: str, before: Values, inputs: Values, ignored: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Commits what has changed; the outputs. A new message or author alone is for the next commit."""
+    """Commits what has changed; the outputs. A new message alone is for the next commit."""
     if _needs_commit(before, inputs, ignored):
         kept = {name: before[name] for name in ignored if name in before}
         # With the last commit, nobody's commit in between is overwritten unseen.
         last = {"last_commit_id": before.get("lastCommitId")}
         gitlab.put(
             _path(resource_id),
-            present({**_commit({**inputs, **kept}, "updateCommitMessage"), **last}),
+            present({**_commit({**inputs, **kept}), **last}),
             doing=f"update {_described(resource_id)}",
             if_missing="it was deleted outside of Pulumi: run pulumi refresh, then pulumi up makes a new one",
         )
@@ -141,12 +120,7 @@ def delete(gitlab: GitLab, resource_id: str, state: Values) -> None:
     """Deletes a file by a commit, whether or not it is still there."""
     if _find(gitlab, resource_id) is None:
         return
-    wanted = {
-        "branch": state["branch"],
-        "commit_message": state.get("deleteCommitMessage", state.get("commitMessage")),
-        "author_email": state.get("authorEmail"),
-        "author_name": state.get("authorName"),
-    }
+    wanted = {"branch": state["branch"], "commit_message": state.get("commitMessage")}
     gitlab.delete(f"{_path(resource_id)}?{urlencode(present(wanted))}", doing=f"delete {_described(resource_id)}")
 
 
@@ -155,21 +129,12 @@ def undo_create(gitlab: GitLab, resource_id: str) -> None:
 
 
 def _needs_commit(state: Values, inputs: Values, ignored: Collection[str]) -> bool:
-    return any(each.name in _IN_THE_FILE for each in changed(state, inputs, ignored))
+    return any(each.name == "content" for each in changed(state, inputs, ignored))
 
 
-def _commit(inputs: Values, message: str) -> dict[str, Any]:
-    wanted = {
-        "branch": inputs["branch"],
-        "start_branch": inputs.get("startBranch") if message == "createCommitMessage" else None,
-        "encoding": inputs["encoding"],
-        "content": inputs["content"],
-        "commit_message": inputs.get(message, inputs.get("commitMessage")),
-        "author_email": inputs.get("authorEmail"),
-        "author_name": inputs.get("authorName"),
-        "execute_filemode": inputs.get("executeFilemode"),
-    }
-    return present(wanted)
+def _commit(inputs: Values) -> dict[str, Any]:
+    names = {"branch": "branch", "encoding": "encoding", "content": "content", "commitMessage": "commit_message"}
+    return {api: inputs[name] for name, api in names.items()}
 
 
 def _find(gitlab: GitLab, file_id: str) -> Mapping[str, Any] | None:
@@ -193,22 +158,18 @@ def _read(gitlab: GitLab, file_id: str, before: Values) -> dict[str, Any]:
 
 
 def _state(file: Mapping[str, Any], file_id: str, before: Values) -> dict[str, Any]:
-    """The outputs for a file as GitLab describes it. before: has what is of commits, and how the content is written."""
+    """The outputs for a file as GitLab describes it. before: has the message of commits."""
     project, branch, path = _parts(file_id)
-    content, encoding = file["content"], "base64"
-    if before.get("encoding") == "text":
-        # What has become binary outside of Pulumi cannot be written as text.
-        with contextlib.suppress(UnicodeDecodeError):
-            content, encoding = base64.b64decode(content).decode(), "text"
     return present(
         {
-            **{each.name: before.get(each.name) for each in PROPERTIES},
             "project": project,
             "branch": branch,
             "filePath": path,
-            "content": content,
-            "encoding": encoding,
-            "executeFilemode": bool(file.get("execute_filemode")),
+            # What has become binary outside of Pulumi is not taken for what it was.
+            "content": base64.b64decode(file["content"]).decode(errors="replace"),
+            "encoding": "text",
+            "commitMessage": before.get("commitMessage"),
+            "executeFilemode": False,
             "blobId": file.get("blob_id"),
             "commitId": file.get("commit_id"),
             "contentSha256": file.get("content_sha256"),
@@ -218,13 +179,6 @@ def _state(file: Mapping[str, Any], file_id: str, before: Values) -> dict[str, A
             "size": file.get("size"),
         }
     )
-
-
-def _decoded(content: str) -> bytes | None:
-    try:
-        return base64.b64decode(content, validate=True)
-    except (binascii.Error, ValueError):
-        return None
 
 
 def _parts(file_id: str) -> tuple[str, str, str]:
