@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import json
 import socket
-import ssl
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -19,6 +14,7 @@ import pytest
 from stacks import ask_gitlab
 from stacks.ask_gitlab import check_gitlab
 from stacks.settings.mistakes import SettingsError
+from tests.unit.web import Reply, always, answer, self_signed, serving
 
 TOKEN = "glpat-right"
 UNAUTHORIZED = json.dumps({"message": "401 Unauthorized"}).encode()
@@ -26,66 +22,9 @@ VERSION = json.dumps({"version": "19.4.0", "revision": "abc"}).encode()
 PROBE = "/api/v4/version"
 
 
-@dataclass
-class Server:
-    """A server on this machine, and the requests it has had: path and token of each."""
-
-    url: str
-    requests: list[tuple[str, str | None]] = field(default_factory=list)
-
-    @property
-    def tokens(self) -> list[str | None]:
-        return [token for _, token in self.requests]
-
-
 @pytest.fixture(autouse=True)
 def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "*")
-
-
-Reply = Callable[[BaseHTTPRequestHandler, str | None], None]
-
-
-@contextmanager
-def serving(reply: Reply, certificate: Path | None = None) -> Iterator[Server]:
-    """A server that answers every GET with `reply(handler, token)`; over TLS where it has a certificate and key."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            token = self.headers.get("PRIVATE-TOKEN")
-            server.requests.append((self.path, token))
-            reply(self, token)
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
-        server = Server(f"http://127.0.0.1:{listener.server_port}")
-        if certificate is not None:
-            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            tls.load_cert_chain(certificate)
-            listener.socket = tls.wrap_socket(listener.socket, server_side=True)
-            server.url = server.url.replace("http:", "https:")
-        thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            listener.shutdown()
-            thread.join()
-
-
-def answer(handler: BaseHTTPRequestHandler, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
-    handler.send_response(status)
-    for name, value in (headers or {}).items():
-        handler.send_header(name, value)
-    handler.send_header("Content-Length", str(len(body)))
-    handler.end_headers()
-    handler.wfile.write(body)
-
-
-def always(status: int, body: bytes, headers: dict[str, str] | None = None) -> Reply:
-    return lambda handler, _: answer(handler, status, body, headers)
 
 
 def gitlab(handler: BaseHTTPRequestHandler, token: str | None) -> None:
@@ -308,13 +247,7 @@ def test_only_a_gitlab_on_this_machine_is_asked_past_the_proxy(monkeypatch: pyte
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A self-signed certificate for 127.0.0.1, with its key in the same file."""
-    directory = tmp_path_factory.mktemp("certificate")
-    key, file = directory / "key.pem", directory / "both.pem"
-    subject = ["-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"]
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
-    subprocess.run([*command, "-keyout", str(key), "-out", str(file)], check=True, capture_output=True, timeout=30)
-    file.write_text(file.read_text() + key.read_text())
-    return file
+    return self_signed(tmp_path_factory.mktemp("certificate"))
 
 
 def test_a_gitlab_with_a_private_ca_is_taken_where_the_settings_name_that_ca(certificate: Path) -> None:

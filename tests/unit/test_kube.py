@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import datetime
 import ipaddress
 import json
 import logging
 import socket
-import ssl
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from kubernetes import config
 
 from components.labels import kubernetes_labels as labels
@@ -33,6 +26,7 @@ from stacks.gke.cluster import Access, ClaimFound, Facts, Namespace, StorageClas
 from stacks.gke.questions import ask_cluster, gibibytes
 from stacks.settings.mistakes import SettingsError
 from tests.unit.samples import gke_settings, runner
+from tests.unit.web import Quiet, listening, self_signed
 
 PREFIX = "ci-dev"
 TOKEN = "cluster-s3cret"
@@ -96,11 +90,11 @@ class FakeCluster:
 
 
 @contextmanager
-def running(context: ssl.SSLContext | None = None) -> Iterator[FakeCluster]:
+def running(certificate: Path | None = None) -> Iterator[FakeCluster]:
     """A FakeCluster that listens on a free port of 127.0.0.1."""
     cluster = FakeCluster()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
 
@@ -124,27 +118,8 @@ def running(context: ssl.SSLContext | None = None) -> Iterator[FakeCluster]:
 
         do_GET = do_POST = handle_any
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            pass
-
-    server = Server(("127.0.0.1", 0), Handler)
-    if context is not None:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-    cluster.url = f"{'https' if context else 'http'}://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with listening(Handler, certificate) as cluster.url:
         yield cluster
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.fixture
@@ -608,11 +583,8 @@ def test_a_cluster_that_goes_away_in_the_middle_is_said(cluster: FakeCluster) ->
 
 
 def test_a_certificate_of_another_ca_is_not_trusted(tmp_path: Path, kubeconfig: Path) -> None:
-    certificate, key = self_signed(tmp_path / "server")
-    other, _ = self_signed(tmp_path / "other")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    with running(context) as cluster:
+    certificate, other = self_signed(tmp_path), self_signed(tmp_path, "other")
+    with running(certificate) as cluster:
         write(kubeconfig, cluster.url, authority=other)
         assert refusal() == (
             f"settings.cluster.context: 'mine' ({cluster.url}) has a certificate that the kubeconfig's CA does not "
@@ -621,33 +593,6 @@ def test_a_certificate_of_another_ca_is_not_trusted(tmp_path: Path, kubeconfig: 
         # With the right one, it answers.
         write(kubeconfig, cluster.url, authority=certificate)
         assert ask().missing_rights == ()
-
-
-def self_signed(directory: Path) -> tuple[Path, Path]:
-    """Files with a certificate for 127.0.0.1 and its key."""
-    directory.mkdir()
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, directory.name)])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    (directory / "certificate.pem").write_bytes(certificate.public_bytes(pem))
-    (directory / "key.pem").write_bytes(
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return directory / "certificate.pem", directory / "key.pem"
 
 
 # the way by kubeconfig
@@ -824,10 +769,8 @@ def described(endpoint: object, certificate: bytes = b"a CA") -> dict[str, Any]:
 
 
 def test_a_cluster_in_google_cloud_is_reached_with_the_credentials_of_gcloud(gcloud: Path, tmp_path: Path) -> None:
-    certificate, key = self_signed(tmp_path / "server")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    with running(context) as cluster:
+    certificate = self_signed(tmp_path)
+    with running(certificate) as cluster:
         describes(gcloud, described(cluster.url.removeprefix("https://"), certificate.read_bytes()))
         access = ask(cluster=GKE).access
     assert (gcloud / "asked").read_text() == (
@@ -920,7 +863,7 @@ def test_a_plugin_of_gcloud_that_gives_no_credentials_is_quoted(gcloud: Path) ->
 
 
 def test_a_cluster_in_google_cloud_that_does_not_answer_is_named_by_all_three(gcloud: Path, tmp_path: Path) -> None:
-    certificate, _ = self_signed(tmp_path / "server")
+    certificate = self_signed(tmp_path)
     describes(gcloud, described("127.0.0.1:1", certificate.read_bytes()))
     assert refusal(cluster=GKE).startswith(
         "settings.cluster.name: 'p/europe-west3/ci' (https://127.0.0.1:1) does not answer ("

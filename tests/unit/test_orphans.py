@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lab.tests.live_sandbox import Live, Runner, running
+from tests.unit.web import always, self_signed, serving
 from toolchain import orphans
 from toolchain.orphans import TYPE, find_orphans
 
@@ -306,58 +305,11 @@ def test_a_provider_that_the_state_does_not_have_is_said(recovery: Recovery) -> 
     assert recovery.said == [f"{MAY_HAVE}the state does not have its provider{BY_HAND}"]
 
 
-@dataclass
-class Server:
-    """A server on this machine, and the requests it has had: path and token of each."""
-
-    url: str
-    requests: list[tuple[str, str | None]] = field(default_factory=list)
-
-
-Reply = Callable[[BaseHTTPRequestHandler], None]
-
-
-@contextmanager
-def serving(reply: Reply, certificate: Path | None = None) -> Iterator[Server]:
-    """A server that answers every GET with `reply`; over TLS where it has a certificate and key."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            server.requests.append((self.path, self.headers.get("PRIVATE-TOKEN")))
-            reply(self)
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
-        server = Server(f"http://127.0.0.1:{listener.server_port}")
-        if certificate is not None:
-            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            tls.load_cert_chain(certificate)
-            listener.socket = tls.wrap_socket(listener.socket, server_side=True)
-            server.url = server.url.replace("http:", "https:")
-        thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            listener.shutdown()
-            thread.join()
-
-
-def always(status: int, body: bytes, **headers: str) -> Reply:
-    def reply(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(status)
-        for name, value in headers.items():
-            handler.send_header(name, value)
-        handler.end_headers()
-        handler.wfile.write(body)
-
-    return reply
-
-
 def test_a_redirect_does_not_take_the_token_along(recovery: Recovery) -> None:
-    with serving(always(200, b"[]")) as other, serving(always(302, b"", Location=f"{other.url}/{TOKEN}")) as server:
+    with (
+        serving(always(200, b"[]")) as other,
+        serving(always(302, b"", {"Location": f"{other.url}/{TOKEN}"})) as server,
+    ):
         recovery.provider(server.url)
         assert recovery.run(creation()) == []
     assert other.requests == []
@@ -376,8 +328,8 @@ def test_what_is_no_list_of_a_gitlab_is_said(recovery: Recovery, body: bytes) ->
 
 
 def test_a_server_that_repeats_the_token_is_not_repeated(recovery: Recovery) -> None:
-    def echo(handler: BaseHTTPRequestHandler) -> None:
-        handler.wfile.write(f"{handler.headers['PRIVATE-TOKEN']}\r\n\r\n".encode())
+    def echo(handler: BaseHTTPRequestHandler, token: str | None) -> None:
+        handler.wfile.write(f"{token}\r\n\r\n".encode())
 
     with serving(echo) as server:
         recovery.provider(server.url)
@@ -397,7 +349,7 @@ def test_a_server_that_answers_in_drops_is_given_up_after_a_while(
 ) -> None:
     ended = threading.Event()
 
-    def drop(handler: BaseHTTPRequestHandler) -> None:
+    def drop(handler: BaseHTTPRequestHandler, _: str | None) -> None:
         handler.send_response(200)
         handler.send_header("Content-Length", "1000")
         handler.end_headers()
@@ -413,19 +365,9 @@ def test_a_server_that_answers_in_drops_is_given_up_after_a_while(
 
 
 def test_a_certificate_is_checked_against_the_providers_ca(recovery: Recovery, tmp_path: Path) -> None:
-    certificate = tmp_path / "server.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"),
-            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", tmp_path / "key", "-out", tmp_path / "cert"),
-        ],
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
-    certificate.write_text((tmp_path / "cert").read_text() + (tmp_path / "key").read_text())
+    certificate = self_signed(tmp_path)
     with serving(always(200, b"[]"), certificate) as server:
-        recovery.provider(server.url, cacertFile=str(tmp_path / "cert"))
+        recovery.provider(server.url, cacertFile=str(certificate))
         assert recovery.run(creation()) == []
         assert recovery.said == []
         recovery.provider(server.url)

@@ -7,7 +7,6 @@ import http.server
 import os
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.web import listening
 from toolchain import docker, shared
 from toolchain.shared import ToolchainError
 
@@ -74,16 +74,14 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
     (tmp_path / "mirror").mkdir()
     asked: list[str] = []
     handler = type("Handler", (_Handler,), {"asked": asked})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=tmp_path / "mirror")) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}/"
+    with listening(partial(handler, directory=tmp_path / "mirror")) as address:
+        url = f"{address}/"
         monkeypatch.setenv("DINDRUNNER_CACHE", str(tmp_path / "cache"))
         monkeypatch.setattr(docker, "PINS", tmp_path / "docker.pins")
         monkeypatch.setattr(docker, "_targets", lambda: [("bookworm", url), ("bookworm-security", f"{url}security/")])
         docker.PINS.write_text("# pins\n")
         docker.edition.cache_clear()
         yield Mirror(tmp_path / "mirror", url, asked)
-        server.shutdown()
     docker.edition.cache_clear()
 
 

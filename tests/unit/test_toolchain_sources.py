@@ -7,13 +7,13 @@ import hashlib
 import io
 import os
 import tarfile
-import threading
 from collections.abc import Callable, Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
+from tests.unit.web import Quiet, listening
 from toolchain import pulumi
 from toolchain.doctor import Row, table
 from toolchain.pulumi import Origin, Source, Tool
@@ -184,9 +184,8 @@ def test_a_download_without_a_published_checksum_is_refused(tmp_path: Path) -> N
     assert str(caught.value) == "pulumi.tar.gz is not among the published checksums; it is not used"
 
 
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+class _Files(Quiet, SimpleHTTPRequestHandler):
+    """Gives out the files of a directory."""
 
 
 @pytest.fixture
@@ -202,14 +201,11 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             tar.addfile(entry, io.BytesIO(name.encode()))
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
     (folder / f"pulumi-{pulumi.OFFICIAL_CLI}-checksums.txt").write_text(f"{digest}  {archive.name}\n")
-    handler = functools.partial(_Quiet, directory=str(tmp_path / "site"))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setattr(pulumi, "_RELEASES", f"http://127.0.0.1:{server.server_port}")
+    with listening(functools.partial(_Files, directory=str(tmp_path / "site"))) as url:
+        monkeypatch.setattr(pulumi, "_RELEASES", url)
         monkeypatch.setattr(pulumi, "_reachable", lambda _: True)
         monkeypatch.setattr(pulumi, "BIN_DIR", tmp_path / "bin")
         yield folder
-        server.shutdown()
 
 
 def test_the_official_release_is_unpacked_after_its_checksum_was_compared(
@@ -260,7 +256,7 @@ def test_a_download_ends_when_another_part_has_failed(release: Path, tmp_path: P
     assert str(caught.value) == f"{url}: given up"
 
 
-class _BreaksOff(_Quiet):
+class _BreaksOff(Quiet):
     """Promises more chunks than it sends."""
 
     protocol_version = "HTTP/1.1"
@@ -274,12 +270,9 @@ class _BreaksOff(_Quiet):
 
 
 def test_a_download_that_breaks_off_is_an_error_with_its_address(tmp_path: Path) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _BreaksOff) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}/pulumi.tar.gz"
-        with pytest.raises(ToolchainError) as caught:
-            pulumi.download(url, tmp_path / "file")
-        server.shutdown()
+    with listening(_BreaksOff) as site, pytest.raises(ToolchainError) as caught:
+        url = f"{site}/pulumi.tar.gz"
+        pulumi.download(url, tmp_path / "file")
     assert str(caught.value) == f"{url}: IncompleteRead(5 bytes read)"
 
 

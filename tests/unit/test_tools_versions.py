@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from components.defaults import CLIENT_IMAGE, DAEMON_IMAGE, RUNNER_IMAGE
+from tests.unit.web import Quiet, listening
 from tools import versions
 from tools.__main__ import main
 
@@ -51,7 +50,7 @@ def usual(path: str) -> str:
 def _registries(monkeypatch: pytest.MonkeyPatch) -> Iterator[Registries]:
     registries = Registries()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def do_GET(self) -> None:
             registries.asked.append(self.path)
             body = registries.answer(self.path).encode()
@@ -61,22 +60,11 @@ def _registries(monkeypatch: pytest.MonkeyPatch) -> Iterator[Registries]:
                 self.end_headers()
                 self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Say nothing."""
-
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        url = f"http://127.0.0.1:{server.server_port}"
+    with listening(Handler) as url:
         monkeypatch.setattr(versions, "HUB", f"{url}/hub")
         monkeypatch.setattr(versions, "RELEASES", f"{url}/releases")
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield registries
-        finally:
-            server.shutdown()
-            thread.join()
+        yield registries
 
 
 @pytest.fixture(autouse=True)
