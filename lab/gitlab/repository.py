@@ -72,12 +72,6 @@ class Repository:
         """Commits by tag."""
         return self._refs("refs/tags")
 
-    def tag_message(self, tag: str) -> str:
-        """What an annotated tag says; nothing for one that is just a name."""
-        text = self._git("for-each-ref", "--format=%(objecttype) %(contents)", f"refs/tags/{tag}")
-        kind, _, message = text.partition(" ")
-        return message.strip() if kind == "tag" else ""
-
     def commit(self, revision: str) -> Row | None:
         """A commit as GitLab's API shows it."""
         sha = revision if re.fullmatch(r"[0-9a-f]{40}", revision) else self.sha(revision)

@@ -5,7 +5,6 @@ What they mean: https://docs.gitlab.com/ci/variables/predefined_variables/
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -34,8 +33,6 @@ def of_pipeline(sandbox: Sandbox, project: Row, pipeline: Row) -> dict[str, str]
     message = commit.get("message", "")
     merge_request = pipeline["merge_request"]
     ref = merge_request["source_branch"] if merge_request else pipeline["ref"]
-    major, minor, patch = VERSION.partition("-")[0].split(".")
-    root_namespace = namespace.partition("/")[0]
     result = {
         "CI": "true",
         "GITLAB_CI": "true",
@@ -47,36 +44,24 @@ def of_pipeline(sandbox: Sandbox, project: Row, pipeline: Row) -> dict[str, str]
         "CI_SERVER_PORT": str(url.port or {"http": 80, "https": 443}[url.scheme]),
         "CI_SERVER_PROTOCOL": url.scheme,
         "CI_SERVER_VERSION": VERSION,
-        "CI_SERVER_VERSION_MAJOR": major,
-        "CI_SERVER_VERSION_MINOR": minor,
-        "CI_SERVER_VERSION_PATCH": patch,
         "CI_SERVER_REVISION": REVISION,
-        "GITLAB_FEATURES": "",  # of a licence
         "CI_API_V4_URL": f"{sandbox.url}/api/v4",
         "CI_PROJECT_ID": str(project["id"]),
         "CI_PROJECT_NAME": project["path"],
         "CI_PROJECT_TITLE": project["name"],
-        "CI_PROJECT_DESCRIPTION": project["description"] or "",
-        "CI_PROJECT_TOPICS": "",
         "CI_PROJECT_PATH": project["full_path"],
         "CI_PROJECT_PATH_SLUG": slug(project["full_path"]),
         "CI_PROJECT_NAMESPACE": namespace,
         "CI_PROJECT_NAMESPACE_ID": str(project["group_id"]),
-        "CI_PROJECT_NAMESPACE_SLUG": slug(namespace),
-        "CI_PROJECT_ROOT_NAMESPACE": root_namespace,
-        "CI_PROJECT_ROOT_NAMESPACE_SLUG": slug(root_namespace),
+        "CI_PROJECT_ROOT_NAMESPACE": namespace.partition("/")[0],
         "CI_PROJECT_URL": f"{sandbox.url}/{project['full_path']}",
         "CI_PROJECT_VISIBILITY": project["visibility"],
         "CI_DEFAULT_BRANCH": project["default_branch"],
-        "CI_DEFAULT_BRANCH_SLUG": slug(project["default_branch"]),
         "CI_PIPELINE_ID": str(pipeline["id"]),
         "CI_PIPELINE_IID": str(pipeline["iid"]),
         "CI_PIPELINE_SOURCE": pipeline["source"],
         "CI_PIPELINE_URL": f"{sandbox.url}/{project['full_path']}/-/pipelines/{pipeline['id']}",
-        "CI_PIPELINE_CREATED_AT": _to_the_second(pipeline["created_at"]),
-        "CI_PIPELINE_NAME": "",  # that of `workflow: name`, which is not here
         "CI_CONFIG_PATH": ".gitlab-ci.yml",
-        "CI_CONFIG_REF_URI": f"{url.netloc}/{project['full_path']}//.gitlab-ci.yml@{_full_ref(pipeline)}",
         "CI_COMMIT_SHA": pipeline["sha"],
         "CI_COMMIT_SHORT_SHA": pipeline["sha"][:8],
         "CI_COMMIT_BEFORE_SHA": pipeline["before_sha"],
@@ -84,7 +69,6 @@ def of_pipeline(sandbox: Sandbox, project: Row, pipeline: Row) -> dict[str, str]
         "CI_COMMIT_REF_SLUG": slug(ref),
         "CI_COMMIT_REF_PROTECTED": str(is_protected(project, pipeline)).lower(),
         "CI_COMMIT_MESSAGE": message,
-        "CI_COMMIT_MESSAGE_IS_TRUNCATED": "false",
         "CI_COMMIT_TITLE": message.partition("\n")[0],
         "CI_COMMIT_DESCRIPTION": message.partition("\n")[2].strip(),
         "CI_COMMIT_AUTHOR": f"{commit.get('author_name')} <{commit.get('author_email')}>",
@@ -94,35 +78,15 @@ def of_pipeline(sandbox: Sandbox, project: Row, pipeline: Row) -> dict[str, str]
         result |= merge_request["variables"]
     else:
         result["CI_COMMIT_TAG" if pipeline["tag"] else "CI_COMMIT_BRANCH"] = pipeline["ref"]
-    if pipeline["tag"]:
-        result["CI_COMMIT_TAG_MESSAGE"] = sandbox.repository(project["id"]).tag_message(pipeline["ref"])
-    if opened := _open_merge_requests(sandbox, project, ref):
-        result["CI_OPEN_MERGE_REQUESTS"] = opened
     if sandbox.registry:
         result["CI_REGISTRY"] = sandbox.registry
         result["CI_REGISTRY_IMAGE"] = f"{sandbox.registry}/{project['full_path'].lower()}"
     return result
 
 
-def _full_ref(pipeline: Row) -> str:
-    if pipeline["ref"].startswith("refs/"):
-        return str(pipeline["ref"])
-    return f"refs/{'tags' if pipeline['tag'] else 'heads'}/{pipeline['ref']}"
-
-
 def _to_the_second(time: str) -> str:
     """A time as variables have it: those of the API are to the millisecond."""
     return re.sub(r"\.\d+", "", time)
-
-
-def _open_merge_requests(sandbox: Sandbox, project: Row, branch: str) -> str:
-    """At most four, as GitLab has it."""
-    sql = (
-        "SELECT full_path, iid FROM merge_requests JOIN projects ON projects.id = project_id "
-        "WHERE state = 'opened' AND source_project_id = ? AND source_branch = ? ORDER BY merge_requests.id DESC LIMIT 4"
-    )
-    rows = sandbox.store.all(sql, project["id"], branch)
-    return ",".join(f"{row['full_path']}!{row['iid']}" for row in rows)
 
 
 def for_rules(sandbox: Sandbox, project: Row, pipeline: Row, file_variables: Mapping[str, str]) -> dict[str, str]:
@@ -160,22 +124,16 @@ def of_job(
     """Everything that a runner gets with a job; of equal names, GitLab's precedence leaves one."""
     spec = job["spec"]
     url = f"{sandbox.url}/{project['full_path']}"
-    started_at = _to_the_second(job["started_at"])
     plain = of_pipeline(sandbox, project, pipeline) | {
         "CI_JOB_ID": str(job["id"]),
         "CI_JOB_NAME": job["name"],
         "CI_JOB_NAME_SLUG": slug(job["name"]),
-        "CI_JOB_GROUP_NAME": _group_name(job["name"]),
         "CI_JOB_STAGE": job["stage"],
-        "CI_JOB_STARTED_AT": started_at,
-        "CI_JOB_STARTED_AT_SLUG": slug(started_at),
-        "CI_JOB_TAGS": json.dumps(job["tags"]),
+        "CI_JOB_STARTED_AT": _to_the_second(job["started_at"]),
         "CI_JOB_TIMEOUT": str(timeout),
         "CI_JOB_URL": f"{url}/-/jobs/{job['id']}",
-        "CI_NODE_TOTAL": "1",
         "CI_RUNNER_ID": str(runner["id"]),
         "CI_RUNNER_DESCRIPTION": runner["description"] or "",
-        "CI_RUNNER_TAGS": json.dumps(sorted(runner["tags"])),
         "GITLAB_USER_ID": str(user["id"]),
         "GITLAB_USER_LOGIN": user["username"],
         "GITLAB_USER_NAME": user["name"],
@@ -218,11 +176,6 @@ def of_job(
         found.append(_variable("CI_ENVIRONMENT_URL", expand(environment["url"], values(found))))
     # One of a name: a later one replaces an earlier one, and stands where it stood.
     return list({variable["key"]: variable for variable in found}.values())
-
-
-def _group_name(name: str) -> str:
-    """What jobs that are shown as one have in common: the name without ` 1/3`, `: 1 3` or `: [a, b]` at its end."""
-    return re.sub(r"[\s:]+(\[.*\]|\d+[\s:/\\]+\d+)\s*$", "", name)
 
 
 def repository_url(sandbox: Sandbox, project: Row, token: str) -> str:

@@ -214,7 +214,6 @@ def test_a_job_of_a_merge_request_gets_gitlabs_variables(live: Live, tmp_path: P
         "CI_PIPELINE_SOURCE": "merge_request_event",
         "CI_COMMIT_REF_NAME": "topic",
         "CI_COMMIT_REF_PROTECTED": "false",
-        "CI_OPEN_MERGE_REQUESTS": f"{path}!1",
         "CI_MERGE_REQUEST_ID": str(found.id),
         "CI_MERGE_REQUEST_IID": "1",
         "CI_MERGE_REQUEST_REF_PATH": "refs/merge-requests/1/head",
@@ -277,7 +276,6 @@ def test_a_forks_merge_request_runs_in_the_fork_without_the_parents_variables(li
     assert ids == [str(fork.id), str(parent.id), str(fork.id)]
     assert variables["CI_PROJECT_VISIBILITY"] == "public"
     assert "CI_COMMIT_BRANCH" not in variables
-    assert variables["CI_OPEN_MERGE_REQUESTS"] == f"{parent.path_with_namespace}!1"
     of_parent = variables["CI_REPOSITORY_URL"].replace(fork.path_with_namespace, parent.path_with_namespace)
     assert "refs/merge-requests/1/head" in git("ls-remote", of_parent).stdout
     parent.visibility = "private"
