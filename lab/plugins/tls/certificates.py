@@ -11,8 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from lab.plugins.base import PluginError, Values
 from lab.plugins.tls import keys
@@ -22,43 +23,13 @@ CLOCK_OFFSET = "STAND_IN_TLS_CLOCK_OFFSET_HOURS"
 
 KEY_USAGES = {
     "digital_signature": "digital_signature",
-    "content_commitment": "content_commitment",
     "key_encipherment": "key_encipherment",
-    "data_encipherment": "data_encipherment",
-    "key_agreement": "key_agreement",
     "cert_signing": "key_cert_sign",
     "crl_signing": "crl_sign",
-    "encipher_only": "encipher_only",
-    "decipher_only": "decipher_only",
 }
-EXTENDED_KEY_USAGES = {
-    "any_extended": "2.5.29.37.0",
-    "server_auth": "1.3.6.1.5.5.7.3.1",
-    "client_auth": "1.3.6.1.5.5.7.3.2",
-    "code_signing": "1.3.6.1.5.5.7.3.3",
-    "email_protection": "1.3.6.1.5.5.7.3.4",
-    "ipsec_end_system": "1.3.6.1.5.5.7.3.5",
-    "ipsec_tunnel": "1.3.6.1.5.5.7.3.6",
-    "ipsec_user": "1.3.6.1.5.5.7.3.7",
-    "timestamping": "1.3.6.1.5.5.7.3.8",
-    "ocsp_signing": "1.3.6.1.5.5.7.3.9",
-    "microsoft_server_gated_crypto": "1.3.6.1.4.1.311.10.3.3",
-    "netscape_server_gated_crypto": "2.16.840.1.113730.4.1",
-    "microsoft_commercial_code_signing": "1.3.6.1.4.1.311.2.1.22",
-    "microsoft_kernel_code_signing": "1.3.6.1.4.1.311.61.1.1",
-}
-SUBJECT = {
-    "country": NameOID.COUNTRY_NAME,
-    "organization": NameOID.ORGANIZATION_NAME,
-    "organizationalUnit": NameOID.ORGANIZATIONAL_UNIT_NAME,
-    "locality": NameOID.LOCALITY_NAME,
-    "province": NameOID.STATE_OR_PROVINCE_NAME,
-    "streetAddresses": NameOID.STREET_ADDRESS,
-    "postalCode": NameOID.POSTAL_CODE,
-    "commonName": NameOID.COMMON_NAME,
-    "serialNumber": NameOID.SERIAL_NUMBER,
-    "emailAddress": NameOID.EMAIL_ADDRESS,
-}
+_OTHER_USAGES = ("content_commitment", "data_encipherment", "key_agreement", "encipher_only", "decipher_only")
+EXTENDED_KEY_USAGES = {"server_auth": ExtendedKeyUsageOID.SERVER_AUTH, "client_auth": ExtendedKeyUsageOID.CLIENT_AUTH}
+SUBJECT = {"organization": NameOID.ORGANIZATION_NAME, "commonName": NameOID.COMMON_NAME}
 """The fields of a subject, in the order in which Go writes them."""
 
 
@@ -82,10 +53,10 @@ def request(inputs: Values) -> tuple[str, dict[str, Any]]:
     builder = x509.CertificateSigningRequestBuilder().subject_name(subject(inputs.get("subject") or {}))
     if names := alternative_names(inputs):
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=not inputs.get("subject"))
-    signed = builder.sign(key, keys.signature_hash(key))
+    signed = builder.sign(key, hashes.SHA256())
     return hashlib.sha1(signed.public_bytes(Encoding.DER)).hexdigest(), {
         "certRequestPem": signed.public_bytes(Encoding.PEM).decode(),
-        "keyAlgorithm": keys.algorithm_of(key),
+        "keyAlgorithm": keys.ALGORITHM,
     }
 
 
@@ -102,7 +73,7 @@ def self_signed(inputs: Values) -> tuple[str, dict[str, Any]]:
         issuer_key_id=None,
         key=key,
     )
-    return serial, {**outputs, "keyAlgorithm": keys.algorithm_of(key)}
+    return serial, {**outputs, "keyAlgorithm": keys.ALGORITHM}
 
 
 def locally_signed(inputs: Values) -> tuple[str, dict[str, Any]]:
@@ -127,18 +98,12 @@ def locally_signed(inputs: Values) -> tuple[str, dict[str, Any]]:
         issuer_key_id=_key_id(authority),
         key=key,
     )
-    return serial, {**outputs, "caKeyAlgorithm": keys.algorithm_of(key)}
+    return serial, {**outputs, "caKeyAlgorithm": keys.ALGORITHM}
 
 
 def subject(fields: Mapping[str, Any]) -> x509.Name:
     """The distinguished name."""
-    attributes = []
-    for field, oid in SUBJECT.items():
-        value = fields.get(field)
-        for each in value if isinstance(value, list) else [value]:
-            if each:
-                attributes.append(_attribute(field, oid, each))
-    return x509.Name(attributes)
+    return x509.Name([_attribute(field, oid, fields[field]) for field, oid in SUBJECT.items() if fields.get(field)])
 
 
 def _attribute(field: str, oid: x509.ObjectIdentifier, value: str) -> x509.NameAttribute[str]:
@@ -149,27 +114,19 @@ def _attribute(field: str, oid: x509.ObjectIdentifier, value: str) -> x509.NameA
 
 
 def alternative_names(inputs: Values) -> list[x509.GeneralName]:
-    """The subject's alternative names: dnsNames, ipAddresses, uris."""
+    """The subject's alternative names: dnsNames, ipAddresses."""
     names: list[x509.GeneralName] = []
     for value in inputs.get("dnsNames") or []:
-        names.append(_general_name("dns_names", x509.DNSName, value))
+        try:
+            names.append(x509.DNSName(value))
+        except ValueError:
+            raise PluginError(f"dns_names holds {value!r}: only ASCII is possible") from None
     for value in inputs.get("ipAddresses") or []:
         try:
             names.append(x509.IPAddress(ipaddress.ip_address(value)))
         except ValueError:
             raise PluginError(f"ip_addresses holds {value!r}: that is no IP address") from None
-    for value in inputs.get("uris") or []:
-        names.append(_general_name("uris", x509.UniformResourceIdentifier, value))
     return names
-
-
-def _general_name(
-    what: str, kind: type[x509.DNSName] | type[x509.UniformResourceIdentifier], value: str
-) -> x509.GeneralName:
-    try:
-        return kind(value)
-    except ValueError:
-        raise PluginError(f"{what} holds {value!r}: only ASCII is possible") from None
 
 
 def _issue(
@@ -199,24 +156,16 @@ def _issue(
     )
     own_key_id = x509.SubjectKeyIdentifier.from_public_key(public_key)
     has_key_id = is_ca or bool(inputs.get("setSubjectKeyId"))
-    if inputs.get("setAuthorityKeyId"):
-        if not has_key_id:
-            raise PluginError("set_authority_key_id needs set_subject_key_id or is_ca_certificate")
-        issuer_key_id = own_key_id.digest
     for extension, critical in _usage(inputs.get("allowedUses") or []):
         builder = builder.add_extension(extension, critical)
-    # As in Go, 0 stands for no limit.
-    longest = inputs.get("maxPathLength") or -1
-    builder = builder.add_extension(
-        x509.BasicConstraints(ca=is_ca, path_length=longest if is_ca and longest > 0 else None), critical=True
-    )
+    builder = builder.add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
     if has_key_id:
         builder = builder.add_extension(own_key_id, critical=False)
     if issuer_key_id:
         builder = builder.add_extension(x509.AuthorityKeyIdentifier(issuer_key_id, None, None), critical=False)
     if alternatives:
         builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=not name.rdns)
-    signed = builder.sign(key, keys.signature_hash(key))
+    signed = builder.sign(key, hashes.SHA256())
     return str(serial), {
         "certPem": signed.public_bytes(Encoding.PEM).decode(),
         "readyForRenewal": False,
@@ -228,13 +177,10 @@ def _issue(
 def _usage(allowed: list[str]) -> list[tuple[x509.ExtensionType, bool]]:
     extensions: list[tuple[x509.ExtensionType, bool]] = []
     if plain := {KEY_USAGES[each] for each in allowed if each in KEY_USAGES}:
-        try:
-            usage = x509.KeyUsage(**{name: name in plain for name in KEY_USAGES.values()})
-        except ValueError as error:
-            raise PluginError(f"allowed_uses: {error}") from None
-        extensions.append((usage, True))
+        usages = {name: name in plain for name in (*KEY_USAGES.values(), *_OTHER_USAGES)}
+        extensions.append((x509.KeyUsage(**usages), True))
     if extended := [EXTENDED_KEY_USAGES[each] for each in allowed if each in EXTENDED_KEY_USAGES]:
-        extensions.append((x509.ExtendedKeyUsage([x509.ObjectIdentifier(each) for each in extended]), False))
+        extensions.append((x509.ExtendedKeyUsage(extended), False))
     return extensions
 
 

@@ -14,7 +14,6 @@ ALLOWED_USES = sorted({*certificates.KEY_USAGES, *certificates.EXTENDED_KEY_USAG
 _EARLY = "earlyRenewalHours"
 _READY = "readyForRenewal"
 _END = "validityEndTime"
-_SUBJECT = {name: "list of strings" if name == "streetAddresses" else "string" for name in certificates.SUBJECT}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,23 +34,17 @@ class Resource:
         return _END in self.computed
 
 
-def _make_key(inputs: Values) -> tuple[str, dict[str, Any]]:
-    return keys.generate(inputs["algorithm"], inputs["ecdsaCurve"], int(inputs["rsaBits"]))
-
-
 _REQUEST = {
     "privateKeyPem": "string",
     "subject": "subject",
     "dnsNames": "list of strings",
     "ipAddresses": "list of strings",
-    "uris": "list of strings",
 }
 _ISSUED = {
     "validityPeriodHours": "whole number",
     "allowedUses": "list of strings",
     _EARLY: "whole number",
     "isCaCertificate": "boolean",
-    "maxPathLength": "whole number",
     "setSubjectKeyId": "boolean",
 }
 _ISSUED_DEFAULTS = {_EARLY: 0, "isCaCertificate": False, "setSubjectKeyId": False}
@@ -59,16 +52,13 @@ _ISSUED_OUTPUTS = ("certPem", _READY, "validityStartTime", _END)
 
 RESOURCES = {
     "tls:index/privateKey:PrivateKey": Resource(
-        inputs={"algorithm": "string", "ecdsaCurve": "string", "rsaBits": "whole number"},
-        required=("algorithm",),
-        defaults={"ecdsaCurve": "P224", "rsaBits": 2048},
-        computed=(
-            *("privateKeyPem", "privateKeyPemPkcs8", "privateKeyOpenssh", "publicKeyPem"),
-            *("publicKeyOpenssh", "publicKeyFingerprintMd5", "publicKeyFingerprintSha256"),
-        ),
+        inputs={"algorithm": "string", "ecdsaCurve": "string"},
+        required=("algorithm", "ecdsaCurve"),
+        computed=("privateKeyPem", "publicKeyPem"),
+        # The other two are of keys that were made before this made only what is asked for.
         secrets=("privateKeyPem", "privateKeyPemPkcs8", "privateKeyOpenssh"),
-        choices={"algorithm": keys.ALGORITHMS, "ecdsaCurve": keys.CURVES},
-        make=_make_key,
+        choices={"algorithm": (keys.ALGORITHM,), "ecdsaCurve": (keys.CURVE,)},
+        make=keys.generate,
     ),
     "tls:index/certRequest:CertRequest": Resource(
         inputs=_REQUEST,
@@ -78,9 +68,9 @@ RESOURCES = {
         make=certificates.request,
     ),
     "tls:index/selfSignedCert:SelfSignedCert": Resource(
-        inputs={**_REQUEST, **_ISSUED, "setAuthorityKeyId": "boolean"},
+        inputs={**_REQUEST, **_ISSUED},
         required=("privateKeyPem", "validityPeriodHours", "allowedUses"),
-        defaults={**_ISSUED_DEFAULTS, "setAuthorityKeyId": False},
+        defaults=_ISSUED_DEFAULTS,
         computed=(*_ISSUED_OUTPUTS, "keyAlgorithm"),
         secrets=("privateKeyPem",),
         choices={"allowedUses": ALLOWED_USES},
@@ -112,7 +102,7 @@ def check(resource: Resource, inputs: Values) -> list[Failure]:
         kind = resource.inputs[name]
         if not _fits(kind, value):
             failures.append(Failure(name, f"{name} has to be a {kind}"))
-        elif kind == "whole number" and value < (-1 if name == "maxPathLength" else 0):
+        elif kind == "whole number" and value < 0:
             failures.append(Failure(name, f"{name} is {value:g}: it must not be negative"))
         elif choices := resource.choices.get(name):
             wrong = [each for each in (value if isinstance(value, list) else [value]) if each not in choices]
@@ -126,8 +116,7 @@ def changed(resource: Resource, state: Values, inputs: Values, ignored: Collecti
     changes = {}
     for name in resource.inputs:
         old, new = state.get(name), inputs.get(name, resource.defaults.get(name))
-        # What upstream computes where the program says nothing stays as it is.
-        if name in ignored or old == new or (new is None and name == "maxPathLength"):
+        if name in ignored or old == new:
             continue
         kind = "ADD" if old is None else "DELETE" if new is None else "UPDATE"
         changes[name] = kind if name == _EARLY else f"{kind}_REPLACE"
@@ -185,7 +174,9 @@ def _fits(kind: str, value: Any) -> bool:
             return isinstance(value, list) and all(isinstance(each, str) for each in value)
         case "subject":
             return isinstance(value, dict) and all(
-                name in _SUBJECT and _fits(_SUBJECT[name], each) for name, each in value.items() if each is not None
+                name in certificates.SUBJECT and isinstance(each, str)
+                for name, each in value.items()
+                if each is not None
             )
         case _:
             return isinstance(value, str)
