@@ -18,15 +18,13 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from components.defaults import CLIENT_IMAGE, DAEMON_IMAGE, RUNNER_IMAGE
 from components.image_names import Reference
 from stacks.raspberry_pi.platforms import HELPER_REPOSITORY, RUNNER_REPOSITORIES
 from stacks.settings import sandbox
 from stacks.settings.mistakes import SettingsError
 from tools import options
-from tools.settings_check import read_settings, without_secure
+from tools.stack_files import read, without_secure
 
 ANSWER_SECONDS = 5.0
 """How long a registry may take for all that is asked of it."""
@@ -82,27 +80,13 @@ def run(arguments: argparse.Namespace) -> int:
 def _settings(directory: Path, stack: str) -> tuple[Mapping[str, Any], str]:
     """A stack's plain settings, right or not, and why they could not be read, if so."""
     try:
-        own, shared = (_text(directory / name) for name in (f"Pulumi.{stack}.yaml", "Pulumi.yaml"))
-        raw = without_secure(read_settings(own, shared, stack))
+        raw = without_secure(read(directory, stack))
         running = os.environ.get("DINDRUNNER_SANDBOX")
         if running and sandbox.uses_sandbox(raw):
             raw = sandbox.resolve(raw, sandbox.read(running))
     except (SettingsError, AttributeError, TypeError) as error:
         return {}, f"what stack {stack} sets is unknown: {error}"
-    except yaml.YAMLError:
-        return {}, f"what stack {stack} sets is unknown: Pulumi.{stack}.yaml or Pulumi.yaml is no YAML"
     return (raw, "") if isinstance(raw, Mapping) else ({}, f"what stack {stack} sets is unknown: it is no table")
-
-
-def _text(file: Path) -> str | None:
-    """None where there is no such file. Raises SettingsError where it cannot be read."""
-    try:
-        return file.read_text()
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise SettingsError(f"{file.name}: cannot be read ({why}): put it right, or write it anew") from None
 
 
 def lines(raw: Mapping[str, Any]) -> Iterator[Line]:

@@ -131,7 +131,11 @@ def test_what_stacks_share_counts_as_set(capsys: pytest.CaptureFixture[str]) -> 
             "what stack dev sets is unknown: Pulumi.dev.yaml: is missing: copy Pulumi.dev.yaml and change its "
             "settings\n",
         ),
-        ("config: [", "what stack dev sets is unknown: Pulumi.dev.yaml or Pulumi.yaml is no YAML\n"),
+        (
+            "config: [",
+            "what stack dev sets is unknown: Pulumi.dev.yaml: is no YAML: line 1: expected the node content, but found "
+            "'<stream end>'\n",
+        ),
         ("config: {gitlab-dind-runners:settings: text}", "what stack dev sets is unknown: it is no table\n"),
     ],
     ids=["no file", "no YAML", "no table"],
