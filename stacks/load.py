@@ -14,7 +14,7 @@ from stacks.settings.mistakes import SettingsError
 from stacks.settings.places import leaves, written
 from stacks.settings.shared import IN_PROJECT, merged, missing
 from stacks.stack import Stack
-from stacks.targets import fit, model, parse
+from stacks.targets import fit, on_engine, parse
 
 
 def load() -> Stack[Common, object]:
@@ -69,11 +69,7 @@ def _raw() -> object:
     own = _table("settings", "write target, gitlab and runners below it")
     if own is None:
         raise missing(pulumi.get_stack())
-    raw = merged(_table("shared", IN_PROJECT), own)
-    engine = os.environ.get("DOCKER_HOST")
-    if engine and isinstance(raw, dict) and "docker_host" in model(raw.get("target")).model_fields:
-        return {"docker_host": engine, **raw}
-    return raw
+    return on_engine(merged(_table("shared", IN_PROJECT), own), os.environ.get("DOCKER_HOST"))
 
 
 def _table(key: str, remedy: str) -> object:

@@ -29,19 +29,32 @@ def model(target: object) -> type[Common]:
     return found
 
 
+def on_engine(raw: object, engine: str | None) -> object:
+    """The plain settings with the environment's engine ($DOCKER_HOST), where they name none and the target has one."""
+    if engine and isinstance(raw, Mapping) and "docker_host" in model(raw.get("target")).model_fields:
+        return {"docker_host": engine, **raw}
+    return raw
+
+
+def table(raw: object) -> Mapping[str, Any]:
+    """The plain settings, as what they have to be. Raises SettingsError."""
+    if not isinstance(raw, Mapping):
+        raise SettingsError(f"settings: {shown(raw)} is no table: write target, gitlab and runners below it")
+    return raw
+
+
 def parse(raw: object) -> Common:
     """Settings from the plain object of a stack file.
 
     Raises SettingsError with a line for each mistake: `settings.<path>: <value> <what is wrong>: <remedy>`.
     """
-    if not isinstance(raw, Mapping):
-        raise SettingsError(f"settings: {shown(raw)} is no table: write target, gitlab and runners below it")
-    wanted = model(raw.get("target"))
+    given = table(raw)
+    wanted = model(given.get("target"))
     try:
-        settings = wanted.model_validate(raw)
+        settings = wanted.model_validate(given)
     except ValidationError as error:
         mistakes = [details for details in error.errors(include_url=False) if not is_consequence(details)]
-        raise SettingsError("\n".join(dict.fromkeys(explain(details, raw, wanted) for details in mistakes))) from None
+        raise SettingsError("\n".join(dict.fromkeys(explain(details, given, wanted) for details in mistakes))) from None
     check_versions(settings)
     return settings
 

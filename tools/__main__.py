@@ -14,6 +14,7 @@ COMMANDS = {
     "destroy": "destroy a stack, but not what it protects",
     "drift": "compare a stack with what is really there, and keep an issue about it",
     "versions": "show the images' versions: default, set, and the newest that is known",
+    "target": "say what a stack needs: its target, GitLab and engine",
     "schema": "write settings.schema.json, by which editors know the settings",
     "adopt": "read an existing config.toml and print the settings that reproduce it",
 }
