@@ -57,10 +57,15 @@ def remove(stack: str, say: Say) -> None:
     say(f"stack {stack} stays, because it has protected resources: the next `make up` uses them again")
 
 
+def stacks() -> list[dict[str, Any]]:
+    """The project's stacks, as Pulumi lists them."""
+    found: list[dict[str, Any]] = json.loads(pulumi_text("stack", "ls", "--json"))
+    return found
+
+
 def is_up() -> bool:
     """Whether any stack has more than what it keeps while it is down."""
-    stacks = json.loads(pulumi_text("stack", "ls", "--json"))
-    return any(_runs(export(one["name"])["deployment"]) for one in stacks if one.get("resourceCount"))
+    return any(_runs(export(one["name"])["deployment"]) for one in stacks() if one.get("resourceCount"))
 
 
 def _runs(deployment: Mapping[str, Any]) -> bool:

@@ -161,15 +161,9 @@ def prepared(directory: Path, after: str, **variables: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize(
-    ("target", "command"),
-    [("docker-host", "-m toolchain install\n"), ("gke", "-m toolchain install --cluster\n")],
-)
-def test_a_job_gets_the_plugins_that_its_stack_needs(target: str, command: str, tmp_path: Path) -> None:
-    (tmp_path / "Pulumi.yaml").write_text("name: stacks\n")
-    (tmp_path / "Pulumi.a.yaml").write_text(f"config:\n  gitlab-dind-runners:settings:\n    target: {target}\n")
-    (tmp_path / "Pulumi.b.yaml").write_text("config: {gitlab-dind-runners:settings: {target: gke}}\n")
-    assert prepared(tmp_path, "", SETTINGS="Pulumi.a.yaml") == command
+@pytest.mark.parametrize(("file", "stack"), [("Pulumi.a.yaml", "a"), ("Pulumi.review.yaml", "review"), ("", "")])
+def test_a_job_gets_the_plugins_that_its_stack_needs(file: str, stack: str, tmp_path: Path) -> None:
+    assert prepared(tmp_path, "", SETTINGS=file) == f"-m toolchain install --stack {stack}\n"
 
 
 def test_a_job_that_is_given_an_ssh_key_offers_it_and_knows_the_host(tmp_path: Path) -> None:

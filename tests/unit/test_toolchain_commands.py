@@ -12,6 +12,7 @@ from toolchain import doctor, engine, pulumi
 from toolchain.doctor import Row
 from toolchain.engine import Status
 from toolchain.parts import Part
+from toolchain.program import Told
 from toolchain.pulumi import release_platform
 from toolchain.shared import ToolchainError
 
@@ -20,8 +21,9 @@ from toolchain.shared import ToolchainError
 def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was done, by name; nothing is done in earnest."""
     names: list[str] = []
-    monkeypatch.setattr(command_line, "install", lambda _: names.append("install"))
+    monkeypatch.setattr(command_line, "install", lambda *_: names.append("install"))
     monkeypatch.setattr(command_line, "up", lambda _: names.append("up"))
+    monkeypatch.setattr(command_line, "clean", lambda _: names.append("clean"))
     monkeypatch.setattr(engine, "up", lambda _: names.append("engine up"))
     monkeypatch.setattr(engine, "down", lambda _: names.append("engine down"))
     return names
@@ -32,6 +34,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     [
         (["up"], ["up"]),
         (["install"], ["install"]),
+        (["clean"], ["clean"]),
         (["engine", "up"], ["engine up"]),
         (["engine", "down"], ["engine down"]),
     ],
@@ -75,6 +78,37 @@ def test_install_needs_no_engine(parts: list[str]) -> None:
     assert parts[-1] == "env"
 
 
+@pytest.mark.parametrize(
+    ("target", "plugins"), [("docker-host", []), ("raspberry-pi", []), ("gke", ["kubernetes plugin", "tls plugin"])]
+)
+def test_install_for_a_stack_has_the_plugins_that_this_one_needs(
+    parts: list[str], monkeypatch: pytest.MonkeyPatch, target: str, plugins: list[str]
+) -> None:
+    def answer(stack: str) -> Told:
+        assert (stack, "packages" in parts) == ("it", True)
+        return Told(target, gitlab_is_sandbox=False, engine_is_elsewhere=False)
+
+    monkeypatch.setattr(command_line, "ask", answer)
+    assert command_line.main(["install", "--stack", "it"]) == 0
+    assert parts[parts.index("env") + 1 :] == plugins
+    assert "engine" not in parts
+
+
+def test_install_leaves_it_to_the_preview_to_say_what_is_wrong_with_a_stacks_settings(
+    parts: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(_: str) -> Told:
+        raise ToolchainError("settings.target: 'gke-prod' is not known: use one of docker-host, raspberry-pi, gke")
+
+    monkeypatch.setattr(command_line, "ask", refuse)
+    assert command_line.main(["install", "--stack", "it"]) == 0
+    assert parts[-1] == "env"
+    assert capsys.readouterr().err.splitlines()[-1].partition("] ")[2] == (
+        "stack it gets no plugins of its own, because its target is not known: settings.target: 'gke-prod' is not "
+        "known: use one of docker-host, raspberry-pi, gke"
+    )
+
+
 def test_a_part_that_fails_is_named(
     parts: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -90,7 +124,7 @@ def test_a_part_that_fails_is_named(
 def test_a_full_disk_is_told_with_the_remedy(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fill(_: object) -> None:
+    def fill(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "/cache/go/pulumi")
 
     monkeypatch.setattr(command_line, "install", fill)
@@ -111,7 +145,7 @@ def test_a_full_disk_is_told_with_the_remedy(
 def test_what_goes_wrong_is_said_without_a_traceback(
     error: BaseException, code: int, text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(_: object) -> None:
+    def fail(*_: object) -> None:
         raise error
 
     monkeypatch.setattr(command_line, "install", fail)
@@ -122,7 +156,7 @@ def test_what_goes_wrong_is_said_without_a_traceback(
 def test_a_termination_is_handled_as_an_interrupt(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command_line, "install", lambda _: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr(command_line, "install", lambda *_: signal.raise_signal(signal.SIGTERM))
     before = signal.getsignal(signal.SIGTERM)
     assert command_line.main(["install"]) == 130
     assert "interrupted" in capsys.readouterr().err

@@ -1,0 +1,58 @@
+"""What the toolchain learns of a stack by asking the program, which runs in the environment of its packages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from toolchain.program import Told, ask
+from toolchain.shared import VENV_DIR, ToolchainError
+
+
+@pytest.fixture(autouse=True)
+def stack_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A directory of stack files, and no answer from before."""
+    if not (VENV_DIR / "bin" / "python").exists():
+        pytest.skip("there is no .venv: run python3 -m toolchain install")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    ask.cache_clear()
+    yield tmp_path
+    ask.cache_clear()
+
+
+def test_the_program_is_asked_once_for_the_stack_files_of_the_directory(stack_files: Path) -> None:
+    # A module of that name there is not taken for the program.
+    (stack_files / "tools.py").write_text("raise SystemExit(7)")
+    file = stack_files / "Pulumi.it.yaml"
+    file.write_text("config: {gitlab-dind-runners:settings: {target: docker-host, gitlab: {url: sandbox}}}")
+    assert ask("it") == Told("docker-host", gitlab_is_sandbox=True, engine_is_elsewhere=False)
+    file.unlink()
+    assert ask("it").gitlab_is_sandbox
+
+
+def test_what_is_wrong_is_said_in_the_programs_own_words() -> None:
+    with pytest.raises(ToolchainError) as caught:
+        ask("nope")
+    assert str(caught.value) == "Pulumi.nope.yaml: is missing: copy Pulumi.dev.yaml and change its settings"
+
+
+@pytest.mark.parametrize(
+    ("target", "sandbox", "elsewhere", "here"),
+    [
+        ("docker-host", True, False, True),
+        ("docker-host", False, False, True),
+        ("docker-host", False, True, False),
+        # The sandbox needs this machine's engine for itself.
+        ("raspberry-pi", True, True, True),
+        ("gke", True, True, True),
+        ("gke", False, True, False),
+    ],
+)
+def test_an_engine_is_needed_here_for_the_stack_or_for_the_sandbox(
+    target: str, sandbox: bool, elsewhere: bool, here: bool
+) -> None:
+    told = Told(target, gitlab_is_sandbox=sandbox, engine_is_elsewhere=elsewhere)
+    assert (told.needs_engine_here, told.is_on_cluster) == (here, target == "gke")
