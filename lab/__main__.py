@@ -1,4 +1,4 @@
-"""Command line: `python3 -m lab prepare | images | next-daemon | doctor | up | down | status | serve | token | demo`.
+"""Command line: `python3 -m lab prepare | images | next-daemon | doctor | up | down | take-down | status | ... | demo`.
 
 The first four need nothing but Python itself, the others the project's packages.
 """
@@ -32,7 +32,7 @@ def _dispatch(arguments: Sequence[str]) -> int:
     say = make_say()
     match chosen.command:
         case "prepare":
-            prepare.prepare(say)
+            prepare.prepare(say, chosen.stack)
         case "images":
             images.ensure(say)
         case "next-daemon":
@@ -45,24 +45,47 @@ def _dispatch(arguments: Sequence[str]) -> int:
 
 
 def _sandbox(chosen: argparse.Namespace, say: Say) -> int:
-    from lab.gitlab import server
+    from lab import lifecycle
 
     match chosen.command:
+        case "up" if chosen.stack:
+            lifecycle.start_sandbox(chosen.stack, lambda: _up(chosen, say))
         case "up":
-            ports = {"port": chosen.port, "registry_port": chosen.registry_port}
-            server.up(state=chosen.state, host=chosen.host, info=chosen.info, say=say, **ports)
+            _up(chosen, say)
         case "down":
-            server.down(state=chosen.state, info=chosen.info, say=say)
+            _down(chosen, say)
+        case "take-down":
+            if code := lifecycle.destroy(chosen.stack, lambda: _up(chosen, say), say):
+                return code
+            lifecycle.stop(chosen.stack, lambda: _down(chosen, say), say)
         case "status":
+            from lab.gitlab import server
+
             found = server.status(state=chosen.state)
             print(json.dumps(found, indent=2))
             return 0 if found["running"] else 3
         case "serve":
+            from lab.gitlab import server
+
             host = chosen.host or server.bridge_address()
             server.serve(state=chosen.state, host=host, port=chosen.port, registry_address=chosen.registry)
         case "token":
             print(_token(chosen.state, chosen.scopes, chosen.name))
     return 0
+
+
+def _up(chosen: argparse.Namespace, say: Say) -> None:
+    # It takes a second to import, and many a stack does without.
+    from lab.gitlab import server
+
+    ports = {"port": chosen.port, "registry_port": chosen.registry_port}
+    server.up(state=chosen.state, host=chosen.host, info=chosen.info, say=say, **ports)
+
+
+def _down(chosen: argparse.Namespace, say: Say) -> None:
+    from lab.gitlab import server
+
+    server.down(state=chosen.state, info=chosen.info, say=say)
 
 
 def _token(state: Path, scopes: str | None, name: str) -> str:
@@ -90,7 +113,10 @@ def _token(state: Path, scopes: str | None, name: str) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lab", description="What a machine without internet needs.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("prepare", help="the toolchain's `up`, with the images and a registry for the sandbox")
+    everything = commands.add_parser(
+        "prepare", help="the toolchain's `up`, with the images and a registry for the sandbox"
+    )
+    everything.add_argument("--stack", default="", help="only what this one needs, by its settings")
     commands.add_parser("images", help="make the images where no container registry answers")
     commands.add_parser("next-daemon", help="make the image with a daemon of the next series, and print its name")
     commands.add_parser("doctor", help="the toolchain's `doctor`, with the images")
@@ -101,15 +127,19 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     up = command("up", "start the sandbox GitLab in the background, with its container registry")
+    up.add_argument("--stack", help="do so only if this one's GitLab is the sandbox")
+    take_down = command("take-down", "destroy a stack, and stop the sandbox and the engine unless another one is up")
+    take_down.add_argument("stack")
     serve = command("serve", "serve the state directory in the foreground, as `up` does in the background")
-    for one in (up, serve):
+    for one in (up, take_down, serve):
         one.add_argument("--host", help="address to listen on (default: this machine's on Docker's default bridge)")
         one.add_argument("--port", type=int, default=DEFAULT_PORT, help="(%(default)s)")
-    up.add_argument("--registry-port", type=int, default=DEFAULT_REGISTRY_PORT, help="0: none (%(default)s)")
+    for one in (up, take_down):
+        one.add_argument("--registry-port", type=int, default=DEFAULT_REGISTRY_PORT, help="0: none (%(default)s)")
     serve.add_argument("--registry", metavar="HOST:PORT", help="the container registry that jobs are told of")
     down = command("down", "stop it and its registry; the state stays")
     default_info = Path(os.environ.get("DINDRUNNER_SANDBOX") or DEFAULT_INFO)
-    for one in (up, down):
+    for one in (up, take_down, down):
         one.add_argument("--info", type=Path, default=default_info, help="file that says where it is (%(default)s)")
     command("status", "say whether it runs (exit code 3: it does not)")
     token = command("token", "print the administrator's token, or a new one")

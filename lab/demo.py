@@ -24,7 +24,9 @@ import yaml
 from gitlab.v4.objects import Project
 
 from lab.buildkit_log import RESOLUTION, Build, parse_builds
+from lab.lifecycle import use_next_daemon
 from lab.traces import plain
+from toolchain.shared import make_say
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "examples" / "fastapi-app" / ".gitlab-ci.yml"
@@ -116,7 +118,11 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m lab demo", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--info", type=Path, default=_default_info(), help="what `sandbox up` wrote (%(default)s)")
     parser.add_argument("--limit", type=float, default=PIPELINE_LIMIT, help="seconds for one pipeline (%(default)s)")
+    parser.add_argument("--stack", default="dev", help="which one it is that runs the jobs (%(default)s)")
+    parser.add_argument("--daemon", help="next: give that stack a daemon of the next series before")
     options = parser.parse_args(argv)
+    if options.daemon and (code := use_next_daemon(options.stack, options.daemon, make_say())):
+        return code
     try:
         project = connect(options.info)
         return demo(project, limit=options.limit, say=_say, clock=Clock())

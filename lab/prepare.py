@@ -1,24 +1,36 @@
-"""Has what a stack on this machine needs that uses the sandbox. Nothing but Python itself is there before."""
+"""Has what a stack needs, with what only those on the sandbox do. Nothing but Python itself is there before."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from lab import images
 from toolchain.__main__ import ENGINE, up
 from toolchain.doctor import Row
 from toolchain.gobuild import build
 from toolchain.parts import Part
+from toolchain.program import ask
 from toolchain.shared import Say, cache_dir
 
 
-def prepare(say: Say) -> None:
-    """The toolchain's `up`, and beside its parts the images and the registry that serves them."""
+def prepare(say: Say, stack: str = "") -> None:
+    """The toolchain's `up`, and beside its parts the images and the registry that serves them.
+
+    stack: only what this one needs, wherever it is.
+    """
+
+    def on_sandbox(work: Callable[[Say], object]) -> None:
+        if not stack or ask(stack).gitlab_is_sandbox:
+            work(say)
+
     up(
         say,
         [
-            Part("images", lambda: images.ensure(say), needs=(ENGINE,)),
+            Part("images", lambda: on_sandbox(images.ensure), needs=(ENGINE,)),
             # Nobody waits for it before the sandbox is started.
-            Part("sandbox's registry", lambda: _build_registry(say), needs=("docker plugin", "images")),
+            Part("sandbox's registry", lambda: on_sandbox(_build_registry), needs=("docker plugin", "images")),
         ],
+        stack,
     )
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from lab import images, prepare
 from lab.__main__ import main
 from toolchain import __main__ as command_line
 from toolchain import doctor, engine, pulumi
-from toolchain.shared import ToolchainError
+from toolchain.program import Told
+from toolchain.shared import ROOT, ToolchainError
+from tools.target import describe
 
 
 @pytest.fixture
@@ -40,6 +45,76 @@ def test_no_registry_is_built_where_there_are_no_images_to_serve(
     monkeypatch.setattr(images, "recorded", lambda: {})
     assert main(["prepare"]) == 0
     assert "registry" not in parts
+
+
+IMAGES = {"engine", "images", "registry"}
+ENGINE = {"engine"}
+CLUSTER = {"kubernetes plugin", "tls plugin"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "docker_host", "wanted"),
+    [
+        ("Pulumi.dev.yaml", None, IMAGES),
+        ("Pulumi.pi.yaml", None, set()),
+        ("Pulumi.gke.yaml", None, CLUSTER),
+        ("Pulumi.gke.yaml", "", CLUSTER),
+        ("Pulumi.gke.yaml", "unix:///run/docker.sock", CLUSTER),
+        ("Pulumi.gke.yaml", "ssh://pi@board", CLUSTER),
+        ("{docker_host: 'tcp://far:2376'}", None, set()),
+        ("{docker_host: 'ssh://pi@board', gitlab: {url: sandbox}}", None, IMAGES),
+        ("{}", "ssh://pi@board", set()),
+        ("{}", "tcp://far:2376", set()),
+        ("{}", "unix:///run/docker.sock", ENGINE),
+        ("{}", "", ENGINE),
+        ("{docker_host: 'unix:///run/docker.sock'}", "ssh://pi@board", ENGINE),
+        ("{docker_host: 'ssh://pi@board'}", "unix:///run/docker.sock", set()),
+        ("{gitlab: {url: sandbox}}", "ssh://pi@board", IMAGES),
+    ],
+)
+def test_an_engine_is_started_here_unless_the_stack_is_elsewhere_and_images_made_where_it_uses_the_sandbox(
+    parts: list[str],
+    settings: str,
+    docker_host: str | None,
+    wanted: set[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", docker_host or "")
+    if docker_host is None:
+        monkeypatch.delenv("DOCKER_HOST")
+    own = f"config: {{gitlab-dind-runners:settings: {settings}}}"
+    text = (ROOT / settings).read_text() if settings.startswith("Pulumi.") else own
+    (tmp_path / "Pulumi.it.yaml").write_text(text)
+    (tmp_path / "Pulumi.yaml").write_text(
+        "config: {gitlab-dind-runners:shared: {value: {target: docker-host, gitlab: {scope: instance}}}}"
+    )
+
+    def answer(stack: str) -> Told:
+        # The packages have to be there before the program can be asked, and what nobody asks for is done meanwhile.
+        assert "packages" in parts
+        return Told(**describe(tmp_path, stack, os.environ.get("DOCKER_HOST")))
+
+    for module in (command_line, prepare):
+        monkeypatch.setattr(module, "ask", answer)
+    assert main(["prepare", "--stack", "it"]) == 0
+    assert set(parts) & {*IMAGES, *CLUSTER} == wanted
+    assert {"git", "packages", "modules", "pulumi", "docker plugin", "gitlab plugin", "env"} <= set(parts)
+
+
+def test_settings_that_are_wrong_are_told_and_nothing_is_started(
+    parts: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(_: str) -> Told:
+        raise ToolchainError("settings.target: 'gke-prod' is not known: use one of docker-host, raspberry-pi, gke")
+
+    monkeypatch.setattr(command_line, "ask", refuse)
+    assert main(["prepare", "--stack", "it"]) == 1
+    assert capsys.readouterr().err == (
+        "error: settings of stack it: settings.target: 'gke-prod' is not known: use one of docker-host, raspberry-pi, "
+        "gke\n"
+    )
+    assert not {*IMAGES, "env"} & set(parts)
 
 
 def test_images_that_cannot_be_made_are_named(

@@ -23,7 +23,6 @@ from stacks.settings.warnings import warnings_about
 from stacks.targets import build, parse
 from tests.unit.recording import Recording, run
 from tests.unit.samples import API_TOKEN, LOOKUPS, STANDARD, facts, stack_of
-from tests.unit.test_pi_example import calls_of_make
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "Pulumi.gke.yaml"
@@ -134,21 +133,3 @@ def test_the_example_holds_no_secret() -> None:
     content = yaml.safe_load(FILE.read_text())
     assert set(content) == {"config"}
     assert not re.search(r"secure:|glpat-|glrt-|encryptionsalt|BEGIN |token:", FILE.read_text())
-
-
-@pytest.mark.parametrize("engine", ["", "unix:///run/docker.sock", "ssh://pi@board"])
-def test_a_stack_on_a_cluster_gets_the_plugins_for_it_and_no_engine_here(tmp_path: Path, engine: str) -> None:
-    calls = calls_of_make(tmp_path, "stack", FILE.read_text(), engine)
-    assert calls[:2] == ["python3 -m toolchain install", "python3 -m toolchain install --cluster"]
-    assert not [call for call in calls if "toolchain up" in call or "engine" in call or "lab" in call]
-
-
-def test_destroying_a_stack_on_a_cluster_starts_no_engine_and_leaves_what_is_protected(tmp_path: Path) -> None:
-    assert calls_of_make(tmp_path, "destroy", FILE.read_text()) == [
-        "pulumi stack ls --json",
-        "pulumi stack select pi",
-        "python3 -m toolchain recover pi",
-        "python3 -m toolchain kept pi",
-        "pulumi --non-interactive destroy --yes --exclude-protected --parallel 8 --stack pi",
-        "python3 -m toolchain remove pi",
-    ]

@@ -18,15 +18,15 @@ Make = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """Runs make in a directory of its own, where pulumi and python3 answer with the given shell commands."""
+    """Runs make in a directory of its own, where python3 answers with the given shell commands."""
     if not shutil.which("make"):
         pytest.skip("make is not installed")
     (tmp_path / ".toolchain").mkdir()
     (tmp_path / ".toolchain" / "env").touch()
-    (tmp_path / "Pulumi.dev.yaml").write_text("gitlab: {url: sandbox}\n")
+    (tmp_path / "Pulumi.dev.yaml").touch()
 
-    def run(*arguments: str, stacks: str = "echo '[]'", python3: str = "") -> subprocess.CompletedProcess[str]:
-        for name, more in {"pulumi": stacks, "python": "", "python3": python3}.items():
+    def run(*arguments: str, python3: str = "") -> subprocess.CompletedProcess[str]:
+        for name, more in {"pulumi": "", "python": "", "python3": python3}.items():
             program = tmp_path / name
             program.write_text(RECORDER + more + "\n")
             program.chmod(0o755)
@@ -43,25 +43,36 @@ def calls(directory: Path) -> list[str]:
     return (directory / "calls").read_text().splitlines()
 
 
-def test_the_last_stack_takes_the_sandbox_and_the_engine_with_it(make: Make, tmp_path: Path) -> None:
-    assert make("stop", stacks="""echo '[{"name": "dev", "resourceCount": 0}]'""").returncode == 0
-    assert calls(tmp_path)[1:] == ["python -m lab down", "python3 -m toolchain engine down"]
+def test_a_stack_gets_what_its_settings_ask_for_before_pulumi_is_called(make: Make, tmp_path: Path) -> None:
+    assert make("stack").returncode == 0
+    assert calls(tmp_path) == [
+        "python3 -m lab prepare --stack dev",
+        "python -m lab up --stack dev",
+        "pulumi --non-interactive stack select --create dev",
+    ]
 
 
-def test_the_sandbox_and_the_engine_stay_while_another_stack_is_up(make: Make, tmp_path: Path) -> None:
-    done = make("stop", stacks="""echo '[{"name": "dev", "resourceCount": 12}]'""")
-    assert done.stdout == "the sandbox and the engine stay, because another stack is still up (pulumi stack ls)\n"
-    assert calls(tmp_path) == ["pulumi stack ls --json", "python3 -m toolchain is-up"]
+@pytest.mark.parametrize("target", ["up", "preview", "refresh"])
+def test_nothing_is_begun_where_a_stack_does_not_get_it(make: Make, tmp_path: Path, target: str) -> None:
+    assert make(target, python3="exit 1").returncode != 0
+    assert calls(tmp_path) == ["python3 -m lab prepare --stack dev"]
 
 
-def test_nothing_is_stopped_where_pulumi_cannot_tell_which_stacks_are_up(make: Make, tmp_path: Path) -> None:
-    assert make("stop", stacks="exit 255").returncode != 0
-    assert calls(tmp_path) == ["pulumi stack ls --json"]
+def test_a_stack_is_taken_down_with_what_it_was_the_last_to_use(make: Make, tmp_path: Path) -> None:
+    assert make("down", "STACK=pi", "SANDBOX_ARGS=--port 9929").returncode == 0
+    assert calls(tmp_path) == ["python -m lab take-down pi --port 9929"]
+
+
+def test_where_nothing_was_set_up_nothing_is_taken_down(make: Make, tmp_path: Path) -> None:
+    (tmp_path / ".toolchain" / "env").unlink()
+    done = make("down")
+    assert (done.returncode, done.stdout) == (0, "nothing was set up here\n")
+    assert not (tmp_path / "calls").exists()
 
 
 def test_the_sandboxs_ports_are_passed_on(make: Make, tmp_path: Path) -> None:
     assert make("stack", "SANDBOX_ARGS=--port 9929 --registry-port 9005").returncode == 0
-    assert "python -m lab up --port 9929 --registry-port 9005" in calls(tmp_path)
+    assert "python -m lab up --stack dev --port 9929 --registry-port 9005" in calls(tmp_path)
 
 
 def test_what_a_killed_update_left_is_cleared_away_before_an_update_and_never_for_a_preview(
@@ -81,57 +92,14 @@ def test_versions_are_shown_for_the_stack_that_is_named(make: Make, tmp_path: Pa
     assert calls(tmp_path) == ["python -m tools versions --stack pi"]
 
 
-NEXT_IMAGE = "dindrunner.local/dind-next:29-0a1b2c3d"
-
-
 def test_the_demo_leaves_a_stack_as_it_is(make: Make, tmp_path: Path) -> None:
     assert make("demo").returncode == 0
     assert calls(tmp_path) == ["python -m lab demo"]
 
 
-def test_the_demo_on_the_next_daemon_gives_the_stack_that_one_in_settings_of_its_own(
-    make: Make, tmp_path: Path
-) -> None:
-    done = make("demo", "DAEMON=next", python3=f"echo {NEXT_IMAGE}")
-    assert done.returncode == 0, done.stderr
-    settings = ".toolchain/Pulumi.dev-next.yaml"
-    path = "gitlab-dind-runners:settings.daemon.image"
-    assert calls(tmp_path) == [
-        "python3 -m lab next-daemon",
-        "python3 -m toolchain recover dev",
-        f"pulumi config set --stack dev --config-file {settings} --path {path} {NEXT_IMAGE}",
-        f"pulumi --non-interactive up --yes --parallel 8 --stack dev --config-file {settings}",
-        "python -m lab demo",
-    ]
-    assert (tmp_path / settings).read_text() == (tmp_path / "Pulumi.dev.yaml").read_text()
-
-
-@pytest.mark.parametrize("failing", ["python3", "pulumi"])
-def test_there_is_no_demo_where_the_stack_did_not_get_the_next_daemon(make: Make, tmp_path: Path, failing: str) -> None:
-    done = make("demo", "DAEMON=next", **({"python3": "exit 1"} if failing == "python3" else {"stacks": "exit 1"}))
-    assert done.returncode != 0
-    assert "python -m lab demo" not in calls(tmp_path)
-
-
-def test_another_daemon_than_the_next_one_is_refused(make: Make, tmp_path: Path) -> None:
-    done = make("demo", "DAEMON=29")
-    assert done.returncode != 0
-    assert "DAEMON is 29: write DAEMON=next, or leave it out for the stack's own daemon\n" in done.stderr
-    assert not (tmp_path / "calls").exists()
-
-
-@pytest.mark.parametrize(
-    "settings", ["gitlab: {url: https://gitlab.com}\n", "target: gke\ngitlab: {url: sandbox}\n"], ids=["GitLab", "gke"]
-)
-def test_only_a_stack_of_the_sandbox_on_this_machine_gets_the_next_daemon(
-    make: Make, tmp_path: Path, settings: str
-) -> None:
-    (tmp_path / "Pulumi.prod.yaml").write_text(settings)
-    done = make("demo", "DAEMON=next", "STACK=prod")
-    assert done.returncode != 0
-    why = "one of the next series is for stacks on this machine whose GitLab is the sandbox"
-    assert f"stack prod keeps its daemon: {why}\n" in done.stderr
-    assert not (tmp_path / "calls").exists()
+def test_the_demo_on_another_daemon_knows_which_stack_is_to_have_it(make: Make, tmp_path: Path) -> None:
+    assert make("demo", "DAEMON=next", "ARGS=--limit 60").returncode == 0
+    assert calls(tmp_path) == ["python -m lab demo --stack dev --daemon next --limit 60"]
 
 
 def test_no_daemon_is_made_for_a_stack_without_settings(make: Make, tmp_path: Path) -> None:
