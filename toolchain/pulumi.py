@@ -9,7 +9,6 @@ import json
 import os
 import platform
 import re
-import shlex
 import shutil
 import sys
 import tarfile
@@ -127,7 +126,7 @@ def tools() -> tuple[Tool, ...]:
             sources=(cli_on_path, official_cli, built_cli),
         ),
         docker_plugin(),
-        _plugin("gitlab", _GITLAB_VERSION, last=stand_in_gitlab_plugin, pin=_stand_in_launcher()),
+        _plugin("gitlab", _GITLAB_VERSION, last=own_gitlab_plugin, pin=""),
     )
 
 
@@ -408,21 +407,15 @@ def fetch_modules(say: Say) -> None:
             fetch(spec, say=say)
 
 
-def stand_in_gitlab_plugin(_: Say) -> Origin | None:
-    """A launcher of the sandbox's own plugin, which serves some resources against the sandbox GitLab only."""
+def own_gitlab_plugin(say: Say) -> Origin | None:
+    """The stand-in that this checkout has, which serves some resources against the sandbox GitLab only."""
+    program = "pulumi-resource-gitlab"
+    found = next(ROOT.glob(f"*/plugins/gitlab/{program}"), None)
+    if not found:
+        return nowhere_else(say)
     with whole_directory(plugin_directory("gitlab", _GITLAB_VERSION)) as folder:
-        write_atomic(folder / "pulumi-resource-gitlab", _stand_in_launcher(), mode=0o755)
+        (folder / program).symlink_to(found)
     return Origin(STAND_IN, _GITLAB_VERSION)
-
-
-def _stand_in_launcher() -> str:
-    # -P: the plugin starts in the user's program, whose modules must not shadow ours.
-    return (
-        "#!/bin/sh\n"
-        "# A stand-in for the official plugin, which could not be downloaded: sandbox GitLab and UserRunner only.\n"
-        f"PYTHONPATH={shlex.quote(str(ROOT))} export PYTHONPATH\n"
-        f'exec {shlex.quote(str(VENV_DIR / "bin" / "python"))} -P -m lab.plugins.gitlab "$@"\n'
-    )
 
 
 @functools.cache

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 from pathlib import Path
 
 from toolchain import pulumi
-from toolchain.shared import ROOT, VENV_DIR, write_atomic
 
 OFFICIAL = "official"
 STAND_IN = "stand-in"
@@ -38,7 +36,9 @@ def _install_tls(directory: Path) -> str:
             _link(theirs, directory)
             return OFFICIAL
     directory.mkdir(exist_ok=True)
-    write_atomic(directory / _PROGRAM, _launcher(), mode=0o755)
+    program = directory / _PROGRAM
+    program.unlink(missing_ok=True)
+    program.symlink_to(Path(__file__).parent / "tls" / _PROGRAM)
     return STAND_IN
 
 
@@ -62,13 +62,3 @@ def _link(theirs: Path, ours: Path) -> None:
     ours.mkdir()
     for file in theirs.iterdir():
         (ours / file.name).symlink_to(file)
-
-
-def _launcher() -> str:
-    # -P: the plugin starts in the program's directory, whose modules must not shadow ours.
-    return (
-        "#!/bin/sh\n"
-        "# A stand-in for the official plugin, for tests.\n"
-        f"PYTHONPATH={shlex.quote(str(ROOT))} export PYTHONPATH\n"
-        f'exec {shlex.quote(str(VENV_DIR / "bin" / "python"))} -P -m lab.plugins.tls "$@"\n'
-    )

@@ -305,7 +305,7 @@ def test_the_stand_in_of_another_clone_is_not_taken_for_the_users_official_plugi
 ) -> None:
     monkeypatch.setattr(pulumi, "PULUMI_HOME", tmp_path / "theirs")
     tool = next(tool for tool in pulumi.tools() if tool.name == "gitlab plugin")
-    pulumi.stand_in_gitlab_plugin(print)
+    assert pulumi.own_gitlab_plugin(print)
     tool.marker.write_text("{}")
     monkeypatch.setattr(pulumi, "PULUMI_HOME", tmp_path / "ours")
     monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "theirs"))
