@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from stacks.settings.combinations import check_versions
 from stacks.settings.common import Common
 from stacks.settings.mistakes import SettingsError, explain, is_consequence, shown
-from stacks.stack import Stack
+
+if TYPE_CHECKING:
+    from stacks.stack import Stack
 
 TARGETS: Mapping[str, str] = {
     "docker-host": "stacks.docker_host",
