@@ -27,6 +27,17 @@ KUBERNETES = GoBinary(
 """Every part of Kubernetes and kubectl in one program; its first argument says which."""
 COREDNS = GoBinary(name="coredns", package=".", version="v1.15.0", home="lab")
 PAUSE = GoBinary(name="pause", package="./pause", version="1", module="kubernetes", home="lab")
+_YAML_MODULE = "github.com/pulumi/pulumi-yaml"
+_YAML_VERSION = "1.38.1"
+LANGUAGE_YAML = GoBinary(
+    name="pulumi-language-yaml",
+    package=f"{_YAML_MODULE}/cmd/pulumi-language-yaml",
+    version=_YAML_VERSION,
+    ldflags=f"-X {_YAML_MODULE}/pkg/version.Version={_YAML_VERSION}",
+    module="language-yaml",
+    home="lab",
+)
+"""The official language host of Pulumi YAML, on the CLI's modules: after the CLI, half a minute is left to compile."""
 
 PARTS: Sequence[GoBinary] = (
     pulumi.KUBERNETES,
@@ -36,6 +47,7 @@ PARTS: Sequence[GoBinary] = (
     images.RUNNER_FOR_PODS,
     images.NEXT_DAEMON,
     images.NEXT_PROXY,
+    LANGUAGE_YAML,
 )
 """In the order in which tests ask for them."""
 

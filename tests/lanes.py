@@ -44,7 +44,13 @@ SINGLE = (
 _SHORT = ("engine", "cluster", "faults", "unit")
 """The directories of all others in the order in which they begin: at the end, what is short keeps everybody busy."""
 
-_ASK_FOR_PARTS = ("cluster/", "faults/test_gke.py", "engine/test_next_daemon.py", "engine/test_daemon_settings.py")
+_ASK_FOR_PARTS = (
+    "cluster/",
+    "faults/test_gke.py",
+    "engine/test_next_daemon.py",
+    "engine/test_daemon_settings.py",
+    "engine/test_components.py",
+)
 
 
 def workers(arguments: Iterable[str], words: str) -> int:

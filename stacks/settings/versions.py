@@ -26,6 +26,7 @@ TESTED: Mapping[str, tuple[str, ...]] = {
     "GitLab Runner": ("19.4.0",),
     "Kubernetes": ("1.34.12",),
     "Pulumi CLI": ("3.276.0",),
+    "Pulumi YAML": ("1.38.1",),
     "docker plugin": ("5.2.0",),
     "kubernetes plugin": ("4.25.0",),
     "gitlab plugin": ("10.4.0",),

@@ -92,11 +92,16 @@ def as_documented(field: FieldInfo) -> str:
 
 
 def examples(document: Path) -> Iterator[Mapping[str, Any]]:
-    """The settings in a document's YAML blocks, completed where they are a part; a pipeline's first line says so."""
+    """The settings in a document's YAML blocks, completed where they are a part.
+
+    The first line of a pipeline says what it is, and a program in Pulumi YAML its runtime.
+    """
     for language, text in FENCE.findall(text_of(document)):
         if language != "yaml" or text.startswith("# .gitlab-ci.yml"):
             continue
         content = yaml.safe_load(text)
+        if content.get("runtime") == "yaml":
+            continue
         config = content.get("config", {})
         if SETTINGS_KEY in config:
             yield config[SETTINGS_KEY]

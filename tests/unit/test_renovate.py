@@ -215,6 +215,9 @@ def test_the_page_has_what_is_needed_of_kubernetes() -> None:
         ("kubernetes plugin", "requirements.txt", "pulumi-kubernetes=={}\n"),
         ("GitLab Runner", "lab/images.py", 'RUNNER_VERSION = "{}"\n'),
         ("Pulumi CLI", "toolchain/pulumi.py", 'version="{}"'),
+        ("Pulumi CLI", "lab/go/language-yaml/go.mod", "github.com/pulumi/pulumi/pkg/v3 v{} "),
+        ("Pulumi YAML", "lab/go/language-yaml/go.mod", "github.com/pulumi/pulumi-yaml v{} "),
+        ("Pulumi YAML", "lab/programs.py", '_YAML_VERSION = "{}"\n'),
     ],
 )
 def test_what_the_tests_run_on_is_what_is_pinned(part: str, file: str, text: str) -> None:
