@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from gitlab.v4.objects import Project as GitLabProject
 
+from tests.cluster.node import Node, node_images
 from tests.cluster.stacks import SMALL, GkeStack
 from tests.engine.consumers import PIPELINE, running_consumer, variables_of
+from tests.engine.programs import program_of_whole
 from tests.engine.world import Sandbox, unique, wait_for
 
 BUILD = "docker build --progress=plain --tag $CI_PROJECT_PATH_SLUG:$CI_PIPELINE_ID ."
@@ -396,3 +398,30 @@ def test_a_job_that_outlives_its_time_is_ended_in_gitlab_too_and_its_pod_goes(
     wait_for(
         "the job's pod to go", 60, lambda: None if stack.kubectl("get", "pods", JOB_PODS, "--output=name") else True
     )
+
+
+def test_the_components_alone_make_a_daemon_and_a_runner_in_one_call_and_leave_nothing(
+    node: Node, cluster_environment: Mapping[str, str], sandbox: Sandbox, tmp_path: Path
+) -> None:
+    on_node = {**cluster_environment, "KUBECONFIG": str(node.kubeconfig)}
+    small: dict[str, Any] = {"claim_gib": 10, "protect": False, "daemon_memory_mib": 512}
+    if runner := node_images().get("runner"):
+        small["runner_image"] = runner
+    made = program_of_whole("kubernetes.KubernetesRunners", tmp_path, on_node, sandbox, **small)
+    with made.up({}):
+        outputs, prefix = made.outputs(), f"whole-{made.name}-ci"
+        (registered,) = sandbox.runners_of(made.name)
+        assert outputs == {
+            "namespace": prefix,
+            "network_name": f"{prefix}-dind",
+            "deployment_name": f"{prefix}-runner",
+            "endpoint": f"tcp://{prefix}-dind:2376",
+            "daemon_container_name": f"{prefix}-dind-0",
+            "volume_name": f"{prefix}-dind-data",
+            "runner_ids": {"docker": str(registered.id)},
+        }
+        for kind, name in (("statefulset", f"{prefix}-dind"), ("deployment", f"{prefix}-runner")):
+            assert node.get(kind, name, prefix)["status"]["readyReplicas"] == 1
+        made.pulumi("preview", "--expect-no-changes")
+    assert node.kubectl("get", "namespace", prefix, check=False).returncode != 0
+    assert sandbox.runners_of(made.name) == []

@@ -16,7 +16,7 @@ from gitlab.v4.objects import Project as GitLabProject
 from lab.programs import LANGUAGE_YAML
 from tests.engine.jobs import project_files
 from tests.engine.programs import Program, new_program
-from tests.engine.world import ROOT, Sandbox, docker, inspect, run
+from tests.engine.world import ROOT, Sandbox, Stack, docker, inspect, run
 from toolchain.gobuild import build
 from toolchain.shared import make_say
 
@@ -153,6 +153,5 @@ def test_a_program_in_pulumi_yaml_makes_a_runner(
         config = docker("exec", f"my-runners-{made.name}-ci-runner", "cat", "/etc/gitlab-runner/config.toml")
         assert "limit = 1\n" in config
         made.pulumi("preview", "--expect-no-changes")
-    of_it = ("--quiet", "--filter", f"label=dindrunner.stack={made.name}")
-    left = [docker("ps", "--all", *of_it), docker("network", "ls", *of_it), docker("volume", "ls", *of_it)]
-    assert (left, sandbox.runners_of(made.name)) == ([""] * 3, [])
+    assert Stack(tmp_path, made.name, {}).leftovers() == []
+    assert sandbox.runners_of(made.name) == []

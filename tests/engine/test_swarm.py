@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from gitlab.v4.objects import Project as GitLabProject
 
 from tests.engine.board import Board
 from tests.engine.jobs import end_long_job, finish_command, project_files, start_beside_job, start_long_job
+from tests.engine.programs import program_of_whole
 from tests.engine.world import ROOT, Sandbox, Stack, unique
 
 
@@ -193,6 +195,31 @@ def test_destroy_lets_the_job_end_and_leaves_nothing_in_the_swarm_nor_in_gitlab(
     finish()
     assert stack.leftovers() == []
     assert sandbox.runners_of(stack.name) == []
+
+
+def test_the_components_alone_make_a_service_in_one_call_and_leave_nothing(
+    swarm_board: Board, environment: Mapping[str, str], sandbox: Sandbox, tmp_path: Path
+) -> None:
+    node = swarm_board.docker("info", "--format", "{{.Swarm.NodeID}}")
+    by_socket = {**environment, "DOCKER_HOST": swarm_board.local_url}
+    made = program_of_whole("swarm.SwarmRunners", tmp_path, by_socket, sandbox, node=f"node.id == {node}")
+    with made.up({}):
+        outputs, prefix = made.outputs(), f"whole-{made.name}-ci"
+        (registered,) = sandbox.runners_of(made.name)
+        assert outputs == {
+            "network_name": f"{prefix}-overlay",
+            "service_name": f"{prefix}-runner",
+            "endpoint": "tcp://docker:2376",
+            "daemon_container_name": f"{prefix}-dind",
+            "volume_name": f"{prefix}-dind-data",
+            "runner_ids": {"docker": str(registered.id)},
+        }
+        of_it = ("--filter", f"name={prefix}-runner", "--format", "{{.Replicas}}")
+        assert swarm_board.docker("service", "ls", *of_it) == "1/1"
+        assert swarm_board.inspect(f"{prefix}-dind")["State"]["Health"]["Status"] == "healthy"
+        made.pulumi("preview", "--expect-no-changes")
+    assert Stack(tmp_path, made.name, {}, host=swarm_board.local_url).leftovers() == []
+    assert sandbox.runners_of(made.name) == []
 
 
 def secrets(stack: Stack) -> list[str]:
