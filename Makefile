@@ -32,7 +32,7 @@ up: stack ## set up everything that is missing, then bring the stack up; safe to
 	@$(RECOVER)
 	@$(PULUMI) up --yes $(PARALLEL) --stack $(STACK)
 
-preview: stack ## show what `make up` would change, and what of it violates a policy (docs/policy.md)
+preview: stack ## show what `make up` would change, and what of it violates a policy (docs/use/policy.md)
 	$(SAY) "pulumi preview of stack $(STACK)"
 	@$(PULUMI) preview --diff --policy-pack "$$DINDRUNNER_POLICY_PACK" $(POLICY_CONFIG:%=--policy-pack-config %) --stack $(STACK)
 
@@ -82,4 +82,4 @@ ready:
 	@[ -e .toolchain/env ] || { echo "nothing is set up here yet: run make up" >&2; exit 1; }
 
 Pulumi.%.yaml:
-	@echo "there is no $@: copy Pulumi.dev.yaml and change its settings (docs/settings.md)" >&2; exit 1
+	@echo "there is no $@: copy Pulumi.dev.yaml and change its settings (docs/use/settings.md)" >&2; exit 1

@@ -251,7 +251,7 @@ def find_problems(runs: Sequence[PipelineRun]) -> list[str]:
     jobs = {job.name: job for run in runs for job in run.jobs}
     lacking = [
         f"the image of job {job.name} has no {plugin}, a plugin of Docker's client: name one that has buildx and "
-        "compose as runners[].image (docs/pitfalls.md#an-image-without-buildx-or-compose)"
+        "compose as runners[].image (docs/use/pitfalls.md#an-image-without-buildx-or-compose)"
         for job in jobs.values()
         for plugin in job.lacks
     ]

@@ -109,7 +109,8 @@ _OLDER = Suite("bookworm", "12", python="3.11", postgres="15")
 _OLDER_DOCKER = "20.10"
 OLDER = (
     f"they have Docker {_OLDER_DOCKER} of Debian's {_OLDER.name}, without buildx and compose: `docker compose` fails "
-    "in jobs, and `docker build` uses the legacy builder. Set apt to a mirror that has a newer suite (docs/images.md)"
+    "in jobs, and `docker build` uses the legacy builder. Set apt to a mirror that has a newer suite "
+    "(docs/lab/images.md)"
 )
 """What is said of the images without a pinned Docker."""
 _DAEMON = ("bin/containerd*", "bin/docker*", "bin/runc", "cli-plugins/*")

@@ -22,7 +22,7 @@ def pulumi(*arguments: str, stack: str, stdin: str = "") -> str:
 def pulumi_text(*arguments: str, stdin: str = "") -> str:
     """What a Pulumi command printed. Raises ToolchainError where it fails."""
     command = ["pulumi", "--non-interactive", "--color=never", *arguments]
-    what = f"pulumi {' '.join(arguments)} (see docs/pitfalls.md)"
+    what = f"pulumi {' '.join(arguments)} (see docs/use/pitfalls.md)"
     return run(command, limit=PULUMI_SECONDS, what=what, stdin=stdin.encode())
 
 

@@ -1,4 +1,4 @@
-"""Command line: `python -m tools preview | up | destroy | drift | ...`; see docs/merge-requests.md."""
+"""Command line: `python -m tools preview | up | destroy | drift | ...`; see docs/use/merge-requests.md."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ _PASSPHRASE_REMEDY = (
     "Pulumi.{stack}.yaml are encrypted with (in CI/CD: a masked variable; a protected one reaches only protected "
     "branches)"
 )
-_BACKEND_REMEDY = "check DINDRUNNER_BACKEND_URL, and that this machine reaches it and may read it (docs/teams.md)"
+_BACKEND_REMEDY = "check DINDRUNNER_BACKEND_URL, and that this machine reaches it and may read it (docs/use/teams.md)"
 
 _REASONS = (
     _Reason(
@@ -62,7 +62,7 @@ _REASONS = (
         r"message authentication failed|attempt to (?:batch )?decrypt value",
         "an encrypted value in the settings of stack {stack} cannot be decrypted: it is encrypted for another stack, "
         "or stands in Pulumi.yaml, where no stack can read it",
-        "set it again: pulumi config set --secret --stack {stack} (with --path, as docs/settings.md has it)",
+        "set it again: pulumi config set --secret --stack {stack} (with --path, as docs/use/settings.md has it)",
     ),
     _Reason(
         Kind.LOCKED,
@@ -111,7 +111,7 @@ _REASONS = (
         Kind.BACKEND,
         r"PULUMI_ACCESS_TOKEN must be set for login|\[401\] Unauthorized|invalid access token",
         "{backend} is Pulumi Cloud, or a service like it, and nobody is logged in",
-        "set PULUMI_ACCESS_TOKEN, or choose another backend with DINDRUNNER_BACKEND_URL (docs/teams.md)",
+        "set PULUMI_ACCESS_TOKEN, or choose another backend with DINDRUNNER_BACKEND_URL (docs/use/teams.md)",
     ),
     _Reason(
         Kind.BACKEND,
@@ -126,7 +126,7 @@ _REASONS = (
         r"|access denied.*|DefaultAzureCredential.*)",
         "the state's backend {backend} does not take the credentials, or there are none: {detail}",
         "set those of its cloud (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_CREDENTIALS, or "
-        "AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY), or give the job an identity (docs/teams.md)",
+        "AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY), or give the job an identity (docs/use/teams.md)",
     ),
     _Reason(
         Kind.BACKEND,

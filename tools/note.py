@@ -218,7 +218,7 @@ def _folded(title: str, content: str) -> str:
 
 def _foot(report: Report) -> list[str]:
     return (
-        [f"<sub>Commit {report.commit}; secrets are never shown, see docs/merge-requests.md.</sub>"]
+        [f"<sub>Commit {report.commit}; secrets are never shown, see docs/use/merge-requests.md.</sub>"]
         if report.commit
         else []
     )

@@ -1,6 +1,6 @@
 """What the consumer reads of a runner stack's outputs: checked, typed, and made into variables and a file.
 
-The outputs are described in docs/outputs.md of gitlab-dind-runners.
+The outputs are described in docs/use/outputs.md of gitlab-dind-runners.
 """
 
 from __future__ import annotations

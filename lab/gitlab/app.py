@@ -56,9 +56,9 @@ ABOUT = {
     ],
     "does_not": [
         "no web pages, users' passwords, OAuth, GraphQL, approvals, packages, webhooks",
-        "no parallel jobs, child pipelines, merged results; docs/sandbox.md has the whole list",
+        "no parallel jobs, child pipelines, merged results; docs/lab/sandbox.md has the whole list",
     ],
-    "documentation": "docs/sandbox.md",
+    "documentation": "docs/lab/sandbox.md",
 }
 
 

@@ -275,7 +275,7 @@ def test_a_plugin_that_the_image_of_a_failed_job_lacks_is_named(plugin: str, tra
     assert lines_with(said, "FAILED: ") == [
         "FAILED: the cold pipeline 1 ended as failed, job build failed",
         f"FAILED: the image of job build has no {plugin}, a plugin of Docker's client: name one that has buildx and "
-        "compose as runners[].image (docs/pitfalls.md#an-image-without-buildx-or-compose)",
+        "compose as runners[].image (docs/use/pitfalls.md#an-image-without-buildx-or-compose)",
     ]
 
 
@@ -284,7 +284,7 @@ def test_the_legacy_builder_fails_the_demo_even_where_it_builds() -> None:
     assert status == 1
     assert lines_with(said, "FAILED: ")[0] == (
         "FAILED: the image of job build has no buildx, a plugin of Docker's client: name one that has buildx and "
-        "compose as runners[].image (docs/pitfalls.md#an-image-without-buildx-or-compose)"
+        "compose as runners[].image (docs/use/pitfalls.md#an-image-without-buildx-or-compose)"
     )
 
 

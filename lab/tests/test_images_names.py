@@ -72,7 +72,7 @@ def test_what_images_without_a_pinned_docker_lack_is_said_when_they_are_made_and
     monkeypatch.setattr(docker, "ensure", lambda _: None)
     told = (
         "they have Docker 20.10 of Debian's bookworm, without buildx and compose: `docker compose` fails in jobs, and "
-        "`docker build` uses the legacy builder. Set apt to a mirror that has a newer suite (docs/images.md)"
+        "`docker build` uses the legacy builder. Set apt to a mirror that has a newer suite (docs/lab/images.md)"
     )
     said: list[str] = []
     images.ensure(said.append)

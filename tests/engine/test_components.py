@@ -25,7 +25,7 @@ FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 def example(language: str, start: str = "") -> str:
     """The first example of a language on the page that begins like this."""
-    texts = FENCE.findall((ROOT / "docs/components.md").read_text())
+    texts = FENCE.findall((ROOT / "docs/use/components.md").read_text())
     return str(next(text for name, text in texts if name == language and text.startswith(start)))
 
 

@@ -165,7 +165,7 @@ def test_after_a_reboot_the_runner_comes_back_and_the_daemon_can_be_started(
     stack: Stack, swarm_board: Board, sandbox: Sandbox, project: GitLabProject
 ) -> None:
     swarm_board.restart_engine()
-    # The engine tries once, and the network of the swarm is not always there by then (docs/raspberry-pi.md).
+    # The engine tries once, and the network of the swarm is not always there by then (docs/use/raspberry-pi.md).
     stack.docker("start", f"{stack.prefix}-dind")
     warm = build(sandbox, project)
     assert warm.count("CACHED") == 3, warm

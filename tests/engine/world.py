@@ -105,7 +105,7 @@ class Sandbox:
         return gitlab.Gitlab(self.described["url"], private_token=self.token)
 
     def fault(self, **fault: Any) -> None:
-        """Have the sandbox fail on purpose; see docs/sandbox.md."""
+        """Have the sandbox fail on purpose; see docs/lab/sandbox.md."""
         self.client.http_post("/../../-/sandbox/faults", post_data=fault)
 
     def runners_of(self, stack: str) -> list[RunnerAll]:

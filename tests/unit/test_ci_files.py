@@ -66,13 +66,13 @@ def documents(file: str) -> list[Any]:
     [
         ("components/names.py", MERGE_REQUEST, {"preview pi": "on_success", "preview gke": "on_success"}),
         ("Pulumi.pi.yaml", MERGE_REQUEST | BACKEND, {"preview pi": "on_success"}),
-        ("docs/pitfalls.md", MERGE_REQUEST | BACKEND, {}),
+        ("docs/use/pitfalls.md", MERGE_REQUEST | BACKEND, {}),
         (
-            "docs/pitfalls.md",
+            "docs/use/pitfalls.md",
             BACKEND,
             {"preview pi": "on_success", "up pi": "manual", "preview gke": "on_success", "up gke": "manual"},
         ),
-        ("docs/pitfalls.md", {"ROOT_RUNNER": "yes"}, {"all tests": "manual"}),
+        ("docs/use/pitfalls.md", {"ROOT_RUNNER": "yes"}, {"all tests": "manual"}),
     ],
 )
 def test_a_change_of_the_project_previews_what_it_can_touch_and_deploys_only_from_the_default_branch_to_a_backend(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,8 +27,18 @@ from stacks.targets import TARGETS, model, parse
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(path.relative_to(ROOT) for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+FOLDERS = (".ci", "components", "docs", "examples", "lab", "policy", "stacks", "tests", "toolchain", "tools")
+FILES = [*ROOT.iterdir(), *(path for name in FOLDERS for path in (ROOT / name).rglob("*"))]
+# What people and programs write, and where they may name a page of the documents.
+TEXTS = sorted(
+    path.relative_to(ROOT)
+    for path in FILES
+    if path.name == "Makefile" or path.suffix in {".md", ".py", ".go", ".yaml", ".yml", ".json", ".toml", ".dot"}
+)
+PAGES = [path for path in TEXTS if path.suffix == ".md"]
+LINK = re.compile(r"\]\(([^)\s#]*)#?([^)\s]*)\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-SETTINGS = Path("docs/settings.md")
+SETTINGS = Path("docs/use/settings.md")
 SETTINGS_KEY = "gitlab-dind-runners:settings"
 SHARED_KEY = "gitlab-dind-runners:shared"
 SMALLEST: Mapping[str, Any] = {
@@ -45,7 +56,7 @@ def text_of(document: Path) -> str:
 
 
 def settings_of(model: type[Model], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Every setting with its path, as docs/settings.md writes it: `daemon.image`, `runners[].name`."""
+    """Every setting with its path, as docs/use/settings.md writes it: `daemon.image`, `runners[].name`."""
     for name, field in model.model_fields.items():
         yield f"{prefix}{name}", field
         for part in (field.annotation, *get_args(field.annotation)):
@@ -54,7 +65,7 @@ def settings_of(model: type[Model], prefix: str = "") -> Iterator[tuple[str, Fie
 
 
 def documented_settings() -> dict[str, str]:
-    """The default column of each row of the tables of settings in docs/settings.md, by the setting's path."""
+    """The default column of each row of the tables of settings in docs/use/settings.md, by the setting's path."""
     rows = re.findall(r"^\| `([^`]+)` \|[^|]*\| ([^|]*) \|[^|]*\|$", text_of(SETTINGS), re.MULTILINE)
     assert len(rows) == len({path for path, _ in rows}), "a setting has two rows"
     return dict(rows)
@@ -69,7 +80,7 @@ def documented_default(path: str, target: str) -> str:
 
 
 def section(title: str) -> str:
-    """A section of docs/settings.md, without those below the next heading of any level."""
+    """A section of docs/use/settings.md, without those below the next heading of any level."""
     (text,) = re.findall(rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)", text_of(SETTINGS), re.MULTILINE | re.DOTALL)
     return str(text)
 
@@ -127,7 +138,7 @@ def anchors(document: Path) -> set[str]:
 def test_every_setting_of_every_target_is_documented_and_nothing_else_is() -> None:
     settings = {path for model in MODELS.values() for path, _ in settings_of(model)}
     documented = set(documented_settings())
-    assert sorted(settings - documented) == [], "missing in docs/settings.md"
+    assert sorted(settings - documented) == [], "missing in docs/use/settings.md"
     assert sorted(documented - settings) == [], "documented, but no setting"
 
 
@@ -169,7 +180,7 @@ def filled_in(cores: int, memory_mib: int) -> dict[str, object]:
 
 
 def leaves(value: object, path: str = "") -> Iterator[tuple[str, object]]:
-    """Every single value in dumped settings, with the path that docs/settings.md gives it."""
+    """Every single value in dumped settings, with the path that docs/use/settings.md gives it."""
     if isinstance(value, dict) and value:
         for key, below in value.items():
             yield from leaves(below, f"{path}.{key}".lstrip("."))
@@ -285,28 +296,57 @@ def test_stack_files_of_the_project_are_accepted() -> None:
         parse_example(yaml.safe_load(file.read_text())["config"][SETTINGS_KEY])
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def leads_somewhere(page: str, anchor: str) -> bool:
+    """Whether there is such a file or folder, and, where an anchor is named, a heading of that name in it."""
+    place = Path(os.path.normpath(page))
+    return (ROOT / place).exists() and (not anchor or (place.suffix == ".md" and anchor in anchors(place)))
+
+
+@pytest.mark.parametrize("document", PAGES, ids=str)
 def test_relative_links_lead_somewhere(document: Path) -> None:
-    dead = []
-    for target, anchor in re.findall(r"\]\(([^)\s#]*)#?([^)\s]*)\)", FENCE.sub("", text_of(document))):
-        if "://" in target:
-            continue
-        file = (ROOT / document).parent / target if target else ROOT / document
-        if not file.exists() or (anchor and anchor not in anchors(file.resolve().relative_to(ROOT))):
-            dead.append(f"{target}#{anchor}")
-    assert dead == []
+    text = FENCE.sub("", text_of(document))
+    links = [(target, anchor) for target, anchor in LINK.findall(text) if "://" not in target]
+    assert [
+        f"{target}#{anchor}"
+        for target, anchor in links
+        if not leads_somewhere(str(document.parent / target if target else document), anchor)
+    ] == []
 
 
-def test_documents_that_sources_name_exist() -> None:
-    folders = ("components", "examples", "lab", "policy", "stacks", "tests", "toolchain", "tools")
-    sources = [
-        *ROOT.glob("*.py"),
-        *ROOT.glob("*.yaml"),
-        *(path for name in folders for path in (ROOT / name).rglob("*.py")),
+def test_links_are_written_in_the_one_way_that_is_looked_for() -> None:
+    other = re.compile(r"<(?:a|img) |^\[[^\]]+\]: |\]\[", re.MULTILINE)
+    assert [str(page) for page in PAGES if other.search(FENCE.sub("", text_of(page)))] == []
+
+
+def test_pages_and_headings_that_texts_name_are_there() -> None:
+    """Also in messages, settings files and pipelines, and with the heading after a `#` or between quotes."""
+    named = [
+        (str(file), name, anchor)
+        for file in TEXTS
+        for name, anchor in re.findall(r"(?<![\w/.^-])(docs/[\w./-]*\w)(?:#([\w-]+))?", text_of(file))
     ]
-    named = {name for path in sources for name in re.findall(r"docs/[a-z0-9/-]+\.md", path.read_text())}
-    assert "docs/settings.md" in named
-    assert sorted(name for name in named if not (ROOT / name).exists()) == []
+    assert ("Makefile", "docs/use/policy.md", "") in named
+    assert ("lab/demo.py", "docs/use/pitfalls.md", "an-image-without-buildx-or-compose") in named
+    assert [found for found in named if not leads_somewhere(*found[1:])] == []
+    quoted = [
+        (str(file), name, heading)
+        for file in TEXTS
+        for name, heading in re.findall(r"(README\.md|docs/[\w./-]+\.md), \"([^\"]+)\"", text_of(file))
+    ]
+    assert "Pulumi.dev.yaml" in {file for file, _, _ in quoted}
+    assert [found for found in quoted if f"# {found[2]}\n" not in text_of(Path(found[1]))] == []
+
+
+@pytest.mark.parametrize(
+    ("index", "pages"),
+    [("docs/README.md", "use/*.md"), ("docs/README.md", "lab/*.md"), ("docs/decisions/README.md", "0*.md")],
+)
+def test_every_page_is_in_an_index(index: str, pages: str) -> None:
+    folder = (ROOT / index).parent
+    linked = {target for target, _ in LINK.findall(text_of(Path(index)))}
+    there = {str(path.relative_to(folder)) for path in folder.glob(pages)}
+    assert there
+    assert there <= linked
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)

@@ -1,4 +1,4 @@
-"""The example stack for a cluster is accepted, shows what it is meant to, and makes what docs/gke.md says."""
+"""The example stack for a cluster is accepted, shows what it is meant to, and makes what docs/use/gke.md says."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.unit.samples import API_TOKEN, LOOKUPS, STANDARD, facts, stack_of
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "Pulumi.gke.yaml"
-PAGE = ROOT / "docs" / "gke.md"
+PAGE = ROOT / "docs/use/gke.md"
 KEY = "gitlab-dind-runners:settings"
 PREFIX = "gitlab-dind-runners-gke"
 """Of the names that the example makes."""

@@ -1,4 +1,4 @@
-"""docs/outputs.md lists just the outputs that each target has, with their types and whether they can be null."""
+"""docs/use/outputs.md lists just the outputs that each target has, with their types and whether they can be null."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.unit import test_docker_host, test_gke, test_raspberry_pi
 from tests.unit.recording import Recording, Secret, in_the_clear
 from tests.unit.samples import TOKEN, WITH_CLIENT, runner
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "outputs.md").read_text()
+PAGE = (Path(__file__).resolve().parents[2] / "docs/use/outputs.md").read_text()
 TYPES = {"text": str, "number": int, "boolean": bool, "list of texts": list, "table": dict}
 
 IN_A_GROUP: Mapping[str, Any] = {"gitlab": {"url": "https://gitlab.example.com", "scope": "group", "group": 7}}

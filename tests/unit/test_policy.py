@@ -675,6 +675,6 @@ def test_the_strict_levels_name_policies_and_make_all_of_them_mandatory_but_what
 
 
 def test_the_page_lists_every_policy_with_its_level() -> None:
-    page = (ROOT / "docs" / "policy.md").read_text()
+    page = (ROOT / "docs/use/policy.md").read_text()
     rows = [[cell.strip() for cell in line.split("|")[1:3]] for line in page.splitlines() if line.startswith("| `")]
     assert rows == [[f"`{policy.name}`", policy.level] for policy in POLICIES]

@@ -517,7 +517,7 @@ def test_a_command_that_is_missing_is_an_error(machine: Machine, monkeypatch: py
     with pytest.raises(ToolchainError) as caught:
         machine.recover()
     assert str(caught.value) == (
-        "pulumi stack export --stack dev (see docs/pitfalls.md): cannot run pulumi: No such file or directory"
+        "pulumi stack export --stack dev (see docs/use/pitfalls.md): cannot run pulumi: No such file or directory"
     )
 
 
@@ -753,7 +753,7 @@ def test_the_command_prints_an_error_and_fails(machine: Machine, capsys: pytest.
     machine.answer({"words": ["pulumi"], "stderr": "error: no stack named 'dev' found\n", "code": 255})
     assert command_line.main(["recover", STACK]) == 1
     assert capsys.readouterr().err == (
-        "error: pulumi stack export --stack dev (see docs/pitfalls.md): failed with exit code 255.\n"
+        "error: pulumi stack export --stack dev (see docs/use/pitfalls.md): failed with exit code 255.\n"
         "    error: no stack named 'dev' found\n"
     )
 

@@ -1,4 +1,4 @@
-"""The rules in renovate.json find every version that is not to be looked for by hand; docs/versions.md is true."""
+"""The rules in renovate.json find every version that is not to be looked for by hand; docs/use/versions.md is true."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from toolchain import pulumi
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG: Mapping[str, Any] = json.loads((ROOT / "renovate.json").read_text())
-PAGE = (ROOT / "docs/versions.md").read_text()
+PAGE = (ROOT / "docs/use/versions.md").read_text()
 FULL_VERSION = re.compile(r"[^:]+:[^@]*\d+\.\d+[^@]*(@.*)?")
 PIN = re.compile(r"^([A-Za-z0-9_.-]+)==([^\s]+)$", re.MULTILINE)
 # https://docs.renovatebot.com/modules/manager/pip_requirements/
@@ -73,7 +73,7 @@ FOUND = tuple(found for manager in CONFIG["customManagers"] for found in run(man
 
 
 @pytest.mark.parametrize("image", sorted(set(DEFAULTS.values())))
-@pytest.mark.parametrize("file", ["components/defaults.py", "docs/versions.md", "docs/settings.md"])
+@pytest.mark.parametrize("file", ["components/defaults.py", "docs/use/versions.md", "docs/use/settings.md"])
 def test_every_default_image_is_found_in_the_code_and_on_its_pages(image: str, file: str) -> None:
     name, _, tag = image.partition(":")
     assert Found(file, name, tag, "docker") in FOUND
@@ -103,7 +103,7 @@ def test_there_are_images_in_stack_files_of_the_project_and_of_the_examples() ->
 
 
 def test_the_helper_image_on_the_page_about_boards_is_found_and_is_the_default_runners() -> None:
-    there = {found.name + ":" + found.value for found in FOUND if found.file == "docs/raspberry-pi.md"}
+    there = {found.name + ":" + found.value for found in FOUND if found.file == "docs/use/raspberry-pi.md"}
     runner = DEFAULTS["runner_image"]
     assert there == {helper_image(runner, Platform.ARM64), helper_image(runner, Platform.ARM_V7)}
 
@@ -164,7 +164,7 @@ def test_every_pipeline_of_the_examples_has_a_manager() -> None:
     assert [file for file in named if not any(matches(each, file) for each in patterns)] == []
 
 
-# docs/versions.md
+# docs/use/versions.md
 
 
 def rows(heading: str) -> list[tuple[str, ...]]:

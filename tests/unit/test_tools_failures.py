@@ -10,16 +10,16 @@ SET_PASSPHRASE = (
     "set PULUMI_CONFIG_PASSPHRASE, or PULUMI_CONFIG_PASSPHRASE_FILE, to the passphrase that the secrets of "
     "Pulumi.dev.yaml are encrypted with (in CI/CD: a masked variable; a protected one reaches only protected branches)"
 )
-CHECK_URL = "check DINDRUNNER_BACKEND_URL, and that this machine reaches it and may read it (docs/teams.md)"
+CHECK_URL = "check DINDRUNNER_BACKEND_URL, and that this machine reaches it and may read it (docs/use/teams.md)"
 CREDENTIALS = (
     "set those of its cloud (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_CREDENTIALS, or "
-    "AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY), or give the job an identity (docs/teams.md)"
+    "AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY), or give the job an identity (docs/use/teams.md)"
 )
 ENCRYPTED_ELSEWHERE = (
     "an encrypted value in the settings of stack dev cannot be decrypted: it is encrypted for another stack, or stands "
     "in Pulumi.yaml, where no stack can read it"
 )
-SET_AGAIN = "set it again: pulumi config set --secret --stack dev (with --path, as docs/settings.md has it)"
+SET_AGAIN = "set it again: pulumi config set --secret --stack dev (with --path, as docs/use/settings.md has it)"
 SECRETS = "error: getting stack configuration: get stack secrets manager:"
 
 CASES = {
@@ -64,7 +64,7 @@ CASES = {
         "error: PULUMI_ACCESS_TOKEN must be set for login during non-interactive CLI sessions",
         Kind.BACKEND,
         "s3://b is Pulumi Cloud, or a service like it, and nobody is logged in",
-        "set PULUMI_ACCESS_TOKEN, or choose another backend with DINDRUNNER_BACKEND_URL (docs/teams.md)",
+        "set PULUMI_ACCESS_TOKEN, or choose another backend with DINDRUNNER_BACKEND_URL (docs/use/teams.md)",
     ),
     "no passphrase": (
         f"{SECRETS} passphrase must be set with PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE environment "

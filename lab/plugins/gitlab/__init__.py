@@ -6,7 +6,7 @@ refuses every other one, before any token is sent.
 
 `python -m lab.plugins.gitlab` is the plugin process. The engine starts it by the launcher
 `plugins/resource-gitlab-v10.4.0/pulumi-resource-gitlab` in its home, which has to `exec` it: the process ends when its
-parent does. See docs/gitlab-plugin.md.
+parent does. See docs/lab/gitlab-plugin.md.
 """
 
 VERSION = "10.4.0"
