@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_origin
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -347,6 +349,41 @@ def test_every_page_is_in_an_index(index: str, pages: str) -> None:
     there = {str(path.relative_to(folder)) for path in folder.glob(pages)}
     assert there
     assert there <= linked
+
+
+PICTURES = sorted((ROOT / "docs/pictures").glob("*.svg"))
+
+
+def test_every_picture_has_a_source_and_a_place_where_it_is_shown() -> None:
+    assert [path.with_suffix(".txt") for path in PICTURES] == sorted((ROOT / "docs/pictures").glob("*.txt"))
+    shown = {
+        os.path.normpath(page.parent / target)
+        for page in PAGES
+        for target in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text_of(page))
+    }
+    assert shown == {str(path.relative_to(ROOT)) for path in PICTURES}
+
+
+@pytest.mark.parametrize("picture", PICTURES, ids=lambda path: path.name)
+def test_a_picture_is_drawn_from_its_source_as_it_is_now(picture: Path) -> None:
+    source, tool = picture.with_suffix(".txt"), ROOT / "docs/pictures/draw.py"
+    digest = hashlib.sha256(source.read_bytes() + tool.read_bytes()).hexdigest()
+    assert picture.read_text().endswith(f"<!-- Drawn from {source.name}, {digest} -->\n"), "run docs/pictures/draw.py"
+
+
+@pytest.mark.parametrize("picture", PICTURES, ids=lambda path: path.name)
+def test_a_picture_fits_a_page_has_a_background_and_needs_nothing_from_elsewhere(picture: Path) -> None:
+    text = picture.read_text()
+    root = ElementTree.fromstring(text)
+    names = {element.tag.rpartition("}")[2] for element in root.iter()}
+    assert names.isdisjoint({"script", "image", "foreignObject", "a", "use"})
+    assert re.findall(r"href|@import|@font-face|url\((?!#)|on\w+=", text) == []
+    assert re.findall(r"\w+://\S+", text) == ['http://www.w3.org/2000/svg"']
+    assert 700 < int(root.attrib["width"]) <= 800
+    background = next(element for element in root if element.tag.endswith("rect"))
+    assert all(background.attrib[side] == root.attrib[side] for side in ("width", "height"))
+    assert re.search(r"rect\.backdrop \{[^}]*fill: #ffffff", text)
+    assert not re.search(r"[{}\"]", "".join(element.text or "" for element in root.iter() if "text" in element.tag))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)
