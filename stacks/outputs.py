@@ -1,4 +1,4 @@
-"""What every target exports: the interface that other infrastructure reads (docs/outputs.md)."""
+"""What every target exports: the interface that other infrastructure reads (docs/use/outputs.md)."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ from stacks.settings.values import (
 )
 
 PLACEHOLDER = "REPLACE-ME"
-"""Stands for a secret in settings that are still to be completed; see docs/adoption.md."""
+"""Stands for a secret in settings that are still to be completed; see docs/use/adoption.md."""
 
 TOKEN_PLACEHOLDER = f"glrt-{PLACEHOLDER}"
 

@@ -20,7 +20,7 @@ REMEDY = "start it and set DINDRUNNER_SANDBOX with: make up, then source .toolch
 
 
 class Images(Model):
-    """Images made on this machine, where no container registry answers; see docs/images.md.
+    """Images made on this machine, where no container registry answers; see docs/lab/images.md.
 
     daemon, runner, host_helper, host_job: names on this machine's engine; the others: names in the sandbox's registry.
     """

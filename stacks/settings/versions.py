@@ -1,6 +1,6 @@
 """What the versions that the settings have by default were tested with, and what goes with what.
 
-Pure, and standard library only. docs/versions.md is the same for people, and a test holds the two together.
+Pure, and standard library only. docs/use/versions.md is the same for people, and a test holds the two together.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TESTED: Mapping[str, tuple[str, ...]] = {
     "kubernetes plugin": ("4.25.0",),
     "gitlab plugin": ("10.4.0",),
 }
-"""What the tests run on; docs/versions.md says how each was come by."""
+"""What the tests run on; docs/use/versions.md says how each was come by."""
 
 Api: TypeAlias = tuple[int, int]
 """A version of Docker's API: (1, 44)."""
@@ -147,7 +147,7 @@ _DOCKER_REPOSITORY = re.compile(r"[^/]+/(?:.+/)?library/docker")
 _RUNNER_REPOSITORY = re.compile(r"[^/]+/(?:.+/)?(?:gitlab|gitlab-org)/gitlab-runner")
 _HELPER_REPOSITORY = re.compile(r"[^/]+/(?:.+/)?gitlab-org/gitlab-runner/gitlab-runner-helper")
 _STAND_IN = re.compile(r"(?:[^/]+/)?dindrunner\.local/([a-z]+)(?:-[a-z0-9-]+)?")
-"""The images that this project builds where no registry is reached: docs/images.md."""
+"""The images that this project builds where no registry is reached: docs/lab/images.md."""
 
 
 def docker_version(image: str) -> Version | None:
