@@ -284,6 +284,16 @@ def test_readme_and_settings_page_have_examples_that_are_checked() -> None:
     assert len(list(examples(SETTINGS))) >= 8
 
 
+def test_what_the_readme_sets_with_plain_pulumi_are_whole_settings() -> None:
+    found = re.findall(
+        r"^pulumi config set --path '?settings\.([^\s']+)'? (\S+)$", text_of(Path("README.md")), re.MULTILINE
+    )
+    settings = dict(found)
+    runner = {"name": settings.pop("runners[0].name"), "tags": [settings.pop("runners[0].tags[0]")]}
+    gitlab = {path.removeprefix("gitlab."): settings.pop(path) for path in list(settings) if path.startswith("gitlab.")}
+    parse_example({**settings, "gitlab": gitlab, "runners": [runner]})
+
+
 def test_every_target_and_orchestrator_has_an_example_that_is_checked() -> None:
     found = [parse_example(raw) for document in DOCUMENTS for raw in examples(document)]
     assert {settings.target for settings in found} == set(TARGETS)
