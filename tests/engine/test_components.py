@@ -36,7 +36,8 @@ def _site(environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFacto
     # Of a copy, because a build leaves a folder of its own beside what it builds.
     source = directory / "source"
     shutil.copytree(ROOT / "components", source / "components", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", source)
+    for name in ("pyproject.toml", "LICENSE"):
+        shutil.copy(ROOT / name, source)
     pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
     run(*pip, "wheel", "--no-deps", "--wheel-dir", str(directory), str(source), env=environment)
     (wheel,) = directory.glob("dindrunner-*.whl")
@@ -91,6 +92,12 @@ def test_the_program_of_the_page_makes_a_runner_that_builds(
 
 def test_the_installed_package_tells_types_to_those_who_check_them(site: Path) -> None:
     assert (site / "dindrunner/py.typed").exists()
+
+
+def test_the_installed_package_has_its_license(site: Path) -> None:
+    (license_file,) = site.glob("dindrunner-*.dist-info/licenses/LICENSE")
+    assert license_file.read_bytes() == (ROOT / "LICENSE").read_bytes()
+    assert "License-Expression: Apache-2.0" in (license_file.parents[1] / "METADATA").read_text()
 
 
 def test_what_was_given_is_recorded_and_tokens_only_as_secrets(program: Program) -> None:
