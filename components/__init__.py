@@ -1,1 +1,1 @@
-"""Reusable component resources, a platform each, and the pure code they share."""
+"""Reusable Pulumi components, a folder for each platform, and the pure code that they share."""

@@ -1,4 +1,4 @@
-"""GitLab Runner's config.toml. Pure: text out, no Pulumi.
+"""Renders GitLab Runner's config.toml. Pure: it returns text and makes no resources.
 
 Keys and their meaning: https://docs.gitlab.com/runner/configuration/advanced-configuration/
 """
@@ -17,7 +17,7 @@ from .specs import ConfigSpec, RunnerSpec
 from .tables import merge
 
 FEATURE_FLAGS = {"FF_DISABLE_AUTOMATIC_TOKEN_ROTATION": True}
-"""The token belongs to the stack: a runner that rotates it by itself would leave the stack with a dead one."""
+"""The token belongs to the stack: a runner that replaced it by itself would leave the stack with an invalid one."""
 
 
 def render(spec: ConfigSpec, tokens: Mapping[str, str], pods: JobPods | None = None) -> str:
@@ -91,7 +91,7 @@ def _docker(runner: RunnerSpec, given: Gifts) -> dict[str, Any]:
     if runner.helper_image:
         table["helper_image"] = runner.helper_image
     for key, limit in _limits(runner).items():
-        # A service that a job starts is as much its own as the job's container.
+        # A service has the same limits as the job's container, because a job starts both.
         table |= {key: limit, f"service_{key}": limit}
     if runner.shm_size_mib:
         table["shm_size"] = runner.shm_size_mib * 1024**2

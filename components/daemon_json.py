@@ -1,4 +1,4 @@
-"""The daemon's own configuration file. Pure."""
+"""Renders the daemon's configuration file, /etc/docker/daemon.json. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 LOG_OPTS = {"max-size": "10m", "max-file": "3"}
-"""Options of the json-file log driver, which keeps everything by default: a runner lives for years."""
+"""Options of the json-file log driver. By default it keeps everything, and a runner lives for years."""
 
 
 def daemon_json(
@@ -54,8 +54,8 @@ def _garbage_collection(budget_gib: int) -> dict[str, Any]:
         "enabled": True,
         "defaultMaxUsedSpace": f"{budget_gib}GB",
         "defaultMinFreeSpace": "2GB",
-        # What is kept even where the disk runs full; as much as the maximum would switch the other two off.
+        # What is kept even on a full disk. If it were as much as the maximum, the other two would do nothing.
         "defaultReservedSpace": f"{budget_gib * 256}MB",
-        # The maximum, as daemons before 28 call it.
+        # The name of the maximum in daemons before 28.
         "defaultKeepStorage": f"{budget_gib}GB",
     }

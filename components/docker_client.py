@@ -1,4 +1,4 @@
-"""Command lines of the Docker client for an engine. Pure."""
+"""Makes the Docker client's command lines for an engine. Pure."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class DockerEngine:
         return self.host.startswith("ssh://")
 
     def docker(self, *arguments: str) -> list[str]:
-        """The command line that runs `docker` with these arguments; by SSH it is the client of the other machine."""
+        """The command line that runs `docker` with these arguments. By SSH it is the other machine's client."""
         if not self.by_ssh:
             return ["docker", "--host", self.host, *arguments]
         path = urlsplit(self.host).path.rstrip("/")
         return self.command("docker", *(["--host", f"unix://{path}"] if path else []), *arguments)
 
     def command(self, *words: str) -> list[str]:
-        """The command line that runs a command on the engine's machine, which is this one unless SSH leads to it."""
+        """The command line that runs a command on the engine's machine: by SSH, or on this one."""
         if not self.by_ssh:
             return list(words)
         parts = urlsplit(self.host)
@@ -40,6 +40,6 @@ class DockerEngine:
 
     @property
     def ssh_host(self) -> str:
-        """The host in an address `ssh://`, as it is written: aliases of ~/.ssh/config know capitals."""
+        """The host in an address `ssh://`, as it is written: aliases in ~/.ssh/config are case-sensitive."""
         netloc = urlsplit(self.host).netloc.rpartition("@")[2]
         return netloc.partition("]")[0].removeprefix("[") if "[" in netloc else netloc.partition(":")[0]

@@ -15,11 +15,11 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 SECRETS = frozenset({"config_toml", "token"})
-"""Names of inputs that are secrets, whoever gives them."""
+"""Names of inputs that are always secrets."""
 
 
 def taken(kind: type[A], given: A | Mapping[str, Any]) -> A:
-    """The args of a component, of which a dict has the names of the fields. Raises TypeError for an unknown name.
+    """A component's args, also from a dict with the fields' names. Raises TypeError for an unknown name.
 
     Other Pulumi languages send whole numbers as floats, and nested args as dicts.
     """
@@ -49,12 +49,12 @@ def _types(hint: object) -> list[type[Any]]:
 
 
 def mapped(value: pulumi.Input[T], make: Callable[[T], R]) -> pulumi.Input[R]:
-    """What is made of a value that may be, or hold, an output; a plain one stays plain."""
+    """A function's result for a value that may be, or hold, an output. A plain value gives a plain result."""
     return pulumi.Output.from_input(value).apply(make) if _has_output(value) else make(value)  # type: ignore[arg-type]
 
 
 def mapped_or_none(value: pulumi.Input[T] | None, make: Callable[[T], R]) -> pulumi.Input[R] | None:
-    """`mapped`, of a value that may be left out."""
+    """`mapped`, for a value that may be left out."""
     return None if value is None else mapped(value, make)
 
 
@@ -67,7 +67,7 @@ def _has_output(value: object) -> bool:
 
 
 def recorded(args: object) -> dict[str, Any]:
-    """The args as the state of the component keeps them: those that are given, the secret ones as secrets."""
+    """The args for the component's state: those that are given, with the secret ones as secrets."""
     if not dataclasses.is_dataclass(args):
         return {}
     values = {field.name: _plain(getattr(args, field.name)) for field in dataclasses.fields(args)}

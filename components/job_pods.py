@@ -14,16 +14,16 @@ from .specs import RunnerSpec, TolerationSpec
 from .transport import CLIENT_CERTS_DIR
 
 POLL_SECONDS = 600
-"""How long a job's pod may take to start. GitLab Runner's own 180 are too few where a node has to be added first."""
+"""How long a job's pod may take to start. GitLab Runner's own 180 s are too few if a node has to be added first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobPods:
     """What is the same for all job pods of a stack.
 
-    namespace: where they run. service_account: theirs, without rights.
+    namespace: where they run. service_account: their account, which has no rights.
     client_secret: the Secret with the client's certificate; None without TLS.
-    labels: of all of them. client_labels: more, of those that may reach the daemon. annotations: of all of them.
+    labels, annotations: of every pod. client_labels: additional labels of the pods that may reach the daemon.
     """
 
     namespace: str
@@ -71,7 +71,7 @@ def _resources(runner: RunnerSpec) -> dict[str, str]:
     requests = _quantities(runner.cpu_request or runner.cpus, runner.memory_request_mib or runner.memory_mib)
     resources: dict[str, str] = {}
     for owner in ("", "service_"):
-        # A service that a job starts is as much its own as the job's container.
+        # A service has the same limits as the job's container, because a job starts both.
         resources |= {f"{owner}{what}_limit": amount for what, amount in limits.items()}
         resources |= {f"{owner}{what}_request": amount for what, amount in requests.items()}
     return resources
@@ -83,7 +83,7 @@ def _quantities(cpus: float | None, memory_mib: int | None) -> dict[str, str]:
 
 
 def _tolerations(wanted: Sequence[TolerationSpec]) -> dict[str, str]:
-    """Effects by taint, as GitLab Runner spells it: no value is any value, and an empty effect is any effect."""
+    """Effects by taint, as GitLab Runner spells them: no value means any value, an empty effect any effect."""
     found: dict[str, str] = {}
     for each in wanted:
         taint = f"{each.key}={each.value}" if each.value is not None else each.key

@@ -1,7 +1,7 @@
 """How the jobs of a runner build images, and what each way gives them. Pure.
 
-A new kind is a member of `Kind`, a line of `TRAITS`, and a case of `gifts`; where one is missing, mypy and the tests
-say so, and nothing is rendered.
+A new kind is a member of `Kind`, a line of `TRAITS`, and a case of `gifts`. If one of them is missing, mypy and the
+tests say so, and nothing is rendered.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Kind(StrEnum):
 
 
 class Executor(StrEnum):
-    """Where the jobs of a runner run: in a container each, in the runner's own container, or in a pod each."""
+    """Where the jobs of a runner run: each in a container, all in the runner's own container, or each in a pod."""
 
     DOCKER = "docker"
     SHELL = "shell"
@@ -41,7 +41,7 @@ class Scope(StrEnum):
 
 
 class Builder(StrEnum):
-    """Whose Docker the jobs of a kind build with: nobody's, the shared daemon's, the host's, or a daemon of the job."""
+    """Which Docker the jobs of a kind build with: none, the shared daemon, the host's, or a daemon for one job."""
 
     NONE = "none"
     SHARED = "shared"
@@ -56,9 +56,9 @@ _BUILD = ("docker build --tag $CI_PROJECT_PATH_SLUG:$CI_COMMIT_SHORT_SHA .",)
 class Traits:
     """What is the same for every runner of a kind.
 
-    builder: whose Docker its jobs build with. script: what a job may do, as an example.
-    refused: why an executor does not go with it, and what to use instead, by the executor.
-    warning: why somebody should think about it; empty where nobody has to. `{runner}` is the runner's name.
+    builder: which Docker its jobs build with. script: an example of what a job may do.
+    refused: by executor, why the two do not go together, and what to use instead.
+    warning: what the preview warns of; empty: nothing. `{runner}` is the runner's name.
     """
 
     builder: Builder
@@ -95,13 +95,13 @@ TRAITS: Mapping[Kind, Traits] = {
 
 
 def check(runner: str, kind: Kind, executor: Executor) -> None:
-    """Raise ValueError where a runner's kind does not go with its executor."""
+    """Raise ValueError if a runner's kind does not go with its executor."""
     if why := TRAITS[kind].refused.get(executor):
         raise ValueError(f"kind {kind} of runner {runner} {why}")
 
 
 def needs_daemon(kind: Kind, executor: Executor) -> bool:
-    """Whether such jobs run in, or build with, the shared daemon."""
+    """Whether these jobs run in the shared daemon, or build with it."""
     match TRAITS[kind].builder:
         case Builder.SHARED:
             return True
@@ -115,9 +115,9 @@ def needs_daemon(kind: Kind, executor: Executor) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where jobs run, as far as what they are given depends on it.
+    """What has to be known of the place where jobs run, to decide what they are given.
 
-    transport, daemon_host: of the shared daemon, whose name on the runner's network that is.
+    transport: of the shared daemon. daemon_host: its name on the runner's network.
     host_socket: path of the host's Docker socket. job_daemon_image: of a daemon for one job.
     """
 
@@ -132,9 +132,9 @@ class Gifts:
     """What the jobs of a kind are given, so that a plain `docker build` finds its daemon.
 
     environment: variables, for every executor.
-    engine, volumes, more: for executor docker: keys of `[runners.docker]` that say which engine runs the job's
-        containers, the volumes of these (sources are paths inside that engine's machine), and more keys of the table.
-    client_certificate: whether a job's pod gets the client's certificate, where the daemon asks for one.
+    engine, volumes, more: for executor docker. `engine` has the keys of `[runners.docker]` that say which engine runs
+        the job's containers; `volumes` are theirs, with sources on that engine's machine; `more` has further keys.
+    client_certificate: whether a job's pod gets the client's certificate, if the daemon asks for one.
     """
 
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -164,7 +164,7 @@ def gifts(kind: Kind, place: Place) -> Gifts:
                 volumes=[CLIENT_CERTS_DIR],
                 more={
                     "services": [{"name": place.job_daemon_image, "alias": "docker"}],
-                    # Only this service is privileged; the job that talks to it is not, nor is one that the job names.
+                    # Only this service is privileged, and neither the job nor another service that the job names.
                     "services_privileged": True,
                     "allowed_privileged_services": [place.job_daemon_image],
                 },
@@ -175,7 +175,7 @@ def gifts(kind: Kind, place: Place) -> Gifts:
 
 def _of_shared_daemon(place: Place) -> Gifts:
     environment = client_environment(place.transport, place.transport.endpoint(place.daemon_host))
-    # Job containers live inside the daemon's machine and do not know its alias: the gateway is the daemon.
+    # Job containers run inside the daemon and do not know its alias: for them the gateway is the daemon.
     gateway = {"extra_hosts": [f"{place.daemon_host}:host-gateway"]}
     engine = _shared_engine(place)
     match place.transport:
@@ -191,7 +191,7 @@ def _of_shared_daemon(place: Place) -> Gifts:
 
 
 def _shared_engine(place: Place) -> dict[str, Any]:
-    """The keys by which GitLab Runner itself, beside the daemon, runs the jobs' containers in it."""
+    """The keys by which GitLab Runner, which is beside the daemon, runs the jobs' containers in it."""
     endpoint = place.transport.endpoint(place.daemon_host)
     match place.transport:
         case Transport.TLS:
@@ -203,7 +203,7 @@ def _shared_engine(place: Place) -> dict[str, Any]:
 
 
 def client_environment(transport: Transport, endpoint: str) -> dict[str, str]:
-    """The environment of a Docker client of the daemon at `endpoint`; by the socket, that of a job's container."""
+    """The environment of a Docker client for the daemon at `endpoint`. With a socket: in a job's container."""
     match transport:
         case Transport.TLS:
             return _tls_client(endpoint)

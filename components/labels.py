@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 STACK = "dindrunner.stack"
-"""Whose value is the stack's name, on every platform: `docker ps --filter label=dindrunner.stack=<stack>`."""
+"""Its value is the stack's name, on every platform: `docker ps --filter label=dindrunner.stack=<stack>`."""
 
 ROLE = "dindrunner.role"
-"""Whose value says what an object of a Docker engine is for."""
+"""Its value says what an object of a Docker engine is for."""
 
 INSTANCE, COMPONENT = "app.kubernetes.io/instance", "app.kubernetes.io/component"
 """Prefix and role of an object of a cluster."""
@@ -16,7 +16,7 @@ CLIENT = {"dindrunner.client": "true"}
 
 
 def docker_labels(stack: str, role: str) -> dict[str, str]:
-    """What every object of a Docker engine carries."""
+    """The labels of every object of a Docker engine."""
     return {STACK: stack, ROLE: role}
 
 

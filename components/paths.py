@@ -7,4 +7,4 @@ CONFIG_DIR = "/etc/gitlab-runner"
 """Where the official image's runner looks for config.toml, in its container."""
 
 CA_FILE = f"{CONFIG_DIR}/certs/gitlab-ca.pem"
-"""The CA of a GitLab that the system's CAs do not vouch for, in the runner's container."""
+"""GitLab's CA, where it is none that the system trusts, in the runner's container."""

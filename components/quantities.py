@@ -1,4 +1,4 @@
-"""Amounts as Kubernetes writes them. Pure."""
+"""Quantities of CPU and memory, as Kubernetes writes them. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _UNITS = {
 
 
 def amount(quantity: object) -> float | None:
-    """What a quantity such as `100Gi`, `5e10` or `1930m` says; None where it is none."""
+    """The number that a quantity such as `100Gi`, `5e10` or `1930m` means; None for a text that is no quantity."""
     if not isinstance(quantity, str):
         return None
     parts = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)([eE][0-9]+)?([A-Za-z]*)", quantity)

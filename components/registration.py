@@ -20,10 +20,10 @@ class RunnerRegistrationArgs:
 
     scope: `instance`, `group` or `project`.
     group, project: full path or numeric ID, for the scope of that name.
-    description, tags, run_untagged, locked, access_level, paused: as GitLab has them. Default of the description:
+    description, tags, run_untagged, locked, access_level, paused: as in GitLab. The default description is
         `<stack> <name>`.
     maximum_timeout: seconds, at least 600.
-    maintenance_note: free text that GitLab shows to administrators. Default: it names project, stack and component, so
+    maintenance_note: free text that GitLab shows to administrators. The default names project, stack and component, so
         that orphans can be found.
     """
 
@@ -89,7 +89,7 @@ def _sorted(tags: Sequence[Any]) -> list[str]:
 
 
 def _found(given: Any, find: Callable[[int | str, pulumi.InvokeOptions], Any], lookup: pulumi.InvokeOptions) -> Any:
-    """The ID of what a path or an ID names; either may be an output."""
+    """The ID of a group or project that is given by path or ID, which may be an output."""
     return mapped_or_none(given, lambda known: find(known, lookup))
 
 

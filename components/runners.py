@@ -1,7 +1,7 @@
-"""What the wholes of all platforms share: the runners asked for, their registrations, and their config.toml.
+"""What the wholes of all platforms share: the runners that are wanted, their registrations and their config.toml.
 
-Annotations are evaluated here, and a value that may be left out is `None`: so the SDK's analyzer, which makes the
-schema for other Pulumi languages, can read them.
+The SDK's analyzer makes the schema for other Pulumi languages from these classes. It can only read them because
+annotations are not postponed here, and because a value that may be left out is `None`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,14 +32,14 @@ from .transport import Transport
 
 @dataclass(frozen=True, kw_only=True)
 class RunnerArgs:
-    """One runner, as GitLab's pages show it, and what its jobs are like."""
+    """One runner: what GitLab shows of it, and how its jobs run."""
 
     name: str
-    """Unique among these runners."""
+    """Name of the runner, unique among these."""
     kind: Kind | None = None
     """How jobs build images. Default: `dind`, with the shared daemon."""
     tags: pulumi.Input[Sequence[pulumi.Input[str]]] | None = None
-    """What jobs ask for."""
+    """Tags by which jobs ask for the runner."""
     run_untagged: pulumi.Input[bool] | None = None
     """Whether jobs without tags are taken. Default: no."""
     locked: pulumi.Input[bool] | None = None
@@ -49,9 +49,9 @@ class RunnerArgs:
     maximum_timeout: pulumi.Input[int] | None = None
     """Seconds that a job may take. Default: 3600."""
     description: pulumi.Input[str] | None = None
-    """What GitLab's pages show. Default: `<stack> <name>`."""
+    """What GitLab shows. Default: `<stack> <name>`."""
     token: pulumi.Input[str] | None = None
-    """Authentication token of a runner that is there; it is then not registered."""
+    """Authentication token of an existing runner, which is then not registered."""
     image: pulumi.Input[str] | None = None
     """Image of jobs that name none. Default: the pinned Docker client."""
     helper_image: pulumi.Input[str] | None = None
@@ -59,9 +59,9 @@ class RunnerArgs:
     job_daemon_image: pulumi.Input[str] | None = None
     """Image of the daemon that kind `job-dind` starts for each job."""
     pull_policy: pulumi.Input[Sequence[pulumi.Input[str]]] | None = None
-    """Tried in turn: `always` (default), `if-not-present`, `never`."""
+    """Pull policies, tried in turn: `always` (default), `if-not-present`, `never`."""
     limit: pulumi.Input[int] | None = None
-    """Jobs at once by this runner. Default: no limit but that of all."""
+    """Jobs at once by this runner. Default: only the limit of all runners counts."""
     cpus: pulumi.Input[float] | None = None
     """Limit of a job's container. Default: none."""
     memory_mib: pulumi.Input[int] | None = None
@@ -74,12 +74,12 @@ class RunnerArgs:
 
 @dataclass(frozen=True, kw_only=True)
 class RunnersArgs:
-    """What the whole of every platform is told."""
+    """Inputs of the whole of every platform."""
 
     scope: Scope
     """Who may use the runners."""
     runners: Sequence[RunnerArgs]
-    """At least one."""
+    """The runners, at least one."""
     group: pulumi.Input[str] | None = None
     """Full path or numeric ID, for scope `group`."""
     project: pulumi.Input[str] | None = None
@@ -87,7 +87,7 @@ class RunnersArgs:
     gitlab_url: pulumi.Input[str] | None = None
     """Base URL of the GitLab. Default: gitlab.com."""
     ca_pem: pulumi.Input[str] | None = None
-    """Certificates of the CA of a GitLab that the system's CAs do not vouch for."""
+    """Certificates of GitLab's CA, where it is none that the system trusts."""
     prefix: str | None = None
     """Prefix of the names on the platform. Default: `<project>-<stack>-<name of the component>`."""
     concurrent: pulumi.Input[int] | None = None
@@ -109,13 +109,13 @@ class RunnersArgs:
     daemon_memory_mib: pulumi.Input[int] | None = None
     """Limit of the daemon, and all that runs in it. Default: none."""
     daemon_subnet: str | None = None
-    """What the daemon's own networks are cut from."""
+    """Address range from which the daemon's own networks are taken."""
     cache_budget_gib: int | None = None
-    """What BuildKit's garbage collection leaves. Default: 20, or 60 % of a claim."""
+    """GiB of build cache that BuildKit's garbage collection leaves. Default: 20, or 60 % of a claim."""
     mtu: int | None = None
-    """Bytes, of the networks. Default: Docker's, or 1400 on a cluster."""
+    """MTU of the networks, in bytes. Default: Docker's, or 1400 on a cluster."""
     dns: Sequence[str] | None = None
-    """Servers for the containers in the daemon."""
+    """Name servers of the containers in the daemon."""
     registry_mirrors: Sequence[str] | None = None
     """For pulls by the daemon."""
     insecure_registries: Sequence[str] | None = None
@@ -126,7 +126,7 @@ class RunnersArgs:
 
 @dataclass(frozen=True, kw_only=True)
 class Whole:
-    """What a whole is made from: its args with what they leave out, and where its jobs run."""
+    """What a whole is made from: its args with all defaults filled in, and where its jobs run."""
 
     name: str
     args: RunnersArgs
@@ -240,7 +240,7 @@ def runner_ids(registrations: Mapping[str, RunnerRegistration]) -> pulumi.Output
 
 
 def declared(whole: pulumi.ComponentResource) -> dict[str, Any]:
-    """What a whole registers as its outputs: each attribute that its class declares, so that both agree."""
+    """The outputs that a whole registers: each attribute that its class declares, so that both agree."""
     return {name: getattr(whole, name) for name in type(whole).__annotations__}
 
 
@@ -288,7 +288,7 @@ def _given(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _whole_numbers(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Other Pulumi languages send whole numbers as floats; those in an output are known no earlier than here."""
+    """Other Pulumi languages send whole numbers as floats, and those in an output are not known before this point."""
     return {
         name: int(value) if isinstance(value, float) and value.is_integer() and name != "cpus" else value
         for name, value in values.items()

@@ -1,4 +1,4 @@
-"""What config.toml is rendered from: plain values, whoever has chosen them. Pure."""
+"""The plain values that config.toml is rendered from. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class DaemonSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class TolerationSpec:
-    """A taint of nodes that a pod puts up with. value: None is any."""
+    """A taint of nodes that a pod tolerates. value: None: any value."""
 
     key: str
     value: str | None = None
@@ -34,9 +34,9 @@ class RunnerSpec:
     """One `[[runners]]` entry.
 
     kind: how its jobs build images. executor: where they run.
-    limit: jobs at once by this runner; 0 is no limit but that of all runners together.
+    limit: jobs at once by this runner; 0: only the limit of all runners together counts.
     environment: more variables of the jobs. cache: the `[runners.cache]` table.
-    image: of jobs that name none. helper_image: GitLab Runner's helper; None is the runner's choice.
+    image: for jobs that name none. helper_image: GitLab Runner's helper; None: the runner chooses it.
     job_daemon_image: of the daemon that kind `job-dind` starts for each job.
     volumes: more volumes of the jobs; sources are paths inside the daemon's machine.
     cpus, memory_mib: limits of a job's container, and of each of its services. shm_size_mib: its /dev/shm.
@@ -71,7 +71,7 @@ class RunnerSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ConfigSpec:
-    """The whole config.toml but its tokens.
+    """The whole config.toml without its tokens.
 
     concurrent: jobs at once, of all runners together.
     gitlab_url: base URL of the GitLab. has_ca_file: whether its CA lies beside config.toml, at `paths.CA_FILE`.

@@ -1,4 +1,4 @@
-"""Plain tables laid over each other. Pure."""
+"""Merges plain tables. Pure."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any, TypeGuard
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any], *, join_tables: bool = False) -> dict[str, Any]:
-    """`base` with `over` laid over it: tables are merged key by key, all else is replaced, and a null takes it away.
+    """`over` merged into `base`: tables are merged key by key, anything else is replaced, and a null removes it.
 
-    join_tables: whether two lists of tables become one, as TOML's `[[...]]` do.
+    join_tables: whether two lists of tables become one list, as with TOML's `[[...]]`.
     """
     merged = dict(base)
     for key, value in over.items():

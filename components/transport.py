@@ -19,9 +19,9 @@ class Transport(StrEnum):
 
     @property
     def port(self) -> int | None:
-        """Docker's registered port for it (IANA: 2376 docker-s, 2375 docker); the dind image listens on no other."""
+        """Docker's registered port (IANA: 2376 docker-s, 2375 docker). The dind image listens on no other."""
         return {Transport.TLS: 2376, Transport.TCP: 2375, Transport.SOCKET: None}[self]
 
     def endpoint(self, host: str) -> str:
-        """The DOCKER_HOST of a daemon that is called `host` on the network."""
+        """DOCKER_HOST for a daemon that is called `host` on the network."""
         return f"unix://{SOCKET}" if self is Transport.SOCKET else f"tcp://{host}:{self.port}"

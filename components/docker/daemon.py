@@ -40,12 +40,12 @@ class DindDaemonArgs:
     alias: its host name on the network.
     certificate_names: host names and IP addresses in its certificate (TLS only).
     daemon_json: content of /etc/docker/daemon.json; see `daemon_json`.
-    ready_timeout_seconds: how long its creation waits until it answers.
-    cpus, memory_mib: limits of the container; None is none. The limit of memory is one of RAM, swap is not limited.
+    ready_timeout_seconds: how long an update waits for a new daemon to answer.
+    cpus, memory_mib: limits of the container; None: no limit. The memory limit counts RAM, not swap.
     keep_cache: whether the data volume outlives the stack.
-    data_path: directory on the engine's machine that holds the data volume; None is where the engine keeps its volumes.
-    existing_volume: a volume to use as the data volume, which is then only read; None is one of its own.
-    engine: where the log of a failing daemon is read; None is the Docker client's own choice.
+    data_path: directory on the engine's machine that holds the data volume; None: where the engine keeps all volumes.
+    existing_volume: a volume that is there, to be used as the data volume; None: a new one is made.
+    engine: asked for the log when the daemon fails; None: the engine that the Docker client chooses.
     """
 
     prefix: str
@@ -69,12 +69,12 @@ class DindDaemon(pulumi.ComponentResource):
     """One dockerd in a privileged container, and the only user of its data volume (two would corrupt it).
 
     The volume outlives the container: an upgrade replaces the container and keeps every layer. Creating the container
-    waits until `docker info` answers over the very transport that clients use; where it does not in time, the update
+    waits until `docker info` answers over the same transport that clients use. If that takes too long, the update
     fails and shows the end of the daemon's log.
 
     container: the daemon's container, and container_name its name. data: the volume with the layer cache, and
         volume_name its name. keep_cache: whether that outlives the stack.
-    client_volumes: what a client's container has to mount read-only, volumes by path: certificates, socket, or none.
+    client_volumes: volumes that a client's container has to mount read-only, by path: certificates, socket, or none.
     endpoint: DOCKER_HOST for clients on the network.
     """
 
@@ -115,7 +115,7 @@ class DindDaemon(pulumi.ComponentResource):
             labels=container_labels(args.stack, "daemon"),
             cpus=mapped_or_none(args.cpus, cpus_text),
             memory=args.memory_mib,
-            # Said outright, or the engine fills in a value that every later update would want to take back.
+            # Given explicitly: the engine fills in a value otherwise, which every later update would want to undo.
             memory_swap=-1 if args.memory_mib is not None else None,
             log_driver="json-file",
             log_opts=LOG_OPTS,
@@ -125,20 +125,20 @@ class DindDaemon(pulumi.ComponentResource):
             destroy_grace_seconds=STOP_SECONDS,
             opts=pulumi.ResourceOptions(
                 parent=self,
-                # Two daemons on one data volume corrupt it: the old one goes first.
+                # Two daemons on one data volume corrupt it: the old one is deleted first.
                 delete_before_replace=True,
-                # An engine cannot lift the limit of a container that is there.
+                # An engine cannot remove a limit from an existing container.
                 replace_on_changes=["memorySwap"],
-                # Ready in time, after an image that may have to be pulled first.
+                # The time to become ready, after the time that pulling the image may take.
                 custom_timeouts=pulumi.CustomTimeouts(create=f"{args.ready_timeout_seconds + PULL_SECONDS}s"),
-                # "Not healthy in time" alone explains nothing.
+                # "Not healthy in time" alone does not explain anything.
                 hooks=pulumi.ResourceHookBinding(
                     on_error=[log_tail_on_failure(self, name, f"{args.prefix}-dind", args.engine)]
                 ),
             ),
         )
         self.container_name, self.volume_name = self.container.name, self.data.name
-        # For policies, which do not get to see an option of a resource.
+        # For policies, which cannot see a resource's options.
         self.keep_cache = args.keep_cache or args.existing_volume is not None
         self.register_outputs(
             {
@@ -152,7 +152,7 @@ class DindDaemon(pulumi.ComponentResource):
 
     def _data_volume(self, name: str, args: DindDaemonArgs) -> docker.Volume:
         if args.existing_volume:
-            # A name of its own in the state: under that of the stack's volume it would take that volume's place there.
+            # It has another name in the state than the stack's own volume, or it would replace that volume there.
             return docker.Volume.get(
                 f"{name}-existing-data", args.existing_volume, opts=pulumi.ResourceOptions(parent=self)
             )
@@ -161,12 +161,12 @@ class DindDaemon(pulumi.ComponentResource):
             name=_data_name(args),
             driver_opts={"type": "none", "o": "bind", "device": args.data_path} if args.data_path is not None else None,
             labels=volume_labels(args.stack, "data"),
-            # The layer cache is the point of a long-lived daemon: it goes only when asked to.
+            # The layer cache is the point of a long-lived daemon: it is deleted only on request.
             opts=pulumi.ResourceOptions(parent=self, retain_on_delete=args.keep_cache),
         )
 
     def _shared_volumes(self, name: str, args: DindDaemonArgs) -> dict[str, pulumi.Output[str]]:
-        """Volumes by which certificates or socket get to the clients, by path; the CA's key has one of its own."""
+        """Volumes that bring certificates or socket to the clients, by path. The CA's key has a volume of its own."""
         roles = {
             Transport.TLS: {f"{CERTS_DIR}/ca": "certs-ca", CLIENT_CERTS_DIR: "certs-client"},
             Transport.SOCKET: {SOCKET_DIR: "socket"},
@@ -184,7 +184,7 @@ class DindDaemon(pulumi.ComponentResource):
 
 
 def _data_name(args: DindDaemonArgs) -> pulumi.Input[str]:
-    """A volume cannot move: another path is another volume, which the container has before the old one goes."""
+    """A volume cannot move: a new path is a new volume, which the container gets before the old one is deleted."""
     name = f"{args.prefix}-dind-data"
     if args.data_path is None:
         return name
@@ -199,7 +199,7 @@ def _environment(args: DindDaemonArgs) -> list[pulumi.Input[str]]:
 
 
 def _alternative_name(name: Any) -> str:
-    """A host name or address as OpenSSL's subjectAltName takes it."""
+    """A host name or address in the form that OpenSSL's subjectAltName takes."""
     try:
         return f"IP:{ipaddress.ip_address(name)}"
     except ValueError:
@@ -207,18 +207,18 @@ def _alternative_name(name: Any) -> str:
 
 
 def _command(transport: Transport) -> list[str] | None:
-    """Arguments of the image's entrypoint, which by itself listens on its usual socket and the transport's port."""
+    """Arguments of the image's entrypoint. By itself that listens on its usual socket and the transport's port."""
     match transport:
         case Transport.SOCKET:
             return ["dockerd", f"--host=unix://{DOCKER_SOCKET}", f"--host=unix://{SOCKET}"]
         case Transport.TCP:
-            # Said outright, or dockerd waits 15 s before it opens a port without TLS, and newer ones refuse to.
+            # Given explicitly: else dockerd waits 15 s before it opens a port without TLS, and newer ones refuse.
             return ["--tls=false"]
     return None
 
 
 def _healthcheck(args: DindDaemonArgs) -> docker.ContainerHealthcheckArgs:
-    """`docker info` over the clients' own way in, so that a wrong certificate or alias is found here."""
+    """`docker info` over the transport that clients use, so that a wrong certificate or alias is found here."""
     client = ["docker", "--host", Transport(args.transport).endpoint(args.alias)]
     if Transport(args.transport) is Transport.TLS:
         files = {"--tlscacert": "ca.pem", "--tlscert": "cert.pem", "--tlskey": "key.pem"}

@@ -1,4 +1,4 @@
-"""What every Docker object of a stack carries."""
+"""The labels that every Docker object of a stack carries."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from ..docker_client import DockerEngine
 
 LINES = 20
 READ_LINES = 300
-"""More than is shown, because a daemon that is started again and again buries its last words in routine ones."""
+"""More than is shown: a daemon that restarts again and again hides its last error among routine lines."""
 
 LIMIT_SECONDS = 20
 
@@ -21,12 +21,12 @@ def log_tail_on_failure(
 ) -> pulumi.ErrorHook:
     """A hook that logs the last lines of a container's output when creating the container failed.
 
-    component: to which the lines are attributed. name: prefix of the hook's name. container: its name on the engine.
-    engine: where the container is; None is the Docker client's own choice.
+    component: the one that the lines are shown for. name: prefix of the hook's name. container: its name on the engine.
+    engine: where the container is; None: the engine that the Docker client chooses.
     """
 
     async def show(args: pulumi.ErrorHookArgs) -> bool:
-        # A container that has taken the name is another one, and its log is none of this one's.
+        # Another container may have the name; its log says nothing about this one.
         taken = any("already in use" in error for error in args.errors)
         if args.failed_operation == "create" and not taken:
             pulumi.log.error(await asyncio.to_thread(_tail, container, engine), component)

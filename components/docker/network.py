@@ -20,8 +20,8 @@ class RunnerNetworkArgs:
 
     network_name: name on the engine.
     stack: value of the `dindrunner.stack` label.
-    subnet: CIDR; None takes a free one of Docker's pools.
-    mtu: bytes; None is Docker's default, 1500.
+    subnet: in CIDR notation; None: a free one from Docker's pools.
+    mtu: in bytes; None: Docker's default, 1500.
     """
 
     network_name: pulumi.Input[str]
@@ -31,7 +31,7 @@ class RunnerNetworkArgs:
 
 
 class RunnerNetwork(pulumi.ComponentResource):
-    """A user-defined bridge, which unlike the default one resolves names, and keeps other containers out.
+    """A bridge of the stack's own. Unlike Docker's default one, it resolves names and keeps other containers out.
 
     network: the Docker network. network_name: its name.
     """
@@ -58,7 +58,7 @@ class RunnerNetwork(pulumi.ComponentResource):
 
 
 def addresses(subnet: str) -> list[docker.NetworkIpamConfigArgs]:
-    """With the gateway that the engine takes anyway, or newer engines would report one that nobody asked for."""
+    """With the gateway that the engine would choose anyway: newer engines report it, which would look like a drift."""
     return [docker.NetworkIpamConfigArgs(subnet=subnet, gateway=str(ipaddress.IPv4Network(subnet)[1]))]
 
 

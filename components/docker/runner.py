@@ -19,18 +19,18 @@ from .spelling import cpus_text
 
 @dataclass(frozen=True, kw_only=True)
 class RunnerProcessArgs:
-    """Inputs of a RunnerContainer, however it is kept running.
+    """Inputs of every RunnerContainer, whether a container or a Swarm service runs it.
 
     prefix: prefix of the names on the engine.
     stack: value of the `dindrunner.stack` label.
     image: image with the interface of the official gitlab/gitlab-runner.
     config_toml: text of its config.toml, with tokens: a secret.
     drain_seconds: how long it may finish its jobs when it is stopped.
-    daemon_id: ID of the daemon's container; when that changes, the runner is drained before the daemon is touched.
+    daemon_id: ID of the daemon's container; when it changes, the runner is drained before the daemon is touched.
     daemon_volumes: volumes that a client of the daemon mounts, by path.
-    host_socket: path of the host's Docker socket to mount; None mounts none.
-    cpus, memory_mib: limits of the container; None is none. The limit of memory is one of RAM, swap is not limited.
-    ca_pem: certificates of GitLab's CA, put where config.toml may name them (CA_FILE); None where the system's do.
+    host_socket: path of the host's Docker socket, to be mounted; None: it is not mounted.
+    cpus, memory_mib: limits of the container; None: no limit. The memory limit counts RAM, not swap.
+    ca_pem: certificates of GitLab's CA, written to CA_FILE for config.toml; None: the system's CAs are enough.
     """
 
     prefix: str
@@ -56,9 +56,9 @@ class RunnerContainerArgs(RunnerProcessArgs):
 class RunnerContainer(pulumi.ComponentResource):
     """A `gitlab-runner run` that is stopped gently and re-reads its configuration while jobs run.
 
-    config.toml is data: a container that is never started carries it into a volume, mode 0600, and GitLab Runner, which
-    looks at the file every 3 s, takes it over. So a new setting touches no running job. What does replace the container
-    (its image) drains it first: SIGQUIT, then up to `drain_seconds`.
+    config.toml is data: a container that is never started brings it into a volume, with mode 0600. GitLab Runner looks
+    at the file every 3 s, so a new setting touches no running job. A change that replaces the container, such as a new
+    image, drains it first: SIGQUIT, then up to `drain_seconds`.
 
     container: the runner's container, and container_name its name.
     """
@@ -102,18 +102,18 @@ class RunnerContainer(pulumi.ComponentResource):
             labels=container_labels(args.stack, "runner"),
             cpus=mapped_or_none(args.cpus, cpus_text),
             memory=args.memory_mib,
-            # Said outright, or the engine fills in a value that every later update would want to take back.
+            # Given explicitly: the engine fills in a value otherwise, which every later update would want to undo.
             memory_swap=-1 if args.memory_mib is not None else None,
             log_driver="json-file",
             log_opts=LOG_OPTS,
             stop_signal="SIGQUIT",
-            # Without it the provider kills at once.
+            # Without it the provider kills the container at once.
             destroy_grace_seconds=args.drain_seconds,
             opts=pulumi.ResourceOptions(
                 parent=self,
                 # The file has to be there before the first start.
                 depends_on=[writer],
-                # An engine cannot lift the limit of a container that is there; the name is taken as long as it is.
+                # An engine cannot remove a limit from an existing container, and that one has the name.
                 replace_on_changes=["memorySwap"],
                 delete_before_replace=True,
                 # The engine must not give up before the jobs have ended.
@@ -125,7 +125,7 @@ class RunnerContainer(pulumi.ComponentResource):
 
 
 def _uploads(args: RunnerContainerArgs) -> list[docker.ContainerUploadArgs]:
-    """The files of the configuration; the one with the tokens is for the runner's eyes only."""
+    """The files of the configuration. Only the runner may read the one with the tokens."""
     config = pulumi.Output.secret(args.config_toml)
     uploads = [docker.ContainerUploadArgs(file=f"{CONFIG_DIR}/config.toml", content=config, permissions="0600")]
     if args.ca_pem is not None:

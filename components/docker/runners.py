@@ -1,6 +1,6 @@
 """A Docker host with runners, as a whole: network, daemon, registrations and runner.
 
-Annotations are evaluated here, for the SDK's analyzer; see `runners` above.
+Annotations are not postponed here: the SDK's analyzer has to read them; see `components/runners.py`.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Values spelled as the engine reports them back: spelled otherwise, every refresh would find a drift. Pure."""
+"""Spells values as the engine reports them back. Otherwise every refresh would find a drift. Pure."""
 
 from __future__ import annotations
 

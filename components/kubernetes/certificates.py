@@ -1,4 +1,4 @@
-"""The certificates by which daemon and clients know each other, and the Secrets that hold them."""
+"""The certificates by which the daemon and its clients prove who they are, and the Secrets that hold them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .resources import StackArgs, metadata
 
 DAY_HOURS = 24
 CA_DAYS = 3650
-"""Its key is in the stack's state alone, and the state's owner can make another CA at any time."""
+"""Its key is only in the stack's state, whose owner can make another CA at any time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +25,8 @@ class DaemonCertificatesArgs(StackArgs):
     """Inputs of DaemonCertificates, beyond `StackArgs`.
 
     names, addresses: host names and IP addresses in the daemon's certificate.
-    valid_days: of the daemon's and the clients' certificates. renew_days: how long before its end a certificate counts
-        as ended, so that the next update makes a new one.
+    valid_days: how long the certificates of daemon and clients are valid. renew_days: how many days before that time
+        is over the next update makes a new one.
     """
 
     names: pulumi.Input[Sequence[pulumi.Input[str]]]
@@ -36,12 +36,12 @@ class DaemonCertificatesArgs(StackArgs):
 
 
 class DaemonCertificates(pulumi.ComponentResource):
-    """A CA of the stack's own, and what it signs: one certificate of the daemon, one for all clients.
+    """The stack's own CA, and what it signs: one certificate for the daemon, one for all clients.
 
-    The CA's key is in no Secret. A new certificate keeps its key, and what the other side holds stays valid.
+    The CA's key is in no Secret. A renewed certificate keeps its key, so what the other side holds stays valid.
 
     server_secret, client_secret: names of the Secrets with ca.pem, cert.pem and key.pem.
-    fingerprint: of what the daemon has to be started anew for.
+    fingerprint: changes when the daemon has to be started again.
     """
 
     server_secret: pulumi.Output[str]
@@ -63,7 +63,7 @@ class DaemonCertificates(pulumi.ComponentResource):
             set_subject_key_id=True,
             allowed_uses=["cert_signing", "crl_signing", "digital_signature"],
             validity_period_hours=CA_DAYS * DAY_HOURS,
-            # What it signs must not outlive it.
+            # The certificates that it signs must not outlive it.
             early_renewal_hours=mapped(args.valid_days, _hours),
             opts=child,
         )
@@ -71,7 +71,7 @@ class DaemonCertificates(pulumi.ComponentResource):
         client_key, client = self._certificate(name, "client", args, ca_key, ca)
         daemon = daemon_name(args.prefix)
         self.server_secret = self._secret(name, "server", args, ca, server, server_key, f"{daemon}-server")
-        # Another CA is another Secret: what runs has its certificate until the daemon is started anew.
+        # A new CA means a new Secret: running pods keep their certificate until the daemon is started again.
         client_name = ca.cert_pem.apply(lambda pem: f"{daemon}-client-{digest(pem)[:8]}")
         self.client_secret = self._secret(name, "client", args, ca, client, client_key, client_name)
         self.fingerprint = pulumi.Output.all(ca.cert_pem, server.cert_pem).apply(lambda pems: digest("".join(pems)))

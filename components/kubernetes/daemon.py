@@ -28,9 +28,9 @@ START_SECONDS = 600
 PROBE_SECONDS = 5
 
 RESTART_SECONDS = 600
-"""How long it may take to start before it is started anew: after a crash, with many layers, it takes minutes."""
+"""How long a start may take before the pod is restarted: after a crash, with many layers, it takes minutes."""
 
-# daemon.json's `mtu` is that of the first bridge only; for the others dockerd has an option, from version 24 on.
+# `mtu` in daemon.json is for the first bridge only. For the others dockerd has an option, from version 24 on.
 # A privileged container sees the node's own groups where those are of version 2, and dockerd would put what it starts
 # beside the pods, out of reach of the pod's limits: https://github.com/kubernetes/kubernetes/issues/119669
 SCRIPT = """\
@@ -47,7 +47,7 @@ exec dockerd-entrypoint.sh "$@"
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimArgs:
-    """The claim to make. size_gib: GiB. storage_class: None is the cluster's default. protect: Pulumi's option."""
+    """The claim to make. size_gib: in GiB. storage_class: None: the cluster's default. protect: Pulumi's option."""
 
     size_gib: pulumi.Input[int] = CLAIM_GIB
     access_mode: pulumi.Input[str] = "ReadWriteOnce"
@@ -60,13 +60,13 @@ class DindDaemonArgs(StackArgs):
     """Inputs of a DindDaemon, beyond `StackArgs`.
 
     image: image with the interface of the official docker:dind.
-    certificates: the daemon's; None is the plaintext port 2375.
+    certificates: of the daemon; None: plaintext on port 2375.
     daemon_json: content of /etc/docker/daemon.json; see `components.daemon_json`.
-    network_mtu: bytes, of the networks that jobs make in the daemon; None is Docker's default.
+    network_mtu: in bytes, of the networks that jobs make in the daemon; None: Docker's default.
     claim: the claim to make, or the name of one that is there.
-    cpu_request, memory_request_mib: what the node sets aside. cpus, memory_mib: limits; None is none.
+    cpu_request, memory_request_mib: what the node reserves. cpus, memory_mib: limits; None: no limit.
     node_selector, tolerations: which nodes it may run on.
-    ready_timeout_seconds: how long an update waits for its answer, beyond the time until its container runs.
+    ready_timeout_seconds: how long an update waits for the daemon's answer once its container runs.
     """
 
     image: pulumi.Input[str] = DAEMON_IMAGE
@@ -86,10 +86,10 @@ class DindDaemonArgs(StackArgs):
 class DindDaemon(pulumi.ComponentResource):
     """A StatefulSet of one dockerd, the only user of its claim (two would corrupt it).
 
-    Any change of the pod replaces the StatefulSet, old before new, so that the engine can end the runner before it,
-    which finishes its jobs. The claim stays.
+    Any change of the pod replaces the StatefulSet. The old one is deleted first, so that the engine ends the runner
+    before it, which finishes its jobs. The claim stays.
 
-    A second pod, if somebody scales, gets nowhere: a ReadWriteOncePod claim serves one pod, a ReadWriteOnce one serves
+    A second pod, if somebody scales, cannot start: a ReadWriteOncePod claim serves one pod, a ReadWriteOnce one serves
     one node, and no node takes two of these pods.
 
     stateful_set: the StatefulSet, and container_name its pod. endpoint: DOCKER_HOST for pods of the namespace.
@@ -132,7 +132,7 @@ class DindDaemon(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(
                 parent=self,
                 replace_on_changes=["spec"],
-                # Two daemons on one claim corrupt it: the old one goes first.
+                # Two daemons on one claim corrupt it: the old one is deleted first.
                 delete_before_replace=True,
                 custom_timeouts=pulumi.CustomTimeouts(
                     create=f"{args.ready_timeout_seconds + START_SECONDS}s", delete=f"{STOP_SECONDS + 240}s"
@@ -149,7 +149,7 @@ class DindDaemon(pulumi.ComponentResource):
             return pulumi.Output.from_input(args.claim)
         claim = k8s.core.v1.PersistentVolumeClaim(
             f"{name}-data",
-            # The daemon waits for it; the provider may not, as some classes bind a claim to its first pod.
+            # The daemon waits for the claim. The provider must not: some classes bind a claim only to its first pod.
             metadata=metadata(args, "daemon", claim_name(args.prefix), {"pulumi.com/skipAwait": "true"}),
             spec=k8s.core.v1.PersistentVolumeClaimSpecArgs(
                 access_modes=[args.claim.access_mode],
@@ -164,7 +164,7 @@ class DindDaemon(pulumi.ComponentResource):
 
 
 def _annotations(args: DindDaemonArgs) -> dict[str, pulumi.Input[str]]:
-    """What the pod has to be made anew for, although its specification does not name it."""
+    """Marks of what the pod has to be replaced for, although its specification does not name it."""
     changes: dict[str, pulumi.Input[str]] = {
         **STAYS,
         "dindrunner.config": mapped(args.daemon_json, digest),
@@ -185,18 +185,18 @@ def _pod(
     ]
     mounts = [
         k8s.core.v1.VolumeMountArgs(name="data", mount_path="/var/lib/docker"),
-        # The file alone, because older daemons keep a key of theirs beside it.
+        # Only the file, because older daemons keep a key of their own beside it.
         k8s.core.v1.VolumeMountArgs(name="config", mount_path="/etc/docker/daemon.json", sub_path="daemon.json"),
     ]
     if args.certificates:
         secret = k8s.core.v1.SecretVolumeSourceArgs(secret_name=args.certificates.server_secret, default_mode=0o400)
         volumes.append(k8s.core.v1.VolumeArgs(name="certificates", secret=secret))
-        # Where the image's entrypoint finds these and no CA's key, it makes none of its own.
+        # If the image's entrypoint finds these and no CA's key, it makes no certificates of its own.
         mounts.append(
             k8s.core.v1.VolumeMountArgs(name="certificates", mount_path=f"{CERTS_DIR}/server", read_only=True)
         )
     return k8s.core.v1.PodSpecArgs(
-        # Jobs own the daemon, and through it everything in its pod.
+        # Jobs control the daemon, and through it everything in its pod.
         automount_service_account_token=False,
         enable_service_links=False,
         termination_grace_period_seconds=STOP_SECONDS,
@@ -208,7 +208,7 @@ def _pod(
                 name="dind",
                 image=args.image,
                 command=["sh", "-c", SCRIPT, "sh"],
-                # Said outright, or dockerd waits 15 s before it opens a port without TLS, and newer ones refuse to.
+                # Given explicitly: else dockerd waits 15 s before it opens a port without TLS, and newer ones refuse.
                 args=None if transport is Transport.TLS else ["--tls=false"],
                 env=_environment(args, transport),
                 ports=[k8s.core.v1.ContainerPortArgs(name="docker", container_port=transport.port or 0)],
@@ -232,7 +232,7 @@ def _environment(args: DindDaemonArgs, transport: Transport) -> list[k8s.core.v1
 
 
 def _probe(failures: int) -> k8s.core.v1.ProbeArgs:
-    """`docker info`, by the daemon's own socket: the client's key is not in the daemon's pod."""
+    """`docker info` by the daemon's own socket, because the client's key is not in the daemon's pod."""
     command = ["docker", "--host", f"unix://{DOCKER_SOCKET}", "info"]
     return k8s.core.v1.ProbeArgs(
         exec_=k8s.core.v1.ExecActionArgs(command=command),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 
 STAYS = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
-"""Keeps the cluster's autoscaler from ending a pod, and the jobs with it, to save a node."""
+"""Keeps the cluster's autoscaler from ending a pod, and its jobs, to save a node."""
 
 
 def daemon_name(prefix: str) -> str:
-    """The name of the daemon's objects, of which the Service makes it the daemon's host name inside the namespace."""
+    """The name of the daemon's objects. Because the Service has it, it is the daemon's host name in the namespace."""
     return f"{prefix}-dind"
 
 
@@ -37,5 +37,5 @@ def host_names(prefix: str, namespace: str) -> list[str]:
 
 
 def digest(text: str) -> str:
-    """A short mark of a text, by which an object's name or annotation changes with it."""
+    """A short digest of a text: with it, an object's name or annotation changes when the text does."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]

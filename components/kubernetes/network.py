@@ -1,4 +1,4 @@
-"""The namespace of a stack, the name of its daemon in it, and who may reach that."""
+"""A stack's namespace, the name of the daemon in it, and who may reach the daemon."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from .resources import PATCH_FORCE, StackArgs, metadata
 class RunnerNetworkArgs(StackArgs):
     """Inputs of a RunnerNetwork, beyond `StackArgs`.
 
-    create_namespace: whether the namespace is made here. protect: whether that one is protected.
-    port: the daemon's; None where there is no daemon.
+    create_namespace: whether the namespace is made here. protect: whether such a namespace is protected.
+    port: of the daemon; None: there is no daemon.
     policy: whether a NetworkPolicy keeps all but the stack's own pods from the daemon.
     """
 
@@ -33,7 +33,7 @@ class RunnerNetworkArgs(StackArgs):
 class RunnerNetwork(pulumi.ComponentResource):
     """A namespace where privileged pods are allowed, a headless Service and a NetworkPolicy for the daemon.
 
-    namespace: name of the namespace. service, policy: names of the two, None where there is none.
+    namespace: name of the namespace. service, policy: names of these two; None: there is none.
     """
 
     namespace: pulumi.Output[str]
@@ -64,11 +64,11 @@ class RunnerNetwork(pulumi.ComponentResource):
                 annotations=PATCH_FORCE,
                 labels={
                     **kubernetes_labels(args.prefix, args.stack, "namespace"),
-                    # The daemon is privileged; its namespace is the only one that has to allow that.
+                    # The daemon is privileged, and only its namespace has to allow that.
                     "pod-security.kubernetes.io/enforce": "privileged",
                 },
             ),
-            # With the namespace would go the claim in it.
+            # Deleting the namespace would delete the claim in it.
             opts=pulumi.ResourceOptions(parent=self, protect=args.protect),
         )
         return namespace.metadata.name
@@ -81,7 +81,7 @@ class RunnerNetwork(pulumi.ComponentResource):
                 cluster_ip="None",
                 selector=selector(args.prefix, "daemon"),
                 ports=[k8s.core.v1.ServicePortArgs(name="docker", port=port, target_port="docker")],
-                # There is no second daemon to turn to when this one is slow to answer a probe.
+                # There is no other daemon to use while this one is slow to answer a probe.
                 publish_not_ready_addresses=True,
             ),
             opts=pulumi.ResourceOptions(parent=self),

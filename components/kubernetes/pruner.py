@@ -1,4 +1,4 @@
-"""What removes unused images, containers, networks and volumes from the daemon, once in a while."""
+"""Removes unused images, containers, networks and volumes from the daemon, from time to time."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ RUN_SECONDS = 3600
 """How long one run may take, and how late it may start."""
 
 USER = 1000
-"""Any will do that is not root: the client writes nothing."""
+"""Any user but root: the client writes nothing."""
 
-# Where a NetworkPolicy is enforced, a new pod may be kept out until its address has got around; and `--volumes` and a
+# Where a NetworkPolicy is enforced, a new pod may have to wait until its address is known everywhere. `--volumes` and a
 # filter by age exclude each other, so volumes have a command of their own.
 SCRIPT = """\
 set -eu
@@ -39,8 +39,8 @@ class DaemonPrunerArgs(StackArgs):
     """Inputs of a DaemonPruner, beyond `StackArgs`.
 
     image: image with a shell and the Docker client.
-    environment: how that finds the daemon. client_secret: the Secret with its certificate; None without TLS.
-    schedule: five fields as for cron, UTC. unused_hours: what is older, and not in use, goes.
+    environment: how the client finds the daemon. client_secret: the Secret with its certificate; None without TLS.
+    schedule: five fields as for cron, in UTC. unused_hours: what is older and unused is removed.
     """
 
     environment: Mapping[str, pulumi.Input[str]]
@@ -51,7 +51,7 @@ class DaemonPrunerArgs(StackArgs):
 
 
 class DaemonPruner(pulumi.ComponentResource):
-    """A CronJob, never two at a time. A run that failed stays, with its log: `kubectl get jobs` shows it.
+    """A CronJob whose runs never overlap. A failed run is kept with its log: `kubectl get jobs` shows it.
 
     cron_job: the CronJob, and cron_job_name its name.
     """

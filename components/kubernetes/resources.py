@@ -1,4 +1,4 @@
-"""What the components give alike to their objects."""
+"""What all components for a cluster give to their objects."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..labels import kubernetes_labels
 from .spelling import quantities
 
 PATCH_FORCE = {"pulumi.com/patchForce": "true"}
-"""What somebody has changed by hand is changed back by the next update, not refused as somebody else's field."""
+"""The next update undoes changes by hand; otherwise it would fail, because the field has another owner then."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,27 +21,27 @@ SECRET_DIR = "/run/gitlab-runner"
 """Where the Secret with config.toml is mounted."""
 
 USER = 1000
-"""Any will do that is not root: all that the runner writes is in volumes of its pod."""
+"""Any user but root: the runner writes only to volumes of its pod."""
 
 CPU_REQUEST, MEMORY_REQUEST_MIB = 0.1, 128
-"""What the node sets aside for it: a runner waits most of the time."""
+"""What the node reserves for it: a runner waits most of the time."""
 
 START_SECONDS = 600
 """How long scheduling, a new node and pulling the image may take."""
 
 KILL_SECONDS = 60
-"""What is left to the runner, beyond its jobs' time, for taking their pods away."""
+"""How long the runner may take to delete its jobs' pods, after the jobs' own time."""
 
 HEAR_SECONDS = 30
 """How long a runner may take from its start until it listens to signals."""
 
 DELETE_SECONDS = 120
-"""What the cluster may take, beyond that, until the pod is gone."""
+"""How long the cluster may then take until the pod is gone."""
 
-# The Secret's files are read-only and change in place; the runner reads config.toml anew every 3 s, and keeps the ID by
-# which GitLab tells its pods apart beside it. Kubernetes ends a pod with SIGTERM unless the image says otherwise, which
-# would abort the jobs: SIGQUIT lets them finish. Once their time is over it is SIGTERM, so that the runner ends them in
-# GitLab and takes their pods away; killed, it would leave them running.
+# The Secret's files are read-only and change in place. The runner reads config.toml every 3 s, and keeps the ID by
+# which GitLab tells its pods apart in the same folder. Kubernetes ends a pod with SIGTERM unless the image says
+# otherwise, but that would abort the jobs. SIGQUIT lets them finish. When their time is over, SIGTERM makes the
+# runner end them in GitLab and delete their pods. A runner that is killed would leave them running.
 SCRIPT = f"""\
 set -u
 umask 077
@@ -93,9 +93,9 @@ class RunnerContainerArgs(StackArgs):
 
     image: image with gitlab-runner and a shell. config_toml: its configuration, a secret.
     drain_seconds: how long it may finish its jobs before it is killed.
-    daemon: the StatefulSet that its jobs use; None is none.
-    cpus, memory_mib: limits; None is none. metrics_port: of its Prometheus metrics; None is none.
-    ca_pem: the CA of a GitLab that the system's CAs do not vouch for.
+    daemon: the StatefulSet that its jobs use; None: they use none.
+    cpus, memory_mib: limits; None: no limit. metrics_port: of its Prometheus metrics; None: there are none.
+    ca_pem: GitLab's CA, where it is none that the system trusts.
     """
 
     config_toml: pulumi.Input[str]
@@ -109,7 +109,7 @@ class RunnerContainerArgs(StackArgs):
 
 
 class RunnerContainer(pulumi.ComponentResource):
-    """A Deployment of one runner, with the rights to make pods for jobs in its namespace and no others.
+    """A Deployment of one runner. Its only rights are to make pods for jobs in its namespace.
 
     A change of config.toml reaches the runner within two minutes, and touches no job. A change of the pod replaces the
     Deployment: the old runner finishes its jobs first.
@@ -153,11 +153,11 @@ class RunnerContainer(pulumi.ComponentResource):
             ),
             opts=pulumi.ResourceOptions(
                 parent=self,
-                # Without its rights, or its jobs' account, it fails at the first job; they have to outlive it.
+                # Without its rights, or its jobs' account, it fails at the first job: both have to outlive it.
                 depends_on=[binding, job_account],
-                # Before the daemon goes, the runner does, which finishes its jobs.
+                # The runner is deleted before the daemon, and finishes its jobs first.
                 replace_with=[args.daemon] if args.daemon else None,
-                # The provider waits for a deletion until the jobs have ended, and for an update in place it does not.
+                # The provider waits until the jobs have ended when it deletes, but not when it updates in place.
                 replace_on_changes=["spec.template"],
                 delete_before_replace=True,
                 # The engine must not give up before the jobs have ended.
@@ -270,7 +270,7 @@ def _mounts(args: RunnerContainerArgs) -> Sequence[k8s.core.v1.VolumeMountArgs]:
 
 
 def _away_from_daemon(prefix: str) -> k8s.core.v1.AffinityArgs:
-    """On another node, if there is one: a job that breaks out of the daemon then does not find the runner's rights."""
+    """On another node, if there is one: a job that breaks out of the daemon does not find the runner's rights there."""
     return k8s.core.v1.AffinityArgs(
         pod_anti_affinity=k8s.core.v1.PodAntiAffinityArgs(
             preferred_during_scheduling_ignored_during_execution=[

@@ -1,6 +1,6 @@
 """A namespace with runners, as a whole: network, certificates, daemon, pruner, registrations and runner.
 
-Annotations are evaluated here, for the SDK's analyzer; see `runners` above.
+Annotations are not postponed here: the SDK's analyzer has to read them; see `components/runners.py`.
 """
 
 from collections.abc import Mapping
@@ -36,36 +36,36 @@ METRICS_PORT = 9252
 @dataclass(frozen=True, kw_only=True)
 class KubernetesRunnersArgs(RunnersArgs):
     """Inputs of KubernetesRunners. The provider has to change Secrets and ConfigMaps in place
-    (`enable_secret_mutable`, `enable_config_map_mutable`), or new content makes a new object under the pods.
+    (`enable_secret_mutable`, `enable_config_map_mutable`). Otherwise new content replaces an object that pods use.
     """
 
     namespace: str | None = None
-    """Of everything that is made. Default: the prefix."""
+    """Namespace of everything that is made. Default: the prefix."""
     create_namespace: bool | None = None
-    """Whether it is made here. Default: yes. One that is there has to allow privileged pods."""
+    """Whether the namespace is made here. Default: yes. An existing one has to allow privileged pods."""
     policy: bool | None = None
     """Whether a NetworkPolicy keeps all but runner and jobs from the daemon. Default: yes."""
     claim_gib: int | None = None
-    """Of the claim with the layer cache. Default: 100."""
+    """Size of the claim with the layer cache. Default: 100."""
     storage_class: pulumi.Input[str] | None = None
-    """Of the claim. Default: the cluster's."""
+    """Storage class of the claim. Default: the cluster's."""
     access_mode: pulumi.Input[str] | None = None
-    """Of the claim: `ReadWriteOnce` (default), or `ReadWriteOncePod` where the class is CSI."""
+    """Access mode of the claim: `ReadWriteOnce` (default), or `ReadWriteOncePod` if the class is CSI."""
     existing_claim: str | None = None
-    """A claim of the namespace to use in its place."""
+    """An existing claim of the namespace to use instead."""
     protect: bool | None = None
     """Whether the claim, and with it its namespace, is protected. Default: yes."""
     prune_schedule: pulumi.Input[str] | None = None
-    """When unused images, containers and volumes go: five fields as for cron, UTC. Default: Sunday at midnight."""
+    """When unused images, containers and volumes are removed: cron's five fields, UTC. Default: Sunday at midnight."""
     unused_hours: pulumi.Input[int] | None = None
-    """What is older, and not in use, goes. Default: 168."""
+    """Age in hours from which unused things are removed. Default: 168."""
 
 
 class KubernetesRunners(pulumi.ComponentResource):
     """Runners of a GitLab on a cluster, whose jobs are pods, and a daemon beside them where jobs build with it."""
 
     namespace: pulumi.Output[str]
-    """The namespace of all of it."""
+    """The namespace of everything."""
     network_name: pulumi.Output[str] | None
     """The NetworkPolicy."""
     deployment_name: pulumi.Output[str]
@@ -169,7 +169,7 @@ def _daemon_args(
         image=whole.daemon_image,
         claim=args.existing_claim or claim,
         certificates=certificates,
-        # The daemon's pod asks dockerd whether it knows an option for the MTU of its networks.
+        # None, because the daemon's pod asks dockerd whether it knows an option for the MTU of its networks.
         daemon_json=whole.daemon_json(networks_mtu=None, cache_budget_gib=cache_budget_gib(claim_gib)),
         network_mtu=args.mtu or CLUSTER_MTU,
         cpus=args.daemon_cpus,
@@ -188,7 +188,7 @@ def _pruner_args(
         prefix=whole.prefix,
         stack=pulumi.get_stack(),
         namespace=network.namespace,
-        # The daemon's own image has the client that fits it.
+        # The daemon's own image has a client that fits the daemon.
         image=whole.daemon_image,
         environment=dict(client_environment(Transport.TLS, daemon.endpoint)),
         client_secret=certificates.client_secret,

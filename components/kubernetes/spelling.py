@@ -1,4 +1,4 @@
-"""Quantities spelled as the API server reports them back: spelled otherwise, every refresh would find a drift. Pure."""
+"""Spells quantities as the API server reports them back. Otherwise every refresh would find a drift. Pure."""
 
 from __future__ import annotations
 

@@ -14,13 +14,13 @@ from ..docker.network import RunnerNetworkArgs, addresses, options
 from ..inputs import mapped, mapped_or_none, recorded, taken
 
 FIRST_OF_OURS, LAST = 2**20, 2**24 - 1
-"""VXLAN IDs have 24 bits; Swarm itself counts up from 4096."""
+"""VXLAN IDs have 24 bits, and Swarm itself counts up from 4096."""
 
 
 class RunnerNetwork(pulumi.ComponentResource):
-    """An overlay that plain containers may join, because the daemon cannot be a service.
+    """An overlay network that plain containers may join, because the daemon cannot be a service.
 
-    network: the Docker network. network_name: its name. network_id: its ID, by which Swarm keeps it.
+    network: the Docker network. network_name: its name. network_id: its ID, which is what a service keeps.
     """
 
     network: docker.Network
@@ -48,7 +48,7 @@ class RunnerNetwork(pulumi.ComponentResource):
 
 
 def _options(args: RunnerNetworkArgs) -> pulumi.Input[dict[str, str]] | None:
-    """With the VXLAN ID: where there are options, Swarm adds the one it has chosen, and every preview would differ."""
+    """With the VXLAN ID: Swarm adds its own choice to any other option, and every preview would find a change."""
     if args.mtu is None:
         return None
     return mapped({"mtu": args.mtu, "name": args.network_name}, lambda known: _overlay(known["mtu"], known["name"]))

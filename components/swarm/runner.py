@@ -19,17 +19,17 @@ from ..labels import docker_labels
 from ..paths import CA_FILE, CONFIG_DIR, DOCKER_SOCKET
 
 START_SECONDS = 180
-"""How long a new task may take until it runs; the provider's own default for a service."""
+"""How long a new task may take until it runs: the provider's own default for a service."""
 
 CONVERGE_MOST_SECONDS = 1140
-"""The provider gives up on a service after 20 min, whatever is set; so it says before that what it waited for."""
+"""The provider gives up on a service after 20 min, whatever is set. Below that, it says what it waited for."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunnerContainerArgs(RunnerProcessArgs):
     """Inputs of a RunnerContainer: those of a plain one, and where its task runs.
 
-    network_id: of the overlay network that it joins: Swarm keeps no name.
+    network_id: ID of the overlay network that it joins, because a service keeps no name.
     node: placement constraint that names the daemon's node.
     """
 
@@ -40,9 +40,9 @@ class RunnerContainerArgs(RunnerProcessArgs):
 class RunnerContainer(pulumi.ComponentResource):
     """A service with one task, `gitlab-runner run`, on the node that has the daemon.
 
-    A secret cannot be changed: a new config.toml is a new one, and the service rolls over to it as it does to a new
-    image. The old task gets SIGQUIT and up to `drain_seconds` for its jobs; only then the new one starts, so that no
-    two runners share a small machine. Where the new one does not come up, Swarm rolls back.
+    Swarm cannot change a secret: a new config.toml is a new secret, and a new task replaces the old one, as for a new
+    image. The old task gets SIGQUIT and up to `drain_seconds` for its jobs. Only then the new one starts, so that a
+    small machine never has two runners. If the new task does not come up, Swarm rolls back.
 
     service: the service, and service_name its name.
     """
@@ -76,7 +76,7 @@ class RunnerContainer(pulumi.ComponentResource):
                         docker.ServiceTaskSpecContainerSpecLabelArgs(label=k, value=v)
                         for k, v in docker_labels(args.stack, "runner").items()
                     ],
-                    # The runner's own system ID stays, so that GitLab sees one runner and not one a task.
+                    # The runner keeps its system ID, so that GitLab sees one runner and not one for each task.
                     mounts=[
                         _volume(state.name, CONFIG_DIR),
                         *_daemon_volumes(args),
@@ -105,7 +105,7 @@ class RunnerContainer(pulumi.ComponentResource):
                 parent=self,
                 # Two at once would be more than a small machine has memory for.
                 delete_before_replace=True,
-                # Docker fills in those of the image; as the node is given, they decide nothing.
+                # Docker fills in the platforms of the image. As the node is given, they decide nothing.
                 ignore_changes=["taskSpec.placement.platforms"],
             ),
         )
@@ -115,7 +115,7 @@ class RunnerContainer(pulumi.ComponentResource):
     def _secret(
         self, role: str, path: str, content: pulumi.Input[str]
     ) -> docker.ServiceTaskSpecContainerSpecSecretArgs:
-        """A file of the task; another content is another secret, which the service has before the old one goes."""
+        """A file of the task. New content is a new secret, which the service gets before the old one is deleted."""
         text = pulumi.Output.secret(content)
         made = docker.Secret(
             # Pulumi adds random characters to the name: the old secret is still there, even if its content comes back.
@@ -125,7 +125,7 @@ class RunnerContainer(pulumi.ComponentResource):
                 docker.SecretLabelArgs(label=key, value=value)
                 for key, value in docker_labels(self._args.stack, role).items()
             ],
-            # The service has to let go of the old one first.
+            # The service has to give up the old one first.
             opts=pulumi.ResourceOptions(parent=self, delete_before_replace=False),
         )
         return docker.ServiceTaskSpecContainerSpecSecretArgs(
@@ -134,7 +134,7 @@ class RunnerContainer(pulumi.ComponentResource):
 
 
 def _service_name(args: RunnerContainerArgs) -> pulumi.Output[str]:
-    """Always the same, but unknown while daemon or network are replaced: so the service is drained and goes first."""
+    """Always the same, but unknown while daemon or network are replaced: the service is then drained and goes first."""
     return pulumi.Output.all(args.daemon_id, args.network_id).apply(lambda _: f"{args.prefix}-runner")
 
 

@@ -1,6 +1,6 @@
 """A Docker Swarm with runners, as a whole: network, daemon, registrations and runner.
 
-Annotations are evaluated here, for the SDK's analyzer; see `runners` above.
+Annotations are not postponed here: the SDK's analyzer has to read them; see `components/runners.py`.
 """
 
 from collections.abc import Mapping
@@ -52,7 +52,7 @@ class SwarmRunners(pulumi.ComponentResource):
         whole = Whole(name=name, args=args, executor=Executor.DOCKER, default_subnet=DAEMON_SUBNET)
         child = pulumi.ResourceOptions(parent=self)
         network_args = RunnerNetworkArgs(
-            # A name of its own, because the engine keeps bridges and overlays in one list.
+            # A name of its own, because an engine keeps bridges and overlays in one list.
             network_name=f"{whole.prefix}-overlay",
             stack=pulumi.get_stack(),
             subnet=args.subnet,
@@ -71,7 +71,7 @@ class SwarmRunners(pulumi.ComponentResource):
             stack=pulumi.get_stack(),
             network_id=network.network_id,
             node=args.node,
-            # Swarm keeps an image by its digest: given otherwise, every preview would find a change.
+            # Swarm keeps an image by its digest. Without the digest here, every preview would find a change.
             image=pulumi.Output.all(image.repo_digest, image.name).apply(lambda found: found[0] or found[1]),
             config_toml=config,
             drain_seconds=whole.drain_seconds,
