@@ -1,4 +1,4 @@
-"""What the Pulumi engine starts: the policies of `policy.catalog`, as its policy SDK takes them."""
+"""The policy pack that the Pulumi engine starts: the policies of `policy.catalog`, as Pulumi's SDK takes them."""
 
 from __future__ import annotations
 

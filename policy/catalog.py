@@ -16,8 +16,8 @@ ADVISORY = "advisory"
 class ResourcePolicy:
     """A policy for one resource at a time.
 
-    name: by which a configuration sets its level. demand: one sentence. level: MANDATORY or ADVISORY, unless set
-    otherwise. rule: what yields a message for each violation.
+    name: by which a configuration sets the level. demand: one sentence. level: the default, MANDATORY or ADVISORY.
+    rule: yields a message for each violation.
     """
 
     name: str
@@ -28,7 +28,7 @@ class ResourcePolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class StackPolicy:
-    """A policy for a whole stack; rule: what yields the resource and a message for each violation."""
+    """A policy for a whole stack. rule: yields the resource and a message for each violation."""
 
     name: str
     demand: str

@@ -1,6 +1,6 @@
-"""The runners' config.toml, as it is found in resources. Pure.
+"""Finds the runners' config.toml in resources. Pure.
 
-It may hold tokens: of what is in it, only what a rule names is ever shown.
+The file may hold tokens, so only the values that a rule names are ever shown.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SECURITY_CONTEXTS = [
 
 @dataclass(frozen=True)
 class Entry:
-    """One `[[runners]]` entry. index: its place, which is that of the runner in the settings."""
+    """One `[[runners]]` entry. index: its position, which is that of the runner in the settings."""
 
     index: int
     options: Mapping[str, Any]

@@ -33,8 +33,8 @@ UNKNOWN: Final = _Unknown.UNKNOWN
 class Resource:
     """A resource.
 
-    props: plain data, UNKNOWN where a preview cannot know; of a rule for single resources the inputs, of one for stacks
-    the outputs. protect: Pulumi's option. parent: the component that it belongs to; None where a rule cannot see it.
+    props: plain data, UNKNOWN where a preview cannot know it. Rules for single resources get inputs, rules for stacks
+    get outputs. protect: Pulumi's option. parent: the component that it belongs to; None if a rule cannot see it.
     """
 
     type: str

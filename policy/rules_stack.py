@@ -1,4 +1,4 @@
-"""Rules for which several resources of a stack have to be seen together, judged by their outputs. Pure."""
+"""Rules that have to see several resources of a stack together. They judge outputs. Pure."""
 
 from __future__ import annotations
 
