@@ -1,1 +1,1 @@
-"""Commands around the stacks, for people and pipelines; the program itself uses none of this."""
+"""Commands around the stacks, for people and pipelines. The program itself uses none of them."""

@@ -1,7 +1,7 @@
 """`python -m tools adopt CONFIG_TOML`: prints the settings that reproduce an existing config.toml.
 
-What comes out is a whole `Pulumi.<stack>.yaml`. Its last lines, all comments, say what became of each value of the
-file: taken over, changed for safety, or not supported; and what is left to do. Secrets are never printed.
+The output is a whole `Pulumi.<stack>.yaml`. Comments at its end say what happened to each value of the file (taken
+over, changed for safety, not supported), and what is left to do. Secrets are never printed.
 """
 
 from __future__ import annotations

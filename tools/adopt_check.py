@@ -1,4 +1,4 @@
-"""Renders the settings again and tells of each value in the original whether it is still there. Pure."""
+"""Renders config.toml from the settings, and says for each value of the original whether it is still there. Pure."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _SPELLINGS = {key.lower().replace("-", "_"): key for key in sorted(_KNOWN)}
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of one value. about: the part of the file that the text is about."""
+    """What happened to one value. about: the part of the file that the text is about."""
 
     verdict: Verdict
     about: Path

@@ -1,4 +1,4 @@
-"""From `[runners.docker]` to settings: which kind a runner is, and what its jobs are given. Pure."""
+"""Makes settings from `[runners.docker]`: which kind a runner is, and what its jobs are given. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings in the making, and what becomes of each value of the config.toml that they come from. Pure."""
+"""A draft of settings, and what happens to each value of the config.toml that they come from. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MISTAKE = re.compile(r"settings\.((?:[\w-]+|\[\d+\]|\.)+): (.*)", re.DOTALL)
 
 
 class Verdict(StrEnum):
-    """The three lists."""
+    """The three lists of values in the output."""
 
     TAKEN = "Taken over"
     CHANGED = "Changed for safety"
@@ -40,10 +40,10 @@ class Reason:
 
 @dataclass
 class Draft:
-    """What the rules fill.
+    """What the rules fill in.
 
     settings: as a stack file has them, with the real values. sources: which part of the file a setting is made from.
-    reasons: of the parts that are not reproduced. agreed: parts that are reproduced, but look otherwise, and how.
+    reasons: of the parts that are not reproduced. agreed: parts that are reproduced in another form, and in which.
     comments: lines above a setting. to_do: what is left to the person who adopts.
     """
 

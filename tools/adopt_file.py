@@ -1,4 +1,4 @@
-"""Reads a config.toml of GitLab Runner. Pure but for `read`."""
+"""Reads a config.toml of GitLab Runner. Pure, except for `read`."""
 
 from __future__ import annotations
 

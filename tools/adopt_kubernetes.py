@@ -1,4 +1,4 @@
-"""From `[runners.kubernetes]` to settings of target gke. Pure."""
+"""Makes settings of target gke from `[runners.kubernetes]`. Pure."""
 
 from __future__ import annotations
 

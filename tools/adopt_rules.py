@@ -1,4 +1,4 @@
-"""From the tables of a config.toml to a draft of a stack's settings. Pure."""
+"""Makes a draft of a stack's settings from the tables of a config.toml. Pure."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RUNNER_IMAGE = f"registry.example.com/gitlab-runner-with-docker:{defaults.RUNNER
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What the file does not say. target: None for the one that fits. only: names of runners; empty for all."""
+    """What the file does not say. target: None: the one that fits. only: names of runners; empty for all."""
 
     target: str | None = None
     project: str | None = None

@@ -1,6 +1,6 @@
 """Which of a config.toml's values may be secrets. Pure.
 
-In doubt a value is one: to set it once more by hand costs less than a password in a repository.
+If in doubt, a value counts as one: setting it again by hand costs less than a password in a repository.
 """
 
 from __future__ import annotations

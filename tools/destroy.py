@@ -1,4 +1,4 @@
-"""`python -m tools destroy`: destroys a stack and forgets it; what it protects stays, and is named."""
+"""`python -m tools destroy`: destroys a stack and removes it. Protected resources stay, and are named."""
 
 from __future__ import annotations
 

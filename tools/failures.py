@@ -1,4 +1,4 @@
-"""Why Pulumi failed, from what it said: what is wrong, with which value, and what helps. Pure."""
+"""Explains from Pulumi's output why it failed: what is wrong, with which value, and what helps. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Says it in GitLab: the note on a merge request, the issue about drift. Both are found again, and kept up to date."""
+"""Writes to GitLab: the note on a merge request, the issue about drift. Each is found again and kept up to date."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TRANSIENT = (408, 409, 429)
 
 
 class Posted(Enum):
-    """What became of a text."""
+    """What happened to a text."""
 
     MADE = "made"
     UPDATED = "updated"

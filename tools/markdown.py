@@ -1,4 +1,4 @@
-"""Texts of others in GitLab's Markdown: shown as they are, with no effect of their own. Pure."""
+"""Escapes texts of others for GitLab's Markdown, so that they are shown as they are and do nothing. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The note on a merge request, and the summary in the job's log: a preview as texts. Pure."""
+"""Writes a preview as texts: the note on a merge request, and the summary in the job's log. Pure."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _DRIFTED = {"update": "changed", "delete": "gone"}
 
 @dataclass(frozen=True)
 class Report:
-    """What is to be said of a stack.
+    """What a report says about a stack.
 
     title: what was done, for example `Preview`. plan: None where there is none. problem: why it failed, in lines; the
     first is what happened. output: the engine's own text on it. violations: of policies; mandatory: whether

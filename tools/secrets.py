@@ -1,7 +1,7 @@
-"""Takes secrets out of whatever is shown: the ones that this process knows, and what looks like one. Pure.
+"""Removes secrets from everything that is shown: those that this process knows, and what looks like one. Pure.
 
-Pulumi prints `[secret]` for what it knows to be secret. This is the second belt: a plaintext setting, an error text of
-a cloud's client, or a secret that lost its mark on the way would otherwise be shown.
+Pulumi prints `[secret]` for what it knows to be secret. This is a second safety net. Without it, a plaintext setting,
+an error text of a cloud's client, or a secret that lost its mark on the way would be shown.
 """
 
 from __future__ import annotations

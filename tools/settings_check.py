@@ -1,4 +1,4 @@
-"""What can be said of a stack's settings from its files alone, without engine, secrets or GitLab."""
+"""Checks a stack's settings from its files alone, without engine, secrets or GitLab."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a preview found, from the JSON of `pulumi preview --json`: steps, counts, and which data they cost. Pure."""
+"""Reads the JSON of `pulumi preview --json`: steps, counts, and which data is lost. Pure."""
 
 from __future__ import annotations
 
