@@ -1,4 +1,4 @@
-"""What needs root on the machine: commands through sudo, and packages from Debian and its derivatives."""
+"""Does what needs root on the machine: commands by sudo, and packages of Debian and its derivatives."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Docker from Debian's packages: pinned by version and checksum, unpacked into the cache, not installed.
 
-The same files are this machine's engine, where it has none, and go into the images for the daemon and the jobs.
+The same files are this machine's engine, if it has none, and go into the images for the daemon and the jobs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is there, where it came from, and what to do about what is missing."""
+"""Lists what is there, where it came from, and what to do about what is missing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _INSTALL = "python3 -m toolchain install"
 
 @dataclass(frozen=True)
 class Row:
-    """One thing that is looked for. remedy: "" where it is there; needed: whether its lack is an error."""
+    """One thing that is looked for. remedy: empty if it is there. needed: whether it is an error if it is missing."""
 
     what: str
     version: str

@@ -1,4 +1,4 @@
-"""A Docker engine for this machine: the one that answers, else one that is installed, started and stopped here."""
+"""Gets a Docker engine for this machine: the one that answers, or one that is installed, started and stopped here."""
 
 from __future__ import annotations
 

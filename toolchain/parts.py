@@ -1,4 +1,4 @@
-"""Does the parts of a command beside each other, each as soon as what it needs is there."""
+"""Runs the parts of a command in parallel, each as soon as the parts that it needs are done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Pulumi CLI with its Python language host, and the plugins, each from the first source that has it."""
+"""Gets the Pulumi CLI with its Python language host, and the plugins, each from the first source that has it."""
 
 from __future__ import annotations
 
@@ -104,8 +104,8 @@ Source = Callable[[Say], Origin | None]
 class Tool:
     """A tool to have.
 
-    marker: the file that says where it came from, written last. program: what has to be there for the marker to be
-    believed. recipe: a hash of the pins; another one means that it has to be got again. sources: tried in this order.
+    marker: the file that says where it came from, written last. program: has to be there, or the marker does not count.
+    recipe: a hash of the pins; if it changes, the tool is got again. sources: tried in this order.
     """
 
     name: str

@@ -1,12 +1,12 @@
 """Makes a stack ready again whose last update was killed: `python3 -m toolchain recover STACK`.
 
-What a killed update leaves: its lock, which no other update gets past, and pending creations, of which the engine may
-have made the object although the stack's state does not know it. The next update would fail on a container's name, and
-make a network twice. So what carries the stack's label and was made while that lock was held is removed here, and made
-again by the next update; volumes keep what is in them, because they are found again by their names.
+A killed update leaves its lock, which blocks every other update, and pending creations: the engine may have made an
+object that the stack's state does not know. The next update would fail on a container's name, and make a network twice.
+So what carries the stack's label and was made while that lock was held is removed here; the next update makes it again.
+Volumes keep what is in them, because they are found again by their names.
 
-The reverse are deletions of what only a swarm has: the provider fails on a service or a secret that is gone. So those
-that the engine does not have any more are dropped from the state, once the last task of the service has ended.
+A killed deletion on a swarm is the reverse: the provider fails on a service or a secret that is gone. So those that the
+engine does not have any more are dropped from the state, once the last task of the service has ended.
 
 A runner that GitLab has made by then is deleted there: its token, which nobody has, is told at its creation only.
 
@@ -70,7 +70,7 @@ class Lock:
 
 @dataclass(frozen=True)
 class Leftover:
-    """What a pending operation may have made, or removed.
+    """What a pending operation may have made or removed.
 
     kind: see KINDS. identity: its ID, which pending creations do not have. grace_seconds: how long it may take to stop.
     """

@@ -80,9 +80,9 @@ class LimitReached(ToolchainError):
 
 
 class Stopped(Exception):
-    """It was given up because another part of the same command failed or was interrupted.
+    """Given up because another part of the same command failed or was interrupted.
 
-    No ToolchainError: what tries something else after one of those must not do so now.
+    It is no ToolchainError: code that tries something else after such an error must not do so now.
     """
 
 
