@@ -1,1 +1,1 @@
-"""What is deployed where: settings in, resources wired, outputs out."""
+"""What is deployed where: reads settings, connects resources, exports outputs."""

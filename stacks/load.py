@@ -1,4 +1,4 @@
-"""From the stack's configuration to checked settings: the one place that reads configuration and environment."""
+"""Makes checked settings from the stack's configuration. Only this module reads configuration and environment."""
 
 from __future__ import annotations
 

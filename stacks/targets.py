@@ -1,4 +1,4 @@
-"""The targets, each of which is a folder; it is imported only when it is asked for, with the SDKs that it needs."""
+"""The list of targets. Each is a folder that is imported, with the SDKs it needs, only when it is asked for."""
 
 from __future__ import annotations
 

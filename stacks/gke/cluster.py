@@ -1,4 +1,6 @@
-"""What does not fit a cluster, and what the settings leave to it. Pure: `stacks.gke.questions` asks for the facts."""
+"""Finds what does not fit a cluster, and fills in what settings leave to it.
+
+Pure: `stacks.gke.questions` asks for the facts."""
 
 from __future__ import annotations
 

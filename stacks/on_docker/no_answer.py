@@ -1,4 +1,4 @@
-"""Why a Docker engine cannot be asked, from what SSH or the Docker client said, and what helps. Pure."""
+"""Explains from the words of SSH or the Docker client why an engine cannot be asked, and what helps. Pure."""
 
 from __future__ import annotations
 

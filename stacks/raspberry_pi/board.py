@@ -1,4 +1,4 @@
-"""A board and what does not fit it; the defaults that are taken from it. Pure."""
+"""Finds what does not fit a board, and fills in what the settings leave to it. Pure."""
 
 from __future__ import annotations
 

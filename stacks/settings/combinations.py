@@ -1,8 +1,7 @@
 """Versions that do not work together: clients and daemons, GitLab Runner and GitLab. Pure.
 
-What cannot work is refused, because every job would fail although all was brought up; what may work is warned of, such
-as an image that jobs need not use. An image whose name does not say a version, such as one by digest alone, is judged
-by nobody.
+What cannot work is refused, because every job would fail although the stack came up. What may work gets a warning, such
+as an image that jobs need not use. An image whose name has no version, only a digest for example, is not judged.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the versions that the settings have by default were tested with, and what goes with what.
+"""What the default versions were tested with, and which versions go together.
 
 Pure, and standard library only. docs/use/versions.md is the same for people, and a test holds the two together.
 """

@@ -1,4 +1,4 @@
-"""What settings give away, said in the preview. Pure."""
+"""Warns in the preview of safety that settings give up. Pure."""
 
 from __future__ import annotations
 
