@@ -19,8 +19,8 @@ def clean(say: Say) -> None:
     left = sorted(path.stem for path in state.rglob("*.json") if "stacks" in path.relative_to(state).parts)
     if left:
         raise ToolchainError(
-            "these stacks are still there, run make down STACK=<name> first (for a protected claim see docs/gke.md): "
-            + " ".join(left)
+            "these stacks are still there, run make down STACK=<name> first "
+            f"(for a protected claim see docs/use/gke.md): {' '.join(left)}"
         )
     there = [path for path in _MADE_HERE if path.exists() or path.is_symlink()]
     for path in there:

@@ -2,8 +2,8 @@
 
 For that, the program has to ask for the same resources as the one that brought it up: the engine compares a resource's
 place (type, name, parents), its inputs and its provider. `earlier_stacks.jsonl` has these of the stacks below, as the
-program asked for them before its components became a package (docs/decisions/0012). Where a change is meant to reach
-stacks that are up, CHANGELOG.md says so, and this makes the file anew:
+program asked for them before its components became a package (docs/decisions/0012-components-as-a-package.md). Where a
+change is meant to reach stacks that are up, CHANGELOG.md says so, and this makes the file anew:
 
     python -m tests.unit.test_earlier_stacks > tests/unit/earlier_stacks.jsonl
 """

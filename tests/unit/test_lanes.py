@@ -48,7 +48,7 @@ def test_the_tests_of_a_lane_follow_on_each_other_and_the_longest_begin() -> Non
 
 
 def test_what_takes_minutes_to_build_is_built_for_the_modules_that_ask_for_it() -> None:
-    wanted = asking(r"(control_plane: ControlPlane|running_node\(|new_gke_stack: |images\.ensure_next|LANGUAGE_YAML)")
+    wanted = asking(r"\b(control_plane: ControlPlane|running_node\(|new_gke_stack: |images\.ensure_next|LANGUAGE_YAML)")
     assert {module for module in MODULES if lanes.ask_for_parts([f"tests/{module}::test_a"])} == wanted
 
 

@@ -42,6 +42,7 @@ def test_nothing_is_removed_while_the_state_of_a_stack_would_go_with_it(checkout
     with pytest.raises(ToolchainError) as caught:
         clean.clean(print)
     assert str(caught.value) == (
-        "these stacks are still there, run make down STACK=<name> first (for a protected claim see docs/gke.md): dev pi"
+        "these stacks are still there, run make down STACK=<name> first "
+        "(for a protected claim see docs/use/gke.md): dev pi"
     )
     assert (checkout / ".venv").exists()
