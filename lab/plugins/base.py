@@ -9,7 +9,6 @@ error, has no values that are unknown in a preview, and cannot report a resource
 from __future__ import annotations
 
 import os
-import threading
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,10 +20,8 @@ from google.protobuf import empty_pb2, json_format, struct_pb2  # type: ignore[i
 from pulumi.runtime._grpc_settings import _GRPC_CHANNEL_OPTIONS
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
-from lab.plugins.gitlab.values import UNKNOWN, Failure
+from lab.plugins.gitlab.values import Failure
 
-_SIGNATURE = "4dabf18193072939515e22adb298388d"
-_SECRET = "1b47061264138c4ac30d75fd1eb44270"
 _THREADS = 32
 _PARENT_CHECK_SECONDS = 1.0
 
@@ -42,6 +39,7 @@ class PluginError(Exception):
 def serve(plugin: Plugin) -> None:
     """Serves on a free port of 127.0.0.1, prints it, and ends when the engine that started it is gone."""
     engine = os.getppid()
+    # Its end waits for what has begun, so that a runner for an engine that was killed is deleted again.
     with ThreadPoolExecutor(_THREADS) as pool:
         server = grpc.server(pool, options=_GRPC_CHANNEL_OPTIONS)
         provider_pb2_grpc.add_ResourceProviderServicer_to_server(plugin, server)
@@ -51,7 +49,6 @@ def serve(plugin: Plugin) -> None:
         # A killed engine kills nobody: without this the process would stay for ever.
         while os.getppid() == engine and server.wait_for_termination(_PARENT_CHECK_SECONDS):
             pass
-        plugin.cancelled.set()
         server.stop(grace=None)
 
 
@@ -73,16 +70,10 @@ def explains_errors(method: Callable[..., Response]) -> Callable[..., Response]:
 
 
 class Plugin(provider_pb2_grpc.ResourceProviderServicer):
-    """A plugin's gRPC service. What a subclass lacks the engine takes as "not implemented".
-
-    cancelled: set when the engine asks for an end; what waits has to look at it.
-    """
+    """A plugin's gRPC service. What a subclass lacks the engine takes as "not implemented"."""
 
     name = ""
     version = ""
-
-    def __init__(self) -> None:
-        self.cancelled = threading.Event()
 
     def GetPluginInfo(self, request: empty_pb2.Empty, context: grpc.ServicerContext) -> plugin_pb2.PluginInfo:
         return plugin_pb2.PluginInfo(version=self.version)
@@ -94,7 +85,7 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
         return provider_pb2.CheckResponse(inputs=request.news)
 
     def Cancel(self, request: empty_pb2.Empty, context: grpc.ServicerContext) -> empty_pb2.Empty:
-        self.cancelled.set()
+        """What has begun goes on, so that nothing half-made is forgotten: every request has its limit."""
         return empty_pb2.Empty()
 
 
@@ -135,34 +126,3 @@ def to_failures(failures: Iterable[Failure]) -> list[provider_pb2.CheckFailure]:
 def type_of(urn: str) -> str:
     """The type of the resource that a URN names."""
     return urn.split("::")[2].split("$")[-1]
-
-
-# Secrets and unknown values
-
-
-def secret(value: Any) -> dict[str, Any]:
-    """The value, of any kind, marked so that the engine encrypts it in the state and shows `[secret]`."""
-    return {_SIGNATURE: _SECRET, "value": value}
-
-
-def is_secret(value: Any) -> bool:
-    """Whether the value itself is marked."""
-    return isinstance(value, dict) and value.get(_SIGNATURE) == _SECRET
-
-
-def contains(value: Any, wanted: Callable[[Any], bool]) -> bool:
-    """Whether the value or anything in it, at any depth, is wanted."""
-    if wanted(value):
-        return True
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return any(contains(each, wanted) for each in inner)
-
-
-def is_unknown(value: Any) -> bool:
-    """Whether the value itself is not known yet."""
-    return isinstance(value, str) and value == UNKNOWN
-
-
-def has_unknown(value: Any) -> bool:
-    """Whether the value or anything in it is not known yet."""
-    return contains(value, is_unknown)

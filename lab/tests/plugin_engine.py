@@ -13,7 +13,8 @@ import grpc  # type: ignore[import-untyped]
 from google.protobuf import json_format, struct_pb2  # type: ignore[import-untyped]
 from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc, status_pb2
 
-from lab.plugins.gitlab.plugin import Plugin
+from lab.plugins.base import Plugin
+from lab.plugins.gitlab.plugin import GitLabPlugin
 from lab.tests.fake_gitlab import TOKEN, FakeGitLab
 
 
@@ -120,12 +121,19 @@ def wait_for(what: str, condition: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def serving(urn: str) -> Iterator[Engine]:
-    """A plugin of its own, not configured yet."""
+def served(plugin: Plugin) -> Iterator[Any]:
+    """A client of a plugin."""
     server = grpc.server(ThreadPoolExecutor(4))
-    provider_pb2_grpc.add_ResourceProviderServicer_to_server(Plugin(), server)
+    provider_pb2_grpc.add_ResourceProviderServicer_to_server(plugin, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield Engine(provider_pb2_grpc.ResourceProviderStub(channel), urn)
+        yield provider_pb2_grpc.ResourceProviderStub(channel)
     server.stop(0).wait()
+
+
+@contextmanager
+def serving(urn: str) -> Iterator[Engine]:
+    """A GitLab plugin of its own, not configured yet."""
+    with served(GitLabPlugin()) as stub:
+        yield Engine(stub, urn)

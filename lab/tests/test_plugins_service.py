@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import Any
-
 import grpc  # type: ignore[import-untyped]
 import pytest
-from google.protobuf import empty_pb2  # type: ignore[import-untyped]
-from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
+from pulumi.runtime.proto import provider_pb2
 
-from lab.plugins.base import Plugin, is_secret, secret, to_struct, to_values
-from lab.plugins.gitlab.values import UNKNOWN
+from lab.plugins.base import to_struct, to_values
+from lab.plugins.gitlab.values import UNKNOWN, is_secret, secret
 from lab.plugins.tls import resources
 from lab.plugins.tls.plugin import TlsPlugin
+from lab.tests.plugin_engine import served
 
 KEY = "urn:pulumi:dev::app::tls:index/privateKey:PrivateKey::key"
 
 
-@contextmanager
-def served(plugin: Plugin) -> Iterator[Any]:
-    """A client of the plugin."""
-    with ThreadPoolExecutor(4) as pool:
-        server = grpc.server(pool)
-        provider_pb2_grpc.add_ResourceProviderServicer_to_server(plugin, server)
-        port = server.add_insecure_port("127.0.0.1:0")
-        server.start()
-        try:
-            with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-                yield provider_pb2_grpc.ResourceProviderStub(channel)
-        finally:
-            server.stop(None).wait()
-
-
 def test_a_key_is_previewed_created_and_left_alone() -> None:
-    inputs = to_struct({"algorithm": "ED25519"})
+    inputs = to_struct({"algorithm": "ECDSA", "ecdsaCurve": "P256"})
     with served(TlsPlugin()) as stub:
         previewed = stub.Create(provider_pb2.CreateRequest(urn=KEY, properties=inputs, preview=True), timeout=20)
         made = stub.Create(provider_pb2.CreateRequest(urn=KEY, properties=inputs), timeout=20)
@@ -66,11 +46,3 @@ def test_an_unexpected_failure_shows_its_place_and_not_its_text(monkeypatch: pyt
 
     assert error.value.details().startswith("the stand-in tls plugin failed: AttributeError in test_plugins_service.py")
     assert "a private text" not in error.value.details()
-
-
-def test_a_cancelled_plugin_knows_it() -> None:
-    plugin = TlsPlugin()
-    with served(plugin) as stub:
-        stub.Cancel(empty_pb2.Empty(), timeout=20)
-
-    assert plugin.cancelled.is_set()

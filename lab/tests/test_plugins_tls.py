@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from lab.plugins.base import PluginError, is_secret, secret
-from lab.plugins.gitlab.values import UNKNOWN, revealed
+from lab.plugins.base import PluginError
+from lab.plugins.gitlab.values import UNKNOWN, is_secret, revealed, secret
 from lab.plugins.tls import certificates, resources
 from lab.plugins.tls.resources import RESOURCES
 

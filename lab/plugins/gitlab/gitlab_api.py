@@ -12,6 +12,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
+from lab.plugins.base import PluginError
 from lab.plugins.gitlab import INSTALL_OFFICIAL, VERSION
 from lab.plugins.gitlab.config import Settings
 
@@ -30,7 +31,7 @@ OFFICIAL = (
 )
 
 
-class GitLabError(Exception):
+class GitLabError(PluginError):
     """GitLab did not do what it was asked for; the text says what, why and the remedy.
 
     status: None where there was no answer.

@@ -21,9 +21,14 @@ class Failure:
     reason: str
 
 
-def secret(value: str) -> dict[str, str]:
+def secret(value: Any) -> dict[str, Any]:
     """The value, marked so that the engine encrypts it in the state and shows `[secret]`."""
     return {_SIGNATURE: _SECRET, "value": value}
+
+
+def is_secret(value: Any) -> bool:
+    """Whether the value itself is marked."""
+    return isinstance(value, dict) and value.get(_SIGNATURE) == _SECRET
 
 
 def revealed(value: Any) -> Any:
@@ -32,7 +37,7 @@ def revealed(value: Any) -> Any:
         return [revealed(each) for each in value]
     if not isinstance(value, dict):
         return value
-    if value.get(_SIGNATURE) == _SECRET:
+    if is_secret(value):
         return revealed(value.get("value"))
     return {key: revealed(each) for key, each in value.items()}
 

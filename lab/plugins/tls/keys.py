@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from lab.plugins.base import PluginError, Values, secret
+from lab.plugins.base import PluginError, Values
+from lab.plugins.gitlab.values import secret
 
 ALGORITHM, CURVE = "ECDSA", "P256"
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from lab.plugins.base import Values, has_unknown, is_unknown, secret
-from lab.plugins.gitlab.values import UNKNOWN, Failure, revealed
+from lab.plugins.base import Values
+from lab.plugins.gitlab.values import UNKNOWN, Failure, revealed, secret
 from lab.plugins.tls import certificates, keys
 
 ALLOWED_USES = sorted({*certificates.KEY_USAGES, *certificates.EXTENDED_KEY_USAGES})
@@ -97,7 +97,7 @@ def check(resource: Resource, inputs: Values) -> list[Failure]:
     ]
     failures += [Failure(name, f"{name} is missing") for name in resource.required if inputs.get(name) is None]
     for name, value in revealed(inputs).items():
-        if value is None or name not in resource.inputs or has_unknown(value):
+        if value is None or name not in resource.inputs or _has_unknown(value):
             continue
         kind = resource.inputs[name]
         if not _fits(kind, value):
@@ -159,9 +159,15 @@ def with_secrets(resource: Resource, outputs: Values) -> dict[str, Any]:
 
 def _is_due(state: Values, early: Any) -> bool:
     end = state.get(_END)
-    if not isinstance(end, str) or is_unknown(end) or not isinstance(early, int | float):
+    if not isinstance(end, str) or end == UNKNOWN or not isinstance(early, int | float):
         return False
     return certificates.ready_for_renewal(end, early)
+
+
+def _has_unknown(value: Any) -> bool:
+    """Whether the value or anything in it is not known yet."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return bool(value == UNKNOWN) or any(map(_has_unknown, inner))
 
 
 def _fits(kind: str, value: Any) -> bool:
