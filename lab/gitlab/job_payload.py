@@ -38,7 +38,7 @@ def of(sandbox: Sandbox, runner: Row, job: Row, found: Sequence[variables.Variab
         "id": job["id"],
         "token": token,
         "allow_git_fetch": True,
-        "job_info": _job_info(sandbox, runner, job, project, pipeline),
+        "job_info": _job_info(sandbox, job, project, pipeline),
         "git_info": _git_info(sandbox, project, pipeline, known, token),
         "runner_info": {"uuid": _uuid(sandbox, runner), "timeout": job["timeout"], "runner_session_url": None},
         "variables": found,
@@ -59,19 +59,10 @@ def _uuid(sandbox: Sandbox, runner: Row) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{sandbox.url}/runners/{runner['id']}"))
 
 
-def _job_info(sandbox: Sandbox, runner: Row, job: Row, project: Row, pipeline: Row) -> Row:
+def _job_info(sandbox: Sandbox, job: Row, project: Row, pipeline: Row) -> Row:
     group = root = sandbox.store.get("groups", project["group_id"])
     while root["parent_id"]:
         root = sandbox.store.get("groups", root["parent_id"])
-    # Only counted for instance runners, and a text because of what stands there for the others.
-    running = "+Inf"
-    if runner["runner_type"] == "instance_type":
-        sql = (
-            "SELECT count(*) AS number FROM jobs JOIN runners ON runners.id = runner_id "
-            "WHERE project_id = ? AND jobs.id != ? AND status IN ('running', 'canceling') "
-            "AND runner_type = 'instance_type'"
-        )
-        running = str(sandbox.store.all(sql, project["id"], job["id"])[0]["number"])
     return {
         "id": job["id"],
         "name": job["name"],
@@ -85,7 +76,7 @@ def _job_info(sandbox: Sandbox, runner: Row, job: Row, project: Row, pipeline: R
         "organization_id": ORGANIZATION_ID,
         "user_id": pipeline["user_id"],
         "time_in_queue_seconds": seconds_between(job["queued_at"], now()),
-        "project_jobs_running_on_instance_runners_count": running,
+        "project_jobs_running_on_instance_runners_count": "+Inf",  # as of runners that are no instance's
     }
 
 

@@ -20,7 +20,7 @@ from starlette.datastructures import UploadFile
 from lab.gitlab import job_payload, pipelines, runner_tokens, variables
 from lab.gitlab.auth import Box
 from lab.gitlab.ci_reader import duration
-from lab.gitlab.core import ApiError, Sandbox, bad_request, digest, forbidden, new_token, not_found
+from lab.gitlab.core import ApiError, Sandbox, bad_request, digest, forbidden, new_token
 from lab.gitlab.params import Given, Id, Params
 from lab.gitlab.store import Row, now
 
@@ -119,22 +119,6 @@ def verify(runner: Runner, _: Manager, given: Given) -> Row:
 def register() -> None:
     """Registration tokens are gone in GitLab, and were never here."""
     raise ApiError(410, {"message": "410 Gone - runner registration disallowed"})
-
-
-@router.delete("/runners", status_code=204)
-def unregister(runner: Runner, sandbox: Box) -> None:
-    """A runner deletes itself."""
-    sandbox.store.execute("DELETE FROM runners WHERE id = ?", runner["id"])
-
-
-@router.delete("/runners/managers", status_code=204)
-def unregister_manager(runner: Runner, sandbox: Box, given: Given) -> None:
-    """A runner's process is gone from its machine for good; the runner stays for others."""
-    system_id = given.string("system_id", required=True)
-    given.check()
-    sql = "DELETE FROM runner_managers WHERE runner_id = ? AND system_id = ?"
-    if not sandbox.store.execute(sql, runner["id"], system_id):
-        raise not_found("Runner manager")
 
 
 @router.post("/runners/reset_authentication_token", status_code=201)

@@ -20,7 +20,7 @@ from gitlab.v4.objects import Project, ProjectPipeline
 
 from lab.gitlab import app, pipelines, runner_api
 from lab.gitlab.store import now
-from lab.tests.live_sandbox import Live, Runner, git, running
+from lab.tests.live_sandbox import Live, git, running
 
 ONE = "job: {script: [echo hello]}"
 STAGES = """
@@ -167,16 +167,6 @@ def test_a_job_says_to_whom_it_belongs(live: Live) -> None:
         "user_id": 1,
         "project_jobs_running_on_instance_runners_count": "+Inf",
     }
-
-
-def test_an_instance_runner_learns_how_many_jobs_of_the_project_run_on_such_runners(live: Live) -> None:
-    project = live.project("a: {script: [x], tags: [count]}\nb: {script: [x], tags: [count]}")
-    start(project)
-    wanted = {"runner_type": "instance_type", "tag_list": ["count"], "run_untagged": False}
-    made = live.call("POST", "user/runners", json=wanted).json()
-    runner = Runner(live, made["id"], made["token"])
-    key = "project_jobs_running_on_instance_runners_count"
-    assert [runner.job()["job_info"][key] for _ in range(2)] == ["0", "1"]
 
 
 @pytest.mark.parametrize(

@@ -205,13 +205,11 @@ def test_a_deleted_runner_is_gone_for_clients_and_for_itself(live: Live) -> None
     assert live.call("POST", "jobs/request", json={"token": made["token"]}).status_code == 403
 
 
-def test_a_runner_verifies_and_removes_itself(live: Live) -> None:
+def test_a_runner_verifies_itself(live: Live) -> None:
     made = create(live, runner_type="instance_type").json()
     live.client.runners.verify(made["token"])
     with pytest.raises(gitlab.GitlabVerifyError, match="403 Forbidden"):
         live.client.runners.verify("glrt-wrong")
-    assert live.call("DELETE", "runners", token="", json={"token": made["token"]}).status_code == 204
-    assert live.call("GET", f"runners/{made['id']}").status_code == 404
 
 
 @pytest.mark.parametrize("own", [True, False])
@@ -247,20 +245,6 @@ def test_the_processes_of_a_runner_are_told_apart_by_their_system_id(live: Live)
     assert states == {"<legacy>": "idle", "r_2": "idle", "s_1": "active"}
     (job,) = project.jobs.list(get_all=True)
     assert (job.runner["id"], job.runner_manager["system_id"]) == (runner.id, "s_1")
-
-
-def test_a_runners_process_unregisters_itself_alone(live: Live) -> None:
-    runner = live.runner(live.project())
-    runner.ask("s_1")
-    runner.ask("s_2")
-    gone = {"token": runner.token, "system_id": "s_1"}
-    assert live.call("DELETE", "runners/managers", token="", json=gone).status_code == 204
-    again = live.call("DELETE", "runners/managers", token="", json=gone)
-    assert (again.status_code, again.json()) == (404, {"message": "404 Runner manager Not Found"})
-    left = live.call("GET", f"runners/{runner.id}/managers").json()
-    assert [one["system_id"] for one in left] == ["s_2"]
-    nameless = live.call("DELETE", "runners/managers", token="", json={"token": runner.token})
-    assert (nameless.status_code, nameless.json()) == (400, {"error": "system_id is missing"})
 
 
 def test_there_is_no_job_router(live: Live) -> None:
