@@ -91,9 +91,6 @@ if pretence.get("failure") == "not permitted":
     os.setgroups([])
     os.setgid(65534)
     os.setuid(65534)
-elif pretence.get("failure") == "not running":
-    hide = 'mount -t tmpfs tmpfs /run && exec "$@"'
-    os.execvp("unshare", ["unshare", "--mount", "sh", "-c", hide, "sh", REAL, *words])
 elif claims := pretence.get(subcommand()):
     if not any(word.removeprefix("--format=") in ("json", "{{{{json .}}}}") for word in words):
         sys.exit("this board can pretend only with --format '{{{{json .}}}}', not for: docker " + " ".join(words))
@@ -205,14 +202,13 @@ class Board(Machine):
         cores: int | None = None,
         memory_mib: float | None = None,
         limits_memory: bool | None = None,
-        version: Mapping[str, Any] | None = None,
         info: Mapping[str, Any] | None = None,
     ) -> Iterator[None]:
         """Have the docker client of SSH sessions claim other facts, or fail as the real one does.
 
-        failure: "not installed", "not permitted", "not running". arch: arm64, arm, amd64. version, info: more to lay
-        over what `docker version` and `docker info` answer as JSON. What is None is told as it is. All other commands
-        get through, `docker system dial-stdio` of the Pulumi plugin included, except where a failure is pretended.
+        failure: "not installed", "not permitted". arch: arm64, arm, amd64. info: more to lay over what `docker info`
+        answers as JSON. What is None is told as it is. All other commands get through, `docker system dial-stdio` of
+        the Pulumi plugin included, except where a failure is pretended.
         """
         facts = {
             "Architecture": _MACHINES[arch] if arch else None,
@@ -224,7 +220,7 @@ class Board(Machine):
         architecture = {"Client": {"Arch": arch}, "Server": {"Arch": arch}} if arch else {}
         claims = {
             "failure": failure,
-            "version": [claim for claim in (architecture, version) if claim],
+            "version": [architecture] if architecture else [],
             "info": [claim for claim in (facts, info) if claim],
         }
         pretence, client = self.directory / "pretence.json", self.directory / "path" / "docker"

@@ -137,18 +137,6 @@ def open_key_file(board: Board, directory: Path) -> Fault:
     return Fault(message, {"ssh": board.ssh_settings() | {"key_file": str(key)}})
 
 
-def missing_key_file(board: Board, directory: Path) -> Fault:
-    path = str(directory / "key")
-    message = f"ssh.key_file: '{path}' is no file here: correct the path"
-    return Fault(message, {"ssh": board.ssh_settings() | {"key_file": path}})
-
-
-def missing_known_hosts_file(board: Board, directory: Path) -> Fault:
-    path = str(directory / "known_hosts")
-    message = f"ssh.known_hosts_file: '{path}' is no file here: correct the path"
-    return Fault(message, {"ssh": board.ssh_settings() | {"known_hosts_file": path}})
-
-
 def no_docker(board: Board, _: Path) -> Fault:
     message = (
         f"docker_host: '{board.url}' has no Docker client: install Docker there, "
@@ -184,22 +172,6 @@ def stopped(board: Board) -> Iterator[None]:
         board.start_engine()
 
 
-def no_docker_behind_the_address(board: Board, _: Path) -> Fault:
-    message = (
-        f"docker_host: '{board.url}' does not answer as a Docker engine: check the address, and that `docker` there is "
-        "no other program, such as Podman's"
-    )
-    return Fault(message, board=board.pretending(version={"Server": None}, info={"NCPU": None}))
-
-
-def system_of_32_bits(board: Board, _: Path) -> Fault:
-    message = (
-        f"platform: 'linux/arm64' does not run on {board.name}, whose system is 32-bit: install the 64-bit Raspberry "
-        "Pi OS, or set platform: linux/arm/v7"
-    )
-    return Fault(message, {"platform": "linux/arm64"}, board.pretending(arch="arm"))
-
-
 def another_machine(board: Board, _: Path) -> Fault:
     message = (
         f"platform: 'linux/arm64' does not run on {board.name}, whose engine was built for amd64: set platform: "
@@ -207,21 +179,6 @@ def another_machine(board: Board, _: Path) -> Fault:
     )
     # The default.
     return Fault(message, {"platform": "linux/arm64"})
-
-
-def more_cpus_than_cores(board: Board, _: Path) -> Fault:
-    message = f"daemon.cpus: 3.5 is more than {board.name} has, and its engine would refuse it: use 2 or less"
-    return Fault(message, {"daemon": {"cpus": 3.5}}, board.pretending(cores=2))
-
-
-def unpublished_image(board: Board, _: Path) -> Fault:
-    image = "gitlab/gitlab-runner:ubi-fips-v18.5.0"
-    message = (
-        f"runner_image: '{image}' is not there for linux/arm64 (only for linux/amd64): choose another image, tag or "
-        "platform, or remove a wrong copy on the board with `docker image rm`"
-    )
-    official = {"daemon": {"image": "docker:28.5.2-dind"}, "runner_image": image, "platform": "linux/arm64"}
-    return Fault(message, official, board.pretending(arch="arm64"))
 
 
 def local_image_of_another_machine(board: Board, _: Path) -> Fault:
@@ -241,22 +198,6 @@ def no_swarm(board: Board, _: Path) -> Fault:
     return Fault(message, {"orchestrator": "swarm"})
 
 
-def worker_of_a_swarm(board: Board, _: Path) -> Fault:
-    message = (
-        f"orchestrator: 'swarm' needs a manager of the swarm, and {board.name} is a worker: run on a manager `docker "
-        f"node promote {board.name}`, or point docker_host to one"
-    )
-    worker = {"Swarm": {"LocalNodeState": "active", "ControlAvailable": False}}
-    return Fault(message, {"orchestrator": "swarm"}, board.pretending(info=worker))
-
-
-def locked_swarm(board: Board, _: Path) -> Fault:
-    message = (
-        f"orchestrator: 'swarm' needs a swarm that works, and that of {board.name} is locked: see `docker info` there"
-    )
-    return Fault(message, {"orchestrator": "swarm"}, board.pretending(info={"Swarm": {"LocalNodeState": "locked"}}))
-
-
 def privileged_service(*_: object) -> Fault:
     message = (
         "swarm.privileged: true cannot be had, as Swarm has no privileged services "
@@ -264,11 +205,6 @@ def privileged_service(*_: object) -> Fault:
         "jobs inside it"
     )
     return Fault(message, {"orchestrator": "swarm", "swarm": {"privileged": True}})
-
-
-def memory_limit_without_cgroup(board: Board, _: Path) -> Fault:
-    message = f"daemon.memory_mib: 1024 cannot be had, as {MEMORY_CGROUP}; or remove it"
-    return Fault(message, {"daemon": {"memory_mib": 1024}}, board.pretending(limits_memory=False))
 
 
 def missing_data_path(board: Board, directory: Path) -> Fault:
@@ -296,22 +232,13 @@ def make_key(directory: Path) -> Path:
         unknown_host_key,
         changed_host_key,
         open_key_file,
-        missing_key_file,
-        missing_known_hosts_file,
         no_docker,
         not_permitted,
         not_running,
-        no_docker_behind_the_address,
-        system_of_32_bits,
         another_machine,
-        more_cpus_than_cores,
-        unpublished_image,
         local_image_of_another_machine,
         no_swarm,
-        worker_of_a_swarm,
-        locked_swarm,
         privileged_service,
-        memory_limit_without_cgroup,
         missing_data_path,
     ],
 )
