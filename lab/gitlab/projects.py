@@ -142,7 +142,6 @@ def create_project(sandbox: Box, user: User, given: Given) -> Row:
 def _settings(given: Params) -> Row:
     values: Row = {
         "description": given.string("description"),
-        "default_branch": given.string("default_branch"),
         "build_timeout": given.integer("build_timeout"),
         "visibility": given.string("visibility", allowed=VISIBILITIES),
     }
@@ -178,14 +177,8 @@ def get_project(sandbox: Box, project: SeenProject) -> Row:
 
 @router.put("/projects/{id}")
 def update_project(sandbox: Box, project: Project, given: Given) -> Row:
-    """Changes a project's description, default branch, timeout, visibility or merge method."""
+    """Changes a project's description, timeout or visibility."""
     values = _settings(given)
-    if branch := values.get("default_branch"):
-        repository = sandbox.repository(project["id"])
-        if branch not in repository.branches():
-            hint = f"Do you have a branch named '{branch}' in your repository?"
-            raise ApiError(400, {"message": {"base": [f"Could not set the default branch. {hint}"]}})
-        repository.set_default(branch)
     if values:
         sandbox.store.update("projects", project["id"], **values)
     return as_project(sandbox, project | values)

@@ -53,10 +53,6 @@ class Repository:
             with (path / "config").open("a") as config:
                 config.write(_CONFIG)
 
-    def set_default(self, branch: str) -> None:
-        """Makes HEAD name another branch, which clones then check out."""
-        self._git("symbolic-ref", "HEAD", f"refs/heads/{branch}")
-
     def sha(self, revision: str) -> str | None:
         """The commit of a branch, a tag or an abbreviated hash; None where there is none."""
         for name in (f"refs/heads/{revision}", f"refs/tags/{revision}", revision):

@@ -25,7 +25,7 @@ _DEFAULTS: Row = {
     "value": "",
     "variable_type": "env_var",
     "environment_scope": "*",
-    **dict.fromkeys(("masked", "hidden", "protected", "raw"), False),
+    **dict.fromkeys(("masked", "protected", "raw"), False),
 }
 _PATH = "/projects/{id}/variables"
 _ONE = _PATH + "/{key}"
@@ -41,8 +41,8 @@ def list_variables(request: Request, sandbox: Box, project: Project) -> Response
 @router.post(_PATH, status_code=201)
 def create_variable(sandbox: Box, project: Project, given: Given) -> Row:
     """Makes a CI/CD variable; of one key there may be several, for different environments."""
-    key, hidden = given.string("key", required=True) or "", given.boolean("masked_and_hidden")
-    values = _DEFAULTS | _values(given) | ({"masked": True, "hidden": True} if hidden else {})
+    key = given.string("key", required=True) or ""
+    values = _DEFAULTS | _values(given)
     given.check()
     if not _KEY.fullmatch(key):
         raise ApiError(400, {"message": {"key": ["can contain only letters, digits and '_'."]}})
@@ -71,7 +71,7 @@ Variable = Annotated[Row, Depends(_variable)]
 
 @router.get(_ONE)
 def get_variable(variable: Variable) -> Row:
-    """A CI/CD variable; the value of a hidden one is null."""
+    """A CI/CD variable."""
     return as_variable(variable)
 
 

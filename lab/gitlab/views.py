@@ -95,7 +95,7 @@ def as_project(sandbox: Sandbox, project: Row) -> Row:
 def as_variable(row: Row) -> Row:
     """A CI/CD variable as GitLab shows it."""
     keys = ("key", "value", "variable_type", "masked", "hidden", "protected", "raw", "environment_scope", "description")
-    return {key: row[key] for key in keys} | ({"value": None} if row["hidden"] else {})
+    return {key: row[key] for key in keys}
 
 
 def as_pipeline(sandbox: Sandbox, pipeline: Row) -> Row:

@@ -13,7 +13,7 @@ from gitlab.v4.objects import Project
 
 from lab.gitlab import pushes, stopping
 from lab.gitlab.store import Store
-from lab.tests.live_sandbox import Live, git, refused, running, values_of
+from lab.tests.live_sandbox import Live, refused, running, values_of
 
 JOB = "job: {script: [x]}\n"
 REVIEW = """
@@ -122,15 +122,6 @@ def test_variables_of_one_key_are_told_apart_by_their_scope(live: Live) -> None:
     assert refused(404, project.variables.get, "K", filter={"environment_scope": "a"}) == "404 Variable Not Found"
 
 
-def test_a_hidden_variable_is_not_shown_again_but_reaches_jobs(live: Live) -> None:
-    project = live.project(JOB)
-    project.variables.create({"key": "K", "value": "s3cret-value", "masked_and_hidden": True})
-    found = project.variables.get("K")
-    assert (found.value, found.hidden, found.masked) == (None, True, True)
-    project.pipelines.create({"ref": "main"})
-    assert values_of(live.runner(project).job())["K"] == "s3cret-value"
-
-
 def test_a_job_makes_its_environment_and_gives_it_an_address_once_it_has_ended_well(live: Live) -> None:
     variables = "{HOST: $CI_COMMIT_REF_NAME.$ZONE, ZONE: x}"
     project = live.project(
@@ -219,20 +210,6 @@ def test_branches_are_made_read_and_deleted(live: Live) -> None:
     made.delete()
     assert refused(404, project.branches.get, "a/b") == "404 Branch Not Found"
     assert refused(400, project.branches.delete, "main") == "Cannot remove HEAD branch"
-
-
-def test_the_default_branch_can_be_another(live: Live, tmp_path: Path) -> None:
-    project = live.project(JOB)
-    project.branches.create({"branch": "next", "ref": "main"})
-    project.default_branch = "next"
-    project.save()
-    assert [one.default for one in project.branches.list(get_all=True)] == [False, True]
-    url = f"{live.url.replace('://', f'://x:{live.token}@')}/{project.path_with_namespace}.git"
-    git("clone", "--quiet", url, str(tmp_path / "a"))
-    assert git("branch", "--show-current", cwd=tmp_path / "a").stdout.strip() == "next"
-    project.default_branch = "gone"
-    message = "Could not set the default branch. Do you have a branch named 'gone' in your repository?"
-    assert refused(400, project.save) == {"base": [message]}
 
 
 def test_a_branch_of_an_impossible_name_is_refused(live: Live) -> None:
