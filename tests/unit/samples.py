@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import pulumi
 
+from components.defaults import CLIENT_IMAGE
 from stacks.gke.cluster import Access, Facts, StorageClass
 from stacks.gke.settings import GkeSettings
 from stacks.raspberry_pi.board import Board
@@ -32,6 +33,24 @@ LOOKUPS = {
 def runner(**settings: Any) -> dict[str, Any]:
     """The least that a runner needs, with `settings` laid over it."""
     return {"name": "docker", "tags": ["docker"]} | settings
+
+
+def runner_output(**differs: Any) -> dict[str, Any]:
+    """What a stack's outputs say of such a runner, with `differs` laid over it."""
+    return {
+        "id": "docker-runner-0123456789abcdef",
+        "kind": "dind",
+        "executor": "docker",
+        "tags": ["docker"],
+        "run_untagged": False,
+        "access_level": "ref_protected",
+        "maximum_timeout": 3600,
+        "limit": 0,
+        "paused": False,
+        "image": CLIENT_IMAGE,
+        "helper_image": None,
+        "description": "dev docker",
+    } | differs
 
 
 def plain(**settings: Any) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import pulumi
 import pytest
 import yaml
 
-from components.defaults import CLIENT_IMAGE
 from components.docker import RunnerContainer, RunnerContainerArgs, log_tail
 from components.docker import daemon as daemon_module
 from components.docker.log_tail import log_tail_on_failure
@@ -21,7 +20,7 @@ from stacks.docker_host.build import build
 from stacks.docker_host.settings import DockerHostSettings
 from stacks.targets import parse
 from tests.unit.recording import Recorded, Recording, Secret, in_the_clear, run
-from tests.unit.samples import API_TOKEN, LOOKUPS, TOKEN, WITH_CLIENT, plain, runner, stack_of
+from tests.unit.samples import API_TOKEN, LOOKUPS, TOKEN, WITH_CLIENT, plain, runner, runner_output, stack_of
 
 CONTAINER = "docker:index/container:Container"
 NETWORK = "docker:index/network:Network"
@@ -616,22 +615,7 @@ def test_the_outputs_are_exactly_as_documented(dev: Recording) -> None:
             "container": "gitlab-dind-runners-dev-dind",
             "volume": "gitlab-dind-runners-dev-dind-data",
         },
-        "runners": {
-            "docker": {
-                "id": "docker-runner-0123456789abcdef",
-                "kind": "dind",
-                "executor": "docker",
-                "tags": ["docker"],
-                "run_untagged": False,
-                "access_level": "ref_protected",
-                "maximum_timeout": 3600,
-                "limit": 0,
-                "paused": False,
-                "image": CLIENT_IMAGE,
-                "helper_image": None,
-                "description": "dev docker",
-            }
-        },
+        "runners": {"docker": runner_output()},
     }
 
 

@@ -22,7 +22,7 @@ import pulumi
 import pytest
 import yaml
 
-from components.defaults import CLIENT_IMAGE, DAEMON_IMAGE, RUNNER_IMAGE
+from components.defaults import DAEMON_IMAGE, RUNNER_IMAGE
 from components.kubernetes import RunnerContainer, RunnerContainerArgs, daemon, pruner
 from components.kubernetes import runner as runner_module
 from components.kubernetes.certificates import DaemonCertificates, DaemonCertificatesArgs
@@ -32,7 +32,7 @@ from stacks.gke.cluster import Access, ClaimFound, Facts, fitted
 from stacks.gke.settings import GkeSettings
 from stacks.targets import build
 from tests.unit.recording import Recorded, Recording, Secret, in_the_clear, run
-from tests.unit.samples import API_TOKEN, LOOKUPS, TOKEN, facts, gke, gke_settings, runner, stack_of
+from tests.unit.samples import API_TOKEN, LOOKUPS, TOKEN, facts, gke, gke_settings, runner, runner_output, stack_of
 
 PREFIX = "gitlab-dind-runners-dev"
 DIND = f"{PREFIX}-dind"
@@ -1008,22 +1008,7 @@ def outputs(**different: Any) -> dict[str, Any]:
             "container": f"{DIND}-0",
             "volume": f"{DIND}-data",
         },
-        "runners": {
-            "docker": {
-                "id": "docker-runner-0123456789abcdef",
-                "kind": "dind",
-                "executor": "kubernetes",
-                "tags": ["docker"],
-                "run_untagged": False,
-                "access_level": "ref_protected",
-                "maximum_timeout": 3600,
-                "limit": 0,
-                "paused": False,
-                "image": CLIENT_IMAGE,
-                "helper_image": None,
-                "description": "dev docker",
-            }
-        },
+        "runners": {"docker": runner_output(executor="kubernetes")},
     } | different
 
 

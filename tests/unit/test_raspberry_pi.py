@@ -13,13 +13,24 @@ import pulumi
 import pytest
 import yaml
 
-from components.defaults import CLIENT_IMAGE, DAEMON_IMAGE, RUNNER_IMAGE
+from components.defaults import DAEMON_IMAGE, RUNNER_IMAGE
 from components.docker.spelling import go_duration, short_duration
 from stacks.raspberry_pi.board import fitted
 from stacks.raspberry_pi.platforms import Platform, helper_image
 from stacks.targets import build
 from tests.unit.recording import Recorded, Recording, Secret, in_the_clear, run
-from tests.unit.samples import API_TOKEN, LOOKUPS, TOKEN, WITH_CLIENT, board, pi, pi_settings, runner, stack_of
+from tests.unit.samples import (
+    API_TOKEN,
+    LOOKUPS,
+    TOKEN,
+    WITH_CLIENT,
+    board,
+    pi,
+    pi_settings,
+    runner,
+    runner_output,
+    stack_of,
+)
 
 CONTAINER = "docker:index/container:Container"
 IMAGE = "docker:index/remoteImage:RemoteImage"
@@ -594,22 +605,7 @@ def test_the_outputs_are_exactly_as_documented(orchestrator: str, network: str) 
             "container": f"{PREFIX}-dind",
             "volume": f"{PREFIX}-dind-data",
         },
-        "runners": {
-            "docker": {
-                "id": "docker-runner-0123456789abcdef",
-                "kind": "dind",
-                "executor": "docker",
-                "tags": ["docker"],
-                "run_untagged": False,
-                "access_level": "ref_protected",
-                "maximum_timeout": 3600,
-                "limit": 0,
-                "paused": False,
-                "image": CLIENT_IMAGE,
-                "helper_image": helper_image(RUNNER_IMAGE, Platform.ARM64),
-                "description": "dev docker",
-            }
-        },
+        "runners": {"docker": runner_output(helper_image=helper_image(RUNNER_IMAGE, Platform.ARM64))},
     }
 
 
