@@ -62,8 +62,10 @@ _CLI = GoBinary(
     # Without Google's own service mesh, which is a tenth of the build: cloud storage's module has this tag for it.
     tags="disable_grpc_modules",
 )
-_LANGUAGE_HOST = GoBinary(name="pulumi-language-python", package=".", version="1.0.0", module="language-python")
-"""The project's own, on the modules that the CLI is made from: there is little left to compile after the CLI."""
+_LANGUAGE_HOST = GoBinary(
+    name="pulumi-language-python", package="./language-python", version="1.0.0", module="pulumi-cli"
+)
+"""The project's own, in the CLI's module and so on the same modules: there is little left to compile after the CLI."""
 _LANGUAGE_HOST_MODULE = "github.com/pulumi/pulumi/sdk/v3"
 _LANGUAGE_HOST_SCRIPTS = ("cmd/pulumi-language-python-exec", "dist/pulumi-resource-pulumi-python")
 _DOCKER = GoBinary(
