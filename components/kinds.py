@@ -94,6 +94,11 @@ TRAITS: Mapping[Kind, Traits] = {
 """What each kind is like."""
 
 
+def builder_of(kind: object) -> Builder | None:
+    """Which Docker the jobs of a kind build with; None for what is no kind."""
+    return TRAITS[Kind(kind)].builder if isinstance(kind, str) and kind in TRAITS else None
+
+
 def check(runner: str, kind: Kind, executor: Executor) -> None:
     """Raise ValueError if a runner's kind does not go with its executor."""
     if why := TRAITS[kind].refused.get(executor):

@@ -20,6 +20,7 @@ from typing import Any
 
 from components.defaults import CLIENT_IMAGE, DAEMON_IMAGE, RUNNER_IMAGE
 from components.image_names import Reference
+from components.kinds import Builder, builder_of
 from stacks.raspberry_pi.platforms import HELPER_REPOSITORY, RUNNER_REPOSITORIES
 from stacks.settings import sandbox
 from stacks.settings.mistakes import SettingsError
@@ -100,7 +101,7 @@ def lines(raw: Mapping[str, Any]) -> Iterator[Line]:
         if helper := _image(runner, "helper_image"):
             yield Line(f"{where}.helper_image", "", helper)
         own = _image(runner, "job_daemon_image")
-        if own or (isinstance(runner, Mapping) and runner.get("kind") == "job-dind"):
+        if own or (isinstance(runner, Mapping) and builder_of(runner.get("kind")) is Builder.OWN):
             yield Line(f"{where}.job_daemon_image", DAEMON_IMAGE, own)
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeGuard
 
 from pydantic import ValidationError
 
+from components.kinds import Builder, builder_of
 from stacks.settings.mistakes import Model, SettingsError
 
 URL = "sandbox"
@@ -111,9 +112,10 @@ def _fill_images(settings: dict[str, Any], images: Images) -> None:
 
 
 def _fill_runner_images(runner: dict[str, Any], images: Images) -> None:
-    if runner.get("kind") == "job-dind":
+    builder = builder_of(runner.get("kind"))
+    if builder is Builder.OWN:
         runner.setdefault("job_daemon_image", images.job_daemon)
-    if runner.get("kind") == "host-docker":
+    if builder is Builder.HOST:
         # The host's engine has them under names that nobody serves.
         runner.setdefault("image", images.host_job)
         runner.setdefault("helper_image", images.host_helper)
