@@ -112,16 +112,25 @@ def _tell(line: str) -> None:
 
 
 def _on_terminal(*arguments: str) -> int:
-    """Runs Pulumi where the user sees it, and returns its exit code.
+    """Runs Pulumi where the user sees it, and returns its exit code. Raises KeyboardInterrupt after an interrupt.
 
-    An interrupt from the terminal reaches it as well: it begins nothing new, and gives back the stack's lock.
+    The terminal tells it as well: it begins nothing new, gives back the stack's lock, and may say that all went well.
     """
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGINT, lambda *_: None)
+    interrupts: list[int] = []
+
+    def interrupt(number: int, _: object) -> None:
+        interrupts.append(number)
+        if number == signal.SIGTERM:
+            # Sent to this process alone.
+            process.send_signal(signal.SIGINT)
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         process = subprocess.Popen(["pulumi", "--non-interactive", *arguments])
-        signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGINT))
-        return process.wait()
+        status = process.wait()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if interrupts:
+        raise KeyboardInterrupt
+    return status

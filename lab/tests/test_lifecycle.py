@@ -287,16 +287,23 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_lets_pulumi_end_what_it_is_doing(recorded: Recorded, number: signal.Signals) -> None:
+def test_an_interrupt_lets_pulumi_end_what_it_is_doing_and_nothing_follows(
+    recorded: Recorded, number: signal.Signals
+) -> None:
     """By Ctrl-C, which the terminal sends to both, and by a signal to this process alone."""
-    recorded.answer("trap 'echo ended >> calls; exit 3' INT; echo begun >> calls; while :; do sleep 0.05; done")
-    program = "import sys; from lab import lifecycle; sys.exit(lifecycle._on_terminal('destroy'))"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen([sys.executable, "-c", program], env=environment, start_new_session=True)
+    # Pulumi says that all went well where it had not begun yet.
+    begin = "trap 'echo ended >> calls; exit 0' INT; echo begun >> calls; while :; do sleep 0.05; done"
+    answers = (
+        """case "$*" in *ls*) echo '[{"name": "pi"}]';; *export*) echo '{"deployment": null}';; *destroy*) %s;; esac"""
+    )
+    recorded.answer(answers % begin)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PULUMI_BACKEND_URL": "s3://state"}
+    command = [sys.executable, "-m", "lab", "take-down", "pi"]
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
     wait_until(lambda: "begun" in recorded.calls)
     if number == signal.SIGINT:
         os.killpg(process.pid, number)
     else:
         process.send_signal(number)
-    assert process.wait(timeout=30) == 3
+    assert process.wait(timeout=30) == 130
     assert recorded.calls[-1] == "ended"
