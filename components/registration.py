@@ -40,6 +40,27 @@ class RunnerRegistrationArgs:
     project: pulumi.Input[int | str] | None = None
 
 
+class Lookups:
+    """Looks each group and project up once for all registrations that share this, and with it their provider."""
+
+    def __init__(self) -> None:
+        self._ids: dict[tuple[object, str], pulumi.Output[int]] = {}
+
+    def id_of(
+        self, given: Any, ask: Callable[[str, pulumi.InvokeOptions], pulumi.Output[int]], opts: pulumi.InvokeOptions
+    ) -> pulumi.Input[int] | None:
+        """The ID of what is given by path or ID, which may be an output."""
+
+        def found(known: int | str) -> Any:
+            if not isinstance(known, str):
+                return known
+            if (ask, known) not in self._ids:
+                self._ids[ask, known] = ask(known, opts)
+            return self._ids[ask, known]
+
+        return mapped_or_none(given, found)
+
+
 class RunnerRegistration(pulumi.ComponentResource):
     """A runner in GitLab, made through its API; GitLab answers with the token by which the runner authenticates.
 
@@ -47,6 +68,7 @@ class RunnerRegistration(pulumi.ComponentResource):
     and whose owner is Owner of the group, or Maintainer of the project:
     https://docs.gitlab.com/api/users/#create-a-runner-linked-to-a-user
 
+    lookups: shared by registrations of one provider, so that their group or project is looked up once.
     runner_id: GitLab's ID of the runner. token: its authentication token (glrt-...), a secret.
     """
 
@@ -54,17 +76,22 @@ class RunnerRegistration(pulumi.ComponentResource):
     token: pulumi.Output[str]
 
     def __init__(
-        self, name: str, args: RunnerRegistrationArgs | Mapping[str, Any], opts: pulumi.ResourceOptions | None = None
+        self,
+        name: str,
+        args: RunnerRegistrationArgs | Mapping[str, Any],
+        opts: pulumi.ResourceOptions | None = None,
+        lookups: Lookups | None = None,
     ) -> None:
         args = taken(RunnerRegistrationArgs, args)
         super().__init__("dindrunner:index:RunnerRegistration", name, recorded(args), opts)
         scope = Scope(args.scope)
-        lookup = pulumi.InvokeOptions(parent=self)
+        lookups = lookups or Lookups()
+        by_its_provider = pulumi.InvokeOptions(parent=self)
         runner = gitlab.UserRunner(
             f"{name}-runner",
             runner_type=f"{scope}_type",
-            group_id=_found(args.group, _group_id, lookup),
-            project_id=_found(args.project, _project_id, lookup),
+            group_id=lookups.id_of(args.group, _group_id, by_its_provider),
+            project_id=lookups.id_of(args.project, _project_id, by_its_provider),
             description=f"{pulumi.get_stack()} {name}" if args.description is None else args.description,
             tag_lists=mapped(args.tags, _sorted),
             untagged=args.run_untagged,
@@ -88,18 +115,9 @@ def _sorted(tags: Sequence[Any]) -> list[str]:
     return sorted(tags)
 
 
-def _found(given: Any, find: Callable[[int | str, pulumi.InvokeOptions], Any], lookup: pulumi.InvokeOptions) -> Any:
-    """The ID of a group or project that is given by path or ID, which may be an output."""
-    return mapped_or_none(given, lambda known: find(known, lookup))
+def _group_id(group: str, opts: pulumi.InvokeOptions) -> pulumi.Output[int]:
+    return gitlab.get_group_output(full_path=group, opts=opts).group_id
 
 
-def _group_id(group: int | str, lookup: pulumi.InvokeOptions) -> pulumi.Input[int]:
-    if isinstance(group, str):
-        return gitlab.get_group_output(full_path=group, opts=lookup).group_id
-    return group
-
-
-def _project_id(project: int | str, lookup: pulumi.InvokeOptions) -> pulumi.Input[int]:
-    if isinstance(project, str):
-        return gitlab.get_project_output(path_with_namespace=project, opts=lookup).id.apply(int)
-    return project
+def _project_id(project: str, opts: pulumi.InvokeOptions) -> pulumi.Output[int]:
+    return gitlab.get_project_output(path_with_namespace=project, opts=opts).id.apply(int)

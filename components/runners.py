@@ -25,7 +25,7 @@ from .defaults import (
 from .inputs import mapped_or_none
 from .job_pods import JobPods
 from .kinds import Executor, Kind, Scope
-from .registration import RunnerRegistration, RunnerRegistrationArgs
+from .registration import Lookups, RunnerRegistration, RunnerRegistrationArgs
 from .specs import ConfigSpec, DaemonSpec, RunnerSpec
 from .transport import Transport
 
@@ -185,8 +185,11 @@ class Whole:
 
     def register(self, opts: pulumi.ResourceOptions) -> dict[str, RunnerRegistration]:
         """A registration for each runner that brings no token of its own, by the runner's name."""
+        lookups = Lookups()
         return {
-            runner.name: RunnerRegistration(f"{self.name}-{runner.name}", _registration_args(self.args, runner), opts)
+            runner.name: RunnerRegistration(
+                f"{self.name}-{runner.name}", _registration_args(self.args, runner), opts, lookups
+            )
             for runner in self.args.runners
             if runner.token is None
         }

@@ -9,7 +9,7 @@ import pulumi_gitlab as gitlab
 
 from components.config_toml import render
 from components.job_pods import JobPods
-from components.registration import RunnerRegistration, RunnerRegistrationArgs
+from components.registration import Lookups, RunnerRegistration, RunnerRegistrationArgs
 from stacks.options import made_by
 from stacks.settings.common import Common, Runner
 from stacks.stack import Stack
@@ -28,13 +28,9 @@ def register(stack: Stack[Common, object]) -> dict[str, RunnerRegistration]:
         # Another GitLab knows none of the runners: they are removed from the old one, and registered with the new one.
         opts=pulumi.ResourceOptions(replace_on_changes=["baseUrl"], delete_before_replace=True),
     )
-    opts = made_by(provider)
+    opts, lookups = made_by(provider), Lookups()
     return {
-        runner.name: RunnerRegistration(
-            runner.name,
-            _registration_args(stack, runner),
-            opts,
-        )
+        runner.name: RunnerRegistration(runner.name, _registration_args(stack, runner), opts, lookups)
         for runner in settings.runners
         if runner.token is None
     }

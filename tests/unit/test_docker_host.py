@@ -504,6 +504,31 @@ def test_a_runner_is_registered_in_its_scope(gitlab: dict[str, Any], expected: d
     assert inputs(recording, "gitlab")["baseUrl"] == "https://gitlab.example.com/api/v4/"
 
 
+@pytest.mark.parametrize(
+    ("gitlab", "call", "registered"),
+    [
+        (
+            {"scope": "project", "project": "demo/app"},
+            ("gitlab:index/getProject:getProject", {"pathWithNamespace": "demo/app"}),
+            ("projectId", 7),
+        ),
+        (
+            {"scope": "group", "group": "demo"},
+            ("gitlab:index/getGroup:getGroup", {"fullPath": "demo"}),
+            ("groupId", 8),
+        ),
+    ],
+)
+def test_a_stack_looks_its_project_or_group_up_once_for_all_its_runners(
+    gitlab: dict[str, Any], call: tuple[str, dict[str, Any]], registered: tuple[str, int]
+) -> None:
+    runners = [runner(name=name) for name in ("one", "two", "three")]
+    recording = record(gitlab={"url": "https://gitlab.example.com"} | gitlab, runners=runners)
+    assert recording.calls == [call]
+    key, value = registered
+    assert [each.inputs[key] for each in recording.of_type(USER_RUNNER)] == [value] * 3
+
+
 def test_the_order_of_tags_in_the_settings_changes_nothing_in_gitlab() -> None:
     assert inputs(record(runners=[runner(tags=["b", "a"])]), "docker-runner")["tagLists"] == ["a", "b"]
 

@@ -167,6 +167,21 @@ def test_a_project_may_be_named_by_its_id() -> None:
     assert recording.calls == []
 
 
+@pytest.mark.parametrize("as_given", [str, pulumi.Output.from_input])
+@pytest.mark.parametrize(("whole", "args"), WHOLES)
+def test_a_whole_looks_its_project_up_once_for_all_its_runners(
+    whole: Callable[..., Any], args: dict[str, Any], as_given: Callable[[str], Any]
+) -> None:
+    def program() -> Mapping[str, Any]:
+        whole("ci", args | {"project": as_given("demo/app"), "runners": [{"name": "one"}, {"name": "two"}]})
+        return {}
+
+    recording = run(program, calls=LOOKUPS)
+    assert recording.calls == [("gitlab:index/getProject:getProject", {"pathWithNamespace": "demo/app"})]
+    registered = recording.of_type("gitlab:index/userRunner:UserRunner")
+    assert {each.name: each.inputs["projectId"] for each in registered} == {"ci-one-runner": 7, "ci-two-runner": 7}
+
+
 def test_names_begin_with_project_stack_and_component() -> None:
     recording = record(DockerRunners, LEAST)
     assert recording.outputs["network_name"] == PREFIX
