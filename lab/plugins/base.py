@@ -17,13 +17,17 @@ from typing import Any, NoReturn, TypeVar
 
 import grpc  # type: ignore[import-untyped]
 from google.protobuf import empty_pb2, json_format, struct_pb2  # type: ignore[import-untyped]
-from pulumi.runtime._grpc_settings import _GRPC_CHANNEL_OPTIONS
-from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
 from lab.plugins.gitlab.values import Failure
+from lab.plugins.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
 _THREADS = 32
 _PARENT_CHECK_SECONDS = 1.0
+_OPTIONS = [
+    ("grpc.max_receive_message_length", 400 * 1024 * 1024),
+    ("grpc.server_max_unrequested_time_in_server", 30 * 60),
+]
+"""As the SDK's: what is longer than 4 MiB, or waits for more than 30 s for a thread, would be refused."""
 
 Values = Mapping[str, Any]
 Response = TypeVar("Response")
@@ -41,7 +45,7 @@ def serve(plugin: Plugin) -> None:
     engine = os.getppid()
     # Its end waits for what has begun, so that a runner for an engine that was killed is deleted again.
     with ThreadPoolExecutor(_THREADS) as pool:
-        server = grpc.server(pool, options=_GRPC_CHANNEL_OPTIONS)
+        server = grpc.server(pool, options=_OPTIONS)
         provider_pb2_grpc.add_ResourceProviderServicer_to_server(plugin, server)
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()

@@ -12,9 +12,9 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from lab.plugins.base import PluginError
 from lab.plugins.gitlab import INSTALL_OFFICIAL, VERSION
 from lab.plugins.gitlab.config import Settings
+from lab.plugins.gitlab.errors import GitLabError, OutcomeUnknown
 
 CONNECT_SECONDS = 5.0
 """Limit for a connection to GitLab."""
@@ -29,21 +29,6 @@ OFFICIAL = (
     "This plugin stands in for the official one and serves the sandbox only; for any other GitLab install the official "
     f"one: {INSTALL_OFFICIAL}"
 )
-
-
-class GitLabError(PluginError):
-    """GitLab did not do what it was asked for; the text says what, why and the remedy.
-
-    status: None where there was no answer.
-    """
-
-    def __init__(self, text: str, status: int | None = None) -> None:
-        super().__init__(text)
-        self.status = status
-
-
-class OutcomeUnknown(GitLabError):
-    """A request that must not be repeated may or may not have had its effect."""
 
 
 class _Repetition(urllib3.Retry):

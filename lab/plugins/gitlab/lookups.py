@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from lab.plugins.gitlab.gitlab_api import GitLab
 from lab.plugins.gitlab.values import Failure, present
+
+if TYPE_CHECKING:
+    from lab.plugins.gitlab.gitlab_api import GitLab
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc  # type: ignore[import-untyped]
 from google.protobuf import empty_pb2, struct_pb2  # type: ignore[import-untyped]
-from pulumi.runtime.proto import provider_pb2, status_pb2
 
 from lab.plugins.base import Plugin, explains_errors, to_failures, to_struct, to_values, type_of
 from lab.plugins.gitlab import (
@@ -22,10 +21,14 @@ from lab.plugins.gitlab import (
     repository_file,
     runners,
 )
-from lab.plugins.gitlab.gitlab_api import GitLab, GitLabError
+from lab.plugins.gitlab.errors import GitLabError
 from lab.plugins.gitlab.properties import Property, Values
 from lab.plugins.gitlab.resource import CreatedIncompletely, Resource
 from lab.plugins.gitlab.values import Failure, present, revealed
+from lab.plugins.proto import provider_pb2, status_pb2
+
+if TYPE_CHECKING:
+    from lab.plugins.gitlab.gitlab_api import GitLab
 
 _SERVED: tuple[Resource, ...] = (runners, project_variable, repository_file)
 RESOURCES: Mapping[str, Resource] = {each.TYPE: each for each in _SERVED}
@@ -66,6 +69,9 @@ class GitLabPlugin(Plugin):
         settings = config.parse(_values(request.args), os.environ)
         if isinstance(settings, list):
             raise GitLabError("; ".join(failure.reason for failure in settings))
+        # Here, so that the engine does not wait for these libraries before it has anything to ask.
+        from lab.plugins.gitlab.gitlab_api import GitLab
+
         self._gitlab = GitLab(settings)
         if settings.early_auth_check:
             self._gitlab.check_access()

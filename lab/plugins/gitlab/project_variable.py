@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from lab.plugins.gitlab import properties
-from lab.plugins.gitlab.gitlab_api import GitLab, GitLabError, OutcomeUnknown
+from lab.plugins.gitlab.errors import GitLabError, OutcomeUnknown
 from lab.plugins.gitlab.properties import Property, Values
 from lab.plugins.gitlab.values import Failure, present
+
+if TYPE_CHECKING:
+    from lab.plugins.gitlab.gitlab_api import GitLab
 
 __all__ = [
     "DELETED_FIRST", "TYPE", "changed", "check", "create", "delete", "inputs_of", "preview_of_create",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from lab.plugins.gitlab.gitlab_api import GitLab
 from lab.plugins.gitlab.properties import Property, Values
 from lab.plugins.gitlab.values import Failure
+
+if TYPE_CHECKING:
+    from lab.plugins.gitlab.gitlab_api import GitLab
 
 
 class CreatedIncompletely(Exception):

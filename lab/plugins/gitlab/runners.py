@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lab.plugins.gitlab import user_runner
-from lab.plugins.gitlab.gitlab_api import GitLab, GitLabError, OutcomeUnknown
+from lab.plugins.gitlab.errors import GitLabError, OutcomeUnknown
 from lab.plugins.gitlab.properties import Values
 from lab.plugins.gitlab.resource import CreatedIncompletely
 from lab.plugins.gitlab.user_runner import (
@@ -17,6 +17,9 @@ from lab.plugins.gitlab.user_runner import (
     preview_of_create,
     preview_of_update,
 )
+
+if TYPE_CHECKING:
+    from lab.plugins.gitlab.gitlab_api import GitLab
 
 __all__ = [
     "DELETED_FIRST", "TYPE", "changed", "check", "create", "delete", "inputs_of", "preview_of_create",

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import grpc  # type: ignore[import-untyped]
 from google.protobuf import empty_pb2  # type: ignore[import-untyped]
-from pulumi.runtime.proto import provider_pb2
 
 from lab.plugins.base import Plugin, PluginError, explains_errors, to_failures, to_struct, to_values, type_of
+from lab.plugins.proto import provider_pb2
 from lab.plugins.tls import resources
 from lab.plugins.tls.resources import RESOURCES, Resource
 from toolchain.pulumi import TLS_VERSION
