@@ -8,7 +8,7 @@ import pulumi
 
 from components.docker import RunnerContainer, RunnerNetwork
 from stacks.docker_host.settings import DockerHostSettings
-from stacks.on_docker import parts as parts
+from stacks.on_docker import parts
 from stacks.options import made_by
 from stacks.outputs import common_outputs
 from stacks.registrations import register

@@ -10,7 +10,7 @@ import pulumi_docker as docker
 from components import swarm
 from components.docker import DindDaemon, RunnerContainer, RunnerNetwork
 from components.registration import RunnerRegistration
-from stacks.on_docker import parts as parts
+from stacks.on_docker import parts
 from stacks.options import made_by
 from stacks.outputs import common_outputs
 from stacks.raspberry_pi.board import Board, node_constraint, warnings_about_board
