@@ -12,7 +12,7 @@ from stacks.settings import sandbox
 from stacks.settings.common import PLACEHOLDER, Common
 from stacks.settings.mistakes import SettingsError
 from stacks.settings.places import leaves, written
-from stacks.settings.shared import IN_PROJECT, merged, missing
+from stacks.settings.shared import merged, missing, no_table
 from stacks.stack import Stack
 from stacks.targets import fit, on_engine, parse
 
@@ -66,17 +66,17 @@ def _load() -> Stack[Common, object]:
 
 def _raw() -> object:
     """The stack's settings on top of the shared ones, with what the environment says where both are silent."""
-    own = _table("settings", "write target, gitlab and runners below it")
+    own = _table("settings")
     if own is None:
         raise missing(pulumi.get_stack())
-    return on_engine(merged(_table("shared", IN_PROJECT), own), os.environ.get("DOCKER_HOST"))
+    return on_engine(merged(_table("shared"), own), os.environ.get("DOCKER_HOST"))
 
 
-def _table(key: str, remedy: str) -> object:
+def _table(key: str) -> object:
     try:
         return pulumi.Config().get_object(key)
     except pulumi.ConfigTypeError:
-        raise SettingsError(f"{key}: is no table: {remedy}") from None
+        raise no_table(key) from None
 
 
 def _refuse_placeholders(raw: object) -> None:

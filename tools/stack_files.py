@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from stacks.settings.mistakes import SettingsError
-from stacks.settings.shared import merged, missing
+from stacks.settings.shared import merged, missing, no_table
 
 PROJECT = "gitlab-dind-runners"
 ENCRYPTED = "glrt-encrypted-value"
@@ -83,23 +83,23 @@ def _place(error: yaml.YAMLError) -> str:
 
 
 def _value(key: str, own: Mapping[str, Any], project: Mapping[str, Any]) -> Any:
-    """What Pulumi gives the program for a key: the stack's own value as a whole, else the project's."""
+    """What Pulumi gives the program for a key: the stack's own value as a whole, else the project's.
+
+    Raises SettingsError for a text that is no JSON, as the program does.
+    """
     names = (key, f"{PROJECT}:{key}", f"{project.get('name')}:{key}")
     for file in (own, project):
         config = file.get("config")
         for name, value in config.items() if isinstance(config, dict) else ():
             if name in names:
                 is_described = file is project and isinstance(value, dict) and "value" in value
-                return _marked(_plain(value["value"] if is_described else value))
+                plain = value["value"] if is_described else value
+                try:
+                    # `pulumi config set` without --path keeps a table as a text in JSON.
+                    return _marked(json.loads(plain) if isinstance(plain, str) else plain)
+                except ValueError:
+                    raise no_table(key) from None
     return None
-
-
-def _plain(value: Any) -> Any:
-    """`pulumi config set` without --path keeps a table as a text in JSON."""
-    try:
-        return json.loads(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
 
 
 def _marked(value: Any) -> Any:

@@ -7,12 +7,20 @@ from collections.abc import Mapping
 from components.tables import merge
 from stacks.settings.mistakes import SettingsError
 
-IN_PROJECT = "write what all stacks have in common below its `value` in Pulumi.yaml"
+_REMEDIES = {
+    "settings": "write target, gitlab and runners below it",
+    "shared": "write what all stacks have in common below its `value` in Pulumi.yaml",
+}
 
 
 def missing(stack: str) -> SettingsError:
     """What is wrong with a stack that has no settings of its own."""
     return SettingsError(f"settings: is missing in Pulumi.{stack}.yaml: copy those of Pulumi.dev.yaml and change them")
+
+
+def no_table(key: str) -> SettingsError:
+    """What is wrong with a key that holds something else, which is not shown: a mistyped table may hold secrets."""
+    return SettingsError(f"{key}: is no table: {_REMEDIES[key]}")
 
 
 def merged(shared: object, own: object) -> object:
@@ -25,5 +33,5 @@ def merged(shared: object, own: object) -> object:
     if shared is None:
         return own
     if not isinstance(shared, Mapping):
-        raise SettingsError(f"shared: is no table: {IN_PROJECT}")
+        raise no_table("shared")
     return merge(shared, own) if isinstance(own, Mapping) else own

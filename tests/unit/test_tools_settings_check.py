@@ -88,6 +88,14 @@ def test_a_file_that_is_no_yaml_is_told_with_the_place_and_without_what_stands_t
     )
 
 
+def test_a_table_that_is_kept_as_a_text_is_told_without_what_stands_there(tmp_path: Path) -> None:
+    write(tmp_path)
+    base = commit(tmp_path)
+    write(tmp_path, GOOD.replace("settings:\n", "settings: |\n"))
+    assert check(tmp_path, "dev").mistakes == ("settings: is no table: write target, gitlab and runners below it",)
+    assert changed_settings(tmp_path, "dev", base) == []
+
+
 def test_changed_settings_are_told_by_path_and_what_jobs_get_is_hidden(tmp_path: Path) -> None:
     write(tmp_path)
     base = commit(tmp_path)

@@ -139,6 +139,7 @@ TARGETS = "use one of docker-host, raspberry-pi, gke"
         ("{target: gke-prod}", f"settings.target: 'gke-prod' is not known: {TARGETS}"),
         ("{gitlab: {url: sandbox}}", f"settings.target: none is not known: {TARGETS}"),
         ("{target: {secure: v1:abc}}", f"settings.target: (encrypted) is not known: {TARGETS}"),
+        ("'token: s3cret'", "settings: is no table: write target, gitlab and runners below it"),
         ("[gke]", "settings: ['gke'] is no table: write target, gitlab and runners below it"),
         ("{secure: v1:abc}", "settings: (encrypted) is no table: write target, gitlab and runners below it"),
         (

@@ -136,9 +136,13 @@ def test_what_stacks_share_counts_as_set(capsys: pytest.CaptureFixture[str]) -> 
             "what stack dev sets is unknown: Pulumi.dev.yaml: is no YAML: line 1: expected the node content, but found "
             "'<stream end>'\n",
         ),
-        ("config: {gitlab-dind-runners:settings: text}", "what stack dev sets is unknown: it is no table\n"),
+        ("config: {gitlab-dind-runners:settings: [1]}", "what stack dev sets is unknown: it is no table\n"),
+        (
+            "config: {gitlab-dind-runners:settings: 'token: s3cret'}",
+            "what stack dev sets is unknown: settings: is no table: write target, gitlab and runners below it\n",
+        ),
     ],
-    ids=["no file", "no YAML", "no table"],
+    ids=["no file", "no YAML", "no table", "a text"],
 )
 def test_settings_that_cannot_be_read_are_no_reason_to_fail(
     capsys: pytest.CaptureFixture[str], settings: str | None, said: str
