@@ -16,10 +16,9 @@ from toolchain.program import Told
 from toolchain.recover import recover
 from toolchain.shared import TOOLCHAIN_DIR, Say, ToolchainError
 from toolchain.state import is_up, kept, pulumi_text, remove, stacks
+from tools.pulumi_cli import PARALLEL
 from tools.target import describe
 
-PARALLEL = ("--parallel", "8")
-"""As the Makefile has it: each is a connection of its own to an engine by SSH, and sshd refuses some above 10."""
 _IMAGE = "gitlab-dind-runners:settings.daemon.image"
 
 

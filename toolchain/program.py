@@ -38,9 +38,14 @@ def ask(stack: str) -> Told:
     # -P: what lies in the current directory must not shadow the program.
     command = [str(VENV_DIR / "bin" / "python"), "-P", "-m", "tools", "target", stack]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=False
-    )
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise ToolchainError(
+            f"the settings of stack {stack} were not read within {_ANSWER_SECONDS:g} s: try again"
+        ) from None
     if done.returncode:
         raise ToolchainError(done.stderr.strip())
     return Told(**json.loads(done.stdout))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from toolchain import program
 from toolchain.program import Told, ask
 from toolchain.shared import VENV_DIR, ToolchainError
 
@@ -37,6 +38,13 @@ def test_what_is_wrong_is_said_in_the_programs_own_words() -> None:
     with pytest.raises(ToolchainError) as caught:
         ask("nope")
     assert str(caught.value) == "Pulumi.nope.yaml: is missing: copy Pulumi.dev.yaml and change its settings"
+
+
+def test_a_program_that_does_not_answer_is_told_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "_ANSWER_SECONDS", 0.001)
+    with pytest.raises(ToolchainError) as caught:
+        ask("it")
+    assert str(caught.value) == "the settings of stack it were not read within 0.001 s: try again"
 
 
 @pytest.mark.parametrize(
