@@ -5,22 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from components import defaults
 from components.kinds import Executor, Kind, needs_daemon
 from stacks.settings.common import TOKEN_PLACEHOLDER
 from stacks.settings.places import Path
+from stacks.targets import TARGETS, model
 from tools import adopt_docker, adopt_kubernetes
 from tools import adopt_keys as keys
 from tools.adopt_docker import DAEMON_VARIABLES, table, texts
 from tools.adopt_draft import Draft, command
 from tools.adopt_file import AdoptError, MisusedError
 
-TARGETS: Mapping[str, frozenset[str]] = {
-    "docker-host": frozenset({Executor.DOCKER, Executor.SHELL}),
-    "raspberry-pi": frozenset({Executor.DOCKER, Executor.SHELL}),
-    "gke": frozenset({Executor.KUBERNETES}),
+EXECUTORS: Mapping[str, frozenset[str]] = {
+    target: frozenset(get_args(model(target).model_fields["runners"].annotation)[0].EXECUTORS) for target in TARGETS
 }
 """The executors of each target; the first target that has one is the default."""
 
@@ -68,7 +67,7 @@ def _chosen(draft: Draft, runners: Sequence[Mapping[str, Any]], only: Sequence[s
             raise MisusedError(f"--only {name}: there is no such runner: use one of {', '.join(map(str, known))}")
     chosen: dict[int, Mapping[str, Any]] = {}
     others = []
-    supported = frozenset().union(*TARGETS.values())
+    supported = frozenset().union(*EXECUTORS.values())
     for index, runner in enumerate(runners):
         executor = runner.get("executor")
         if only and runner.get("name") not in only:
@@ -89,7 +88,7 @@ def _chosen(draft: Draft, runners: Sequence[Mapping[str, Any]], only: Sequence[s
 
 def _target(entries: Mapping[int, Mapping[str, Any]], wanted: str | None) -> str:
     found = dict.fromkeys(str(entry["executor"]) for entry in entries.values())
-    fitting = [target for target, executors in TARGETS.items() if executors.issuperset(found)]
+    fitting = [target for target, executors in EXECUTORS.items() if executors.issuperset(found)]
     if not fitting:
         first = next(iter(entries.values())).get("name")
         raise AdoptError(
