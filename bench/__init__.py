@@ -1,0 +1,1 @@
+"""What the project says of its speed, measured on real parts: `make bench`."""
