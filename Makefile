@@ -22,7 +22,7 @@ SAY = @echo "=="
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help up preview refresh outputs versions demo doctor down test lint clean stack ready
+.PHONY: help up preview refresh outputs versions demo doctor down test bench lint clean stack ready
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-10s%s\n", $$1, $$2}' Makefile
@@ -62,6 +62,12 @@ test: ## run the tests; ARGS="-k word" chooses some
 	@$(LAB) prepare
 	$(SAY) "tests"
 	@$(IN_ENV) python -m pytest $(ARGS)
+
+bench: ## measure speed on real parts (docs/use/performance.md); ARGS=--quick: once instead of ten times
+	$(SAY) "toolchain"
+	@$(LAB) prepare
+	$(SAY) "measure"
+	@$(IN_ENV) python -m bench $(ARGS)
 
 lint: ## ruff and mypy
 	@$(TOOLCHAIN) install

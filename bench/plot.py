@@ -29,7 +29,7 @@ def _line(x1: float, y1: float, x2: float, y2: float, colour: str = "#222222", m
 def _picture(title: str, height: float, parts: Sequence[str]) -> str:
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" {_FONT} fill="#222222">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height:.0f}" {_FONT} fill="#222222">',
             f"<title>{escape(title)}</title>",
             f'<rect width="{WIDTH}" height="{height:.0f}" fill="#ffffff"/>',
             *parts,

@@ -15,8 +15,9 @@ from gitlab.v4.objects import Project as GitLabProject
 from gitlab.v4.objects import ProjectPipeline
 
 from components.daemon_json import daemon_json
+from components.defaults import DAEMON_IMAGE, RUNNER_IMAGE
+from lab import images
 from tests.engine.world import (
-    ROOT,
     Sandbox,
     Stack,
     docker,
@@ -52,9 +53,8 @@ class World:
 
     @cached_property
     def images(self) -> Mapping[str, str]:
-        """The local images by role."""
-        found: dict[str, str] = json.loads((ROOT / ".toolchain" / "images.json").read_text())
-        return found
+        """The images by role: local ones, where no registry answers."""
+        return {"dind": DAEMON_IMAGE, "runner": RUNNER_IMAGE, **(images.recorded() or {})}
 
     @cached_property
     def sandbox(self) -> Sandbox:

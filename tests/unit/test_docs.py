@@ -29,7 +29,7 @@ from stacks.targets import TARGETS, model, parse
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(path.relative_to(ROOT) for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-FOLDERS = (".ci", "components", "docs", "examples", "lab", "policy", "stacks", "tests", "toolchain", "tools")
+FOLDERS = (".ci", "bench", "components", "docs", "examples", "lab", "policy", "stacks", "tests", "toolchain", "tools")
 FILES = [*ROOT.iterdir(), *(path for name in FOLDERS for path in (ROOT / name).rglob("*"))]
 # What people and programs write, and where they may name a page of the documents.
 TEXTS = sorted(
@@ -371,7 +371,7 @@ def test_every_picture_has_a_source_and_a_place_where_it_is_shown() -> None:
         for page in PAGES
         for target in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text_of(page))
     }
-    assert shown == {str(path.relative_to(ROOT)) for path in PICTURES}
+    assert shown == {str(path.relative_to(ROOT)) for path in [*PICTURES, *(ROOT / "docs/use").glob("*.svg")]}
 
 
 @pytest.mark.parametrize("picture", PICTURES, ids=lambda path: path.name)
