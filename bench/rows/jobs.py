@@ -86,14 +86,19 @@ def after_a_crash(world: World) -> Iterator[Sides]:
     stack, project = stack_of(world), project_of(world)
 
     def take() -> float:
-        stack.docker("exec", f"{stack.prefix}-dind", "sh", "-c", "kill -9 $(pidof dockerd)", check=False)
+        daemon = f"{stack.prefix}-dind"
+        process = stack.inspect(daemon)["State"]["Pid"]
+        # The end of the container ends the command in it, too.
+        stack.docker("exec", daemon, "sh", "-c", "kill -9 $(pidof dockerd)", check=False)
         began = time.monotonic()
         while time.monotonic() < began + RECOVERY_SECONDS:
             running = world.sandbox.run_pipeline(project, {"WHAT": "build"})
             job = world.sandbox.wait_for_job(project, running, "build", *ENDED)
             if job.status == "success":
+                seconds = time.monotonic() - began
                 assert "CACHED" in trace(job), f"the cache is gone:\n{trace(job)}"
-                return time.monotonic() - began
+                assert stack.inspect(daemon)["State"]["Pid"] != process, "the daemon was not killed"
+                return seconds
         raise AssertionError(f"no job has passed within {RECOVERY_SECONDS} s")
 
     yield take, lambda: world.pipeline_seconds(project, "build")
