@@ -265,7 +265,7 @@ replace (
 	github.com/aws/aws-sdk-go-v2/service/iam => ./stubs/aws-iam
 )
 
-// It is only there for `pulumi cloud api`, and is a fifth of all that there is to compile.
+// It is only there for `pulumi api`, and is a fifth of all that there is to compile.
 replace github.com/pb33f/libopenapi => ./stubs/libopenapi
 
 tool github.com/pulumi/pulumi/pkg/v3/cmd/pulumi

@@ -1,4 +1,4 @@
-// Package libopenapi stands in for the reader of OpenAPI documents, in which `pulumi cloud api` looks up Pulumi Cloud's API.
+// Package libopenapi stands in for the reader of OpenAPI documents, in which `pulumi api` looks up Pulumi Cloud's API.
 package libopenapi
 
 import (
