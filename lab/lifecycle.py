@@ -116,17 +116,19 @@ def _on_terminal(*arguments: str) -> int:
     The terminal tells it as well: it begins nothing new, gives back the stack's lock, and may say that all went well.
     """
     interrupts: list[int] = []
+    # Empty while it is being started, when a signal may come as well.
+    started: list[subprocess.Popen[bytes]] = []
 
     def interrupt(number: int, _: object) -> None:
         interrupts.append(number)
-        if number == signal.SIGTERM:
+        for process in started if number == signal.SIGTERM else ():
             # Sent to this process alone.
             process.send_signal(signal.SIGINT)
 
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        process = subprocess.Popen(["pulumi", "--non-interactive", *arguments])
-        status = process.wait()
+        started.append(subprocess.Popen(["pulumi", "--non-interactive", *arguments]))
+        status = started[0].wait()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

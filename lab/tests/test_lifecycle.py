@@ -307,3 +307,18 @@ def test_an_interrupt_lets_pulumi_end_what_it_is_doing_and_nothing_follows(
         process.send_signal(number)
     assert process.wait(timeout=30) == 130
     assert recorded.calls[-1] == "ended"
+
+
+def test_a_signal_while_pulumi_is_being_started_leaves_no_pulumi_behind(
+    recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Popen(subprocess.Popen[bytes]):
+        def __init__(self, command: list[str]) -> None:
+            super().__init__(command)
+            signal.raise_signal(signal.SIGTERM)
+
+    recorded.answer("sleep 0.2; echo ended >> calls")
+    monkeypatch.setattr(subprocess, "Popen", Popen)
+    with pytest.raises(KeyboardInterrupt):
+        lifecycle._on_terminal("destroy")
+    assert recorded.calls == ["pulumi --non-interactive destroy", "ended"]
