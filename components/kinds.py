@@ -113,7 +113,18 @@ def needs_daemon(kind: Kind, executor: Executor) -> bool:
         case Builder.HOST:
             return False
         case Builder.NONE | Builder.OWN:
-            return executor is Executor.DOCKER
+            return _runs_in_daemon(executor)
+        case unknown:
+            assert_never(unknown)
+
+
+def _runs_in_daemon(executor: Executor) -> bool:
+    """Whether jobs are containers of the shared daemon, whatever they build with."""
+    match executor:
+        case Executor.DOCKER:
+            return True
+        case Executor.SHELL | Executor.KUBERNETES:
+            return False
         case unknown:
             assert_never(unknown)
 

@@ -24,8 +24,8 @@ def clean(say: Say) -> None:
         )
     there = [path for path in _MADE_HERE if path.exists() or path.is_symlink()]
     for path in there:
-        if path.is_symlink():
-            path.unlink()
-        else:
-            shutil.rmtree(path)
+        try:
+            path.unlink() if path.is_symlink() else shutil.rmtree(path)
+        except OSError as error:
+            raise ToolchainError(f"{error.filename}: cannot be removed ({error.strerror}): remove it by hand") from None
     say(f"removed {', '.join(path.name for path in there) or 'nothing, as nothing was set up here'}")

@@ -20,16 +20,12 @@ class Told:
     target: str
     gitlab_is_sandbox: bool
     engine_is_elsewhere: bool
+    is_on_cluster: bool
 
     @property
     def needs_engine_here(self) -> bool:
         """The sandbox is at home on one, whatever the stack itself uses."""
         return self.gitlab_is_sandbox or not self.engine_is_elsewhere
-
-    @property
-    def is_on_cluster(self) -> bool:
-        """Whether it needs the plugins for one."""
-        return self.target == "gke"
 
 
 @functools.cache

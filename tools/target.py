@@ -45,6 +45,7 @@ def describe(directory: Path, stack: str, engine: str | None) -> dict[str, Any]:
     """The facts about a stack. engine: $DOCKER_HOST. Raises SettingsError where its files do not say them.
 
     gitlab_is_sandbox: whether it is the embedded one. engine_is_elsewhere: whether it uses none of this machine.
+    is_on_cluster: whether it needs the plugins for one.
     """
     raw = table(on_engine(read(directory, stack), engine))
     has_engine = "docker_host" in model(raw.get("target")).model_fields
@@ -52,6 +53,7 @@ def describe(directory: Path, stack: str, engine: str | None) -> dict[str, Any]:
         "target": raw["target"],
         "gitlab_is_sandbox": uses_sandbox(raw),
         "engine_is_elsewhere": not has_engine or _is_elsewhere(raw),
+        "is_on_cluster": not has_engine,
     }
 
 

@@ -41,14 +41,14 @@ def connected(cluster: Cluster) -> Iterator[tuple[Access, Api]]:
             access = Access(title=title, context=None, provider_kubeconfig=content)
             yield access, _client(file.name, None, f"settings.cluster.name: {shown(cluster.name)}")
         return
-    assert cluster.context is not None
-    kubeconfig = _kubeconfig(cluster)
+    context = cluster.context or ""
+    kubeconfig = _kubeconfig(cluster, context)
     path = str(Path(cluster.kubeconfig).expanduser()) if cluster.kubeconfig else None
-    access = Access(title=cluster.context, context=cluster.context, provider_kubeconfig=path)
-    yield access, _client(kubeconfig, cluster.context, f"settings.cluster.context: {shown(cluster.context)}")
+    access = Access(title=context, context=context, provider_kubeconfig=path)
+    yield access, _client(kubeconfig, context, f"settings.cluster.context: {shown(context)}")
 
 
-def _kubeconfig(cluster: Cluster) -> str:
+def _kubeconfig(cluster: Cluster, context: str) -> str:
     """The kubeconfig's path. Raises SettingsError where there is none, or no such context in it."""
     wanted = cluster.kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
     path = wanted.strip(os.pathsep)
@@ -72,9 +72,9 @@ def _kubeconfig(cluster: Cluster) -> str:
         raise SettingsError(
             f"settings.cluster.kubeconfig: {shown(wanted)} is no kubeconfig ({reason}): name another file"
         ) from None
-    if cluster.context not in known:
+    if context not in known:
         raise SettingsError(
-            f"settings.cluster.context: {shown(cluster.context)} is not in {wanted}: use one of "
+            f"settings.cluster.context: {shown(context)} is not in {wanted}: use one of "
             f"{', '.join(known) or 'none, as it has no context'}, or add it, for example with gcloud container "
             "clusters get-credentials"
         )

@@ -86,7 +86,7 @@ def test_install_for_a_stack_has_the_plugins_that_this_one_needs(
 ) -> None:
     def answer(stack: str) -> Told:
         assert (stack, "packages" in parts) == ("it", True)
-        return Told(target, gitlab_is_sandbox=False, engine_is_elsewhere=False)
+        return Told(target, gitlab_is_sandbox=False, engine_is_elsewhere=False, is_on_cluster=target == "gke")
 
     monkeypatch.setattr(command_line, "ask", answer)
     assert command_line.main(["install", "--stack", "it"]) == 0

@@ -29,7 +29,7 @@ def test_the_program_is_asked_once_for_the_stack_files_of_the_directory(stack_fi
     (stack_files / "tools.py").write_text("raise SystemExit(7)")
     file = stack_files / "Pulumi.it.yaml"
     file.write_text("config: {gitlab-dind-runners:settings: {target: docker-host, gitlab: {url: sandbox}}}")
-    assert ask("it") == Told("docker-host", gitlab_is_sandbox=True, engine_is_elsewhere=False)
+    assert ask("it") == Told("docker-host", gitlab_is_sandbox=True, engine_is_elsewhere=False, is_on_cluster=False)
     file.unlink()
     assert ask("it").gitlab_is_sandbox
 
@@ -62,5 +62,6 @@ def test_a_program_that_does_not_answer_is_told_with_the_remedy(monkeypatch: pyt
 def test_an_engine_is_needed_here_for_the_stack_or_for_the_sandbox(
     target: str, sandbox: bool, elsewhere: bool, here: bool
 ) -> None:
-    told = Told(target, gitlab_is_sandbox=sandbox, engine_is_elsewhere=elsewhere)
-    assert (told.needs_engine_here, told.is_on_cluster) == (here, target == "gke")
+    on_cluster = target == "gke"
+    told = Told(target, gitlab_is_sandbox=sandbox, engine_is_elsewhere=elsewhere, is_on_cluster=on_cluster)
+    assert told.needs_engine_here is here

@@ -27,6 +27,12 @@ def described(directory: Path, own: str, *, shared: str = "", engine: str | None
     return describe(directory, "it", engine)
 
 
+def line(target: str, *, sandbox: bool = False, elsewhere: bool = False, cluster: bool = False) -> dict[str, Any]:
+    """What the command prints, read again."""
+    where = {"gitlab_is_sandbox": sandbox, "engine_is_elsewhere": elsewhere, "is_on_cluster": cluster}
+    return {"target": target, **where}
+
+
 def facts(directory: Path, own: str, *, shared: str = "", engine: str | None = None) -> tuple[str, str]:
     """The same in two words: which GitLab, and whose engine."""
     told = described(directory, own, shared=shared, engine=engine)
@@ -37,26 +43,26 @@ def facts(directory: Path, own: str, *, shared: str = "", engine: str | None = N
 
 
 @pytest.mark.parametrize(
-    ("stack", "line"),
+    ("stack", "expected"),
     [
-        ("dev", {"target": "docker-host", "gitlab_is_sandbox": True, "engine_is_elsewhere": False}),
-        ("pi", {"target": "raspberry-pi", "gitlab_is_sandbox": False, "engine_is_elsewhere": True}),
-        ("gke", {"target": "gke", "gitlab_is_sandbox": False, "engine_is_elsewhere": True}),
+        ("dev", line("docker-host", sandbox=True)),
+        ("pi", line("raspberry-pi", elsewhere=True)),
+        ("gke", line("gke", elsewhere=True, cluster=True)),
     ],
 )
 def test_the_projects_stacks_are_told_in_a_line_of_json(
-    stack: str, line: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    stack: str, expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     assert main(["target", stack]) == 0
     [printed] = capsys.readouterr().out.splitlines()
-    assert json.loads(printed) == line
+    assert json.loads(printed) == expected
 
 
 def test_a_board_whose_jobs_deploy_to_a_cluster_is_no_cluster(tmp_path: Path) -> None:
     told = described(tmp_path, PI.replace("        limit: 2\n", "        environment: {deploy_target: gke-prod}\n"))
-    assert told == {"target": "raspberry-pi", "gitlab_is_sandbox": False, "engine_is_elsewhere": True}
+    assert told == line("raspberry-pi", elsewhere=True)
 
 
 @pytest.mark.parametrize(
