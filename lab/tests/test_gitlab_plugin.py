@@ -43,7 +43,6 @@ def gitlab() -> Iterator[FakeGitLab]:
 def unconfigured(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     for name in ("GITLAB_TOKEN", "GITLAB_BASE_URL", "GITLAB_EARLY_AUTH_CHECK"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(gitlab_api, "ANSWER_SECONDS", 0.3)
     monkeypatch.setattr(gitlab_api._Repetition, "sleep", lambda *_: None)
     with serving(URN) as engine:
         yield engine
@@ -386,13 +385,20 @@ def test_a_creation_is_repeated_after_a_rate_limit_because_nothing_was_done(engi
     ("status", "delay", "cause"),
     [
         (502, 0.0, "answered 502: 502 on purpose. GitLab itself has failed: look into its log, and repeat"),
-        (201, 1.0, "did not answer within 0.3 s"),
+        (201, 2.5, "did not answer within 1 s"),
         (None, 0.0, "cannot be reached: Remote end closed connection without response"),
     ],
 )
 def test_a_creation_with_an_unknown_outcome_is_not_repeated_and_says_which_runner_to_look_for(
-    engine: Engine, gitlab: FakeGitLab, status: int | None, delay: float, cause: str
+    engine: Engine,
+    gitlab: FakeGitLab,
+    status: int | None,
+    delay: float,
+    cause: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if delay:
+        monkeypatch.setattr(gitlab_api, "ANSWER_SECONDS", 1.0)
     gitlab.fail("POST", "/api/v4/user/runners", status, delay=delay, after_the_work=True)
     with pytest.raises(Failed) as failed:
         engine.create(PROJECT_RUNNER)
@@ -635,7 +641,10 @@ def test_repetitions_end(engine: Engine, gitlab: FakeGitLab) -> None:
     assert len(gitlab.sent("GET", "/runners/41")) == 6
 
 
-def test_an_answer_that_does_not_come_ends_the_wait(engine: Engine, gitlab: FakeGitLab) -> None:
+def test_an_answer_that_does_not_come_ends_the_wait(
+    engine: Engine, gitlab: FakeGitLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gitlab_api, "ANSWER_SECONDS", 0.3)
     gitlab.fail("GET", "/api/v4/runners/41", 200, delay=1.0, times=99)
     with pytest.raises(Failed) as failed:
         engine.read("41")
