@@ -16,6 +16,7 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from components.defaults import DAEMON_IMAGE, RUNNER_IMAGE
+from components.kinds import Kind
 from stacks.gke import cluster
 from stacks.gke.cluster import Access, ClaimFound, Facts, StorageClass
 from stacks.gke.settings import GkeSettings
@@ -240,6 +241,13 @@ def test_what_is_documented_to_come_from_the_cluster_does_and_nothing_else() -> 
     found = ClaimFound(name="x", size_gib=100, access_modes=("ReadWriteOnce",))
     kept = decided(on_cluster(), Facts(access=access, storage_classes=(by_csi,), claim=found))
     assert kept == {"daemon.claim.access_mode": "ReadWriteOnce"}
+
+
+def test_every_kind_has_a_column_and_is_among_the_values_of_its_setting() -> None:
+    (columns,) = re.findall(r"^\| \| (.*`dind`.*) \|$", text_of(Path("docs/use/transports-and-kinds.md")), re.MULTILINE)
+    assert re.findall(r"`([a-z-]+)`", columns) == list(Kind)
+    (values,) = re.findall(r"^\| `runners\[\]\.kind` \| ([^|]*) \| `dind` \|", text_of(SETTINGS), re.MULTILINE)
+    assert re.findall(r"`([a-z-]+)`", values) == list(Kind)
 
 
 REFUSED: Mapping[str, tuple[object, ...]] = {
