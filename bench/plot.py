@@ -15,7 +15,7 @@ _COLOURS = {True: "#2b7a4b", False: "#b5472f"}
 
 
 def _text(x: float, y: float, text: str, more: str = "") -> str:
-    return f'<text x="{x:.0f}" y="{y:.0f}" {more}>{escape(text)}</text>'
+    return f'<text x="{x:.0f}" y="{y:.0f}" {more}>{escape(text.replace("`", ""))}</text>'
 
 
 def _bar(x: float, y: float, width: float, colour: str) -> str:

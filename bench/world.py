@@ -44,6 +44,8 @@ class World:
     directory: Path
     timings: Mapping[str, list[tuple[float, float]]] = dataclasses.field(default_factory=dict)
     closing: ExitStack = dataclasses.field(default_factory=ExitStack)
+    daemons: dict[bool, Daemon] = dataclasses.field(default_factory=dict)
+    """Daemons that rows share, with TLS and without."""
     _stacks: dict[str, Stack] = dataclasses.field(default_factory=dict)
 
     @cached_property

@@ -37,13 +37,14 @@ def put_sample(into: Daemon) -> None:
     docker("cp", str(SAMPLE), f"{into.name}:/sample")
 
 
-@contextmanager
-def filled(world: World, *, tls: bool = True) -> Iterator[Daemon]:
-    """A daemon that has built the sample before."""
-    with daemon(world, tls=tls) as (made, _):
+def filled(world: World, *, tls: bool = True) -> Daemon:
+    """A daemon that has built the sample before, the same one for each row."""
+    if tls not in world.daemons:
+        made, _ = world.closing.enter_context(daemon(world, tls=tls))
         put_sample(made)
         made.client(build(world))
-        yield made
+        world.daemons[tls] = made
+    return world.daemons[tls]
 
 
 def fresh(world: World, cache: str = "") -> Take:
@@ -60,8 +61,8 @@ def fresh(world: World, cache: str = "") -> Take:
 @contextmanager
 def no_cache(world: World) -> Iterator[Sides]:
     """A fresh daemon has nothing, not even the base image."""
-    with filled(world) as shared:
-        yield fresh(world), lambda: shared.timed(build(world))
+    shared = filled(world)
+    yield fresh(world), lambda: shared.timed(build(world))
 
 
 @contextmanager
@@ -72,8 +73,8 @@ def registry_cache(world: World) -> Iterator[Sides]:
     with daemon(world, features={"containerd-snapshotter": True}) as (exporter, _):
         put_sample(exporter)
         exporter.client(build(world, f"--cache-to {reference},mode=max"))
-    with filled(world) as shared:
-        yield fresh(world, f"--cache-from {reference}"), lambda: shared.timed(build(world))
+    shared = filled(world)
+    yield fresh(world, f"--cache-from {reference}"), lambda: shared.timed(build(world))
 
 
 @contextmanager
@@ -93,9 +94,9 @@ def ready(world: World) -> Iterator[Sides]:
 @contextmanager
 def handshake(world: World) -> Iterator[Sides]:
     """Of builds that do nothing but ask the daemon."""
-    with filled(world) as secure, filled(world, tls=False) as plain:
-        builds = f"for i in $(seq {WARM_BUILDS}); do {build(world)}; done"
-        yield lambda: secure.timed(builds), lambda: plain.timed(builds)
+    secure, plain = filled(world), filled(world, tls=False)
+    builds = f"for i in $(seq {WARM_BUILDS}); do {build(world)}; done"
+    yield lambda: secure.timed(builds), lambda: plain.timed(builds)
 
 
 ROWS = (
