@@ -16,7 +16,7 @@ from bench import machine, plot, report
 from bench.measure import Result, measured
 from bench.rows import ROWS, chosen
 from bench.world import World
-from toolchain.shared import ROOT, TOOLCHAIN_DIR, make_say
+from toolchain.shared import ROOT, TOOLCHAIN_DIR, make_say, run_command
 
 PAIRS, QUICK_PAIRS = 10, 1
 PUBLISHED = ROOT / "bench" / "results.json"
@@ -111,4 +111,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    # Whoever ends it by a signal finds nothing left behind either.
+    sys.exit(run_command(lambda: main(sys.argv[1:])))

@@ -7,8 +7,8 @@ from bench.measure import Row
 UP = "time `make up` on a new machine with an empty cache, then after `make down clean` again"
 CI = "it takes more than an hour: take what `.ci/run` says of its phases, and pytest of the tests"
 TERRAFORM = (
-    "needs a Terraform configuration of the same graph on the same upstream providers, of which GitLab's is in no "
-    "package registry"
+    "needs OpenTofu and the upstream Docker provider, which nothing here builds yet, and a configuration of the same "
+    "graph: time both on a stack whose runner brings a token, which is Docker's resources alone"
 )
 
 
