@@ -84,7 +84,11 @@ def _read(out: Path) -> dict[str, Any]:
 
 
 def _json(measure: dict[str, Any]) -> str:
-    return json.dumps(measure, indent=1, ensure_ascii=False) + "\n"
+    """JSON with a line for each row, so that a change of figures can be read."""
+    told = {name: json.dumps(value, ensure_ascii=False) for name, value in measure.items() if name != "rows"}
+    rows = ",\n".join(f"  {json.dumps(row, ensure_ascii=False)}" for row in measure["rows"])
+    lines = [f' "{name}": {value}' for name, value in told.items()] + [f' "rows": [\n{rows}\n ]']
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def _timings(file: Path | None) -> dict[str, list[tuple[float, float]]]:
