@@ -30,4 +30,5 @@ for source in Path(__file__).parent.glob("*.txt"):
     svg = vye_svgbob.to_svg_with_settings(source.read_text() + COLOURS, SETTINGS)
     # So that a narrow page shrinks it instead of cutting it off.
     svg = re.sub(r'width="(\d+)" height="(\d+)"', r'viewBox="0 0 \1 \2" \g<0>', svg, count=1)
+    svg = re.sub(r"<style>.*?</style>", lambda style: " ".join(style[0].split()), svg, flags=re.DOTALL)
     source.with_suffix(".svg").write_text(f"{svg}\n<!-- Drawn from {source.name}, {digest} -->\n")
