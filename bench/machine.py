@@ -20,7 +20,8 @@ def machine() -> dict[str, Any]:
     return {
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(int(memory[1]) / 2**20, 1) if memory else None,
-        "kernel": platform.release(),
+        # Without what the one who built it calls it.
+        "kernel": platform.release().partition("-")[0],
         "architecture": platform.machine(),
     }
 
