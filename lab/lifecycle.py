@@ -17,9 +17,10 @@ from toolchain.recover import recover
 from toolchain.shared import TOOLCHAIN_DIR, Say, ToolchainError
 from toolchain.state import is_up, kept, pulumi_text, remove, stacks
 from tools.pulumi_cli import PARALLEL
+from tools.stack_files import SETTINGS_KEY
 from tools.target import describe
 
-_IMAGE = "gitlab-dind-runners:settings.daemon.image"
+_IMAGE = f"{SETTINGS_KEY}.daemon.image"
 
 
 def start_sandbox(stack: str, start: Callable[[], object]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
+
+import pulumi
 
 from components.kinds import TRAITS, Executor
 from components.registration import RunnerRegistration
@@ -27,6 +29,26 @@ def common_outputs(stack: Stack[Common, object], registrations: Mapping[str, Run
         "concurrent": settings.jobs_at_once,
         "runners": _runners(stack, registrations),
         "ci_snippet": ci_snippet(settings.runners),
+    }
+
+
+class _Daemon(Protocol):
+    """The daemon of any platform. On a cluster the container is the pod, and the volume the claim."""
+
+    endpoint: str
+    container_name: pulumi.Output[str]
+    volume_name: pulumi.Output[str]
+
+
+def daemon_output(settings: Common, made: _Daemon | None) -> dict[str, Any] | None:
+    """The output `daemon`; None where the runners need none."""
+    if made is None:
+        return None
+    return {
+        "endpoint": made.endpoint,
+        "transport": settings.daemon.transport.value,
+        "container": made.container_name,
+        "volume": made.volume_name,
     }
 
 

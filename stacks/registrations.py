@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pulumi
 import pulumi_gitlab as gitlab
@@ -52,6 +53,11 @@ def config_toml(
     both = pulumi.Output.all(pulumi.Output.all(**tokens), pods)
     spec = settings.spec(daemon_host)
     return both.apply(lambda known: render(spec, known[0], known[1]))
+
+
+def ca_pem(settings: Common) -> str | None:
+    """The certificates of GitLab's CA, where the settings name a file with them."""
+    return Path(settings.gitlab.ca_file).read_text() if settings.gitlab.ca_file else None
 
 
 def description(stack: Stack[Common, object], runner: Runner) -> str:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from stacks.settings.combinations import check_versions
 from stacks.settings.common import Common
 from stacks.settings.mistakes import SettingsError, explain, is_consequence, shown
+from stacks.settings.shared import REMEDIES
 
 if TYPE_CHECKING:
     from stacks.stack import Stack
@@ -41,7 +42,7 @@ def on_engine(raw: object, engine: str | None) -> object:
 def table(raw: object) -> Mapping[str, Any]:
     """The plain settings, as what they have to be. Raises SettingsError."""
     if not isinstance(raw, Mapping):
-        raise SettingsError(f"settings: {shown(raw)} is no table: write target, gitlab and runners below it")
+        raise SettingsError(f"settings: {shown(raw)} is no table: {REMEDIES['settings']}")
     return raw
 
 

@@ -19,10 +19,11 @@ from stacks.settings.common import PLACEHOLDER, TOKEN_PLACEHOLDER
 from stacks.settings.places import Path, written
 from stacks.targets import TARGETS, model, parse
 from tools.adopt_check import Finding, findings
-from tools.adopt_draft import SETTINGS_KEY, Draft, Verdict, command
+from tools.adopt_draft import Draft, Verdict, command
 from tools.adopt_file import AdoptError, MisusedError, read
 from tools.adopt_rules import Wanted, draft_of
 from tools.adopt_yaml import comment, lines
+from tools.stack_files import SETTINGS_KEY
 
 ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 FINE, FAILED, MISUSED = 0, 1, 2

@@ -16,8 +16,7 @@ from stacks.settings.places import Path, leaves, written
 from stacks.targets import parse
 from tools.adopt_file import AdoptError, MisusedError
 from tools.adopt_secrets import asks_for_secret, is_secret, shown
-
-SETTINGS_KEY = "gitlab-dind-runners:settings"
+from tools.stack_files import SETTINGS_KEY
 
 _MISTAKE = re.compile(r"settings\.((?:[\w-]+|\[\d+\]|\.)+): (.*)", re.DOTALL)
 

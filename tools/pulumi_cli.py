@@ -29,6 +29,7 @@ import yaml
 from tools import secrets
 from tools.failures import SAYS_NOTHING, Failure, Kind, explain, explain_timeout
 from tools.secrets import Masker
+from tools.stack_files import PROJECT
 from tools.steps import Plan, read_plan
 
 PREVIEW_SECONDS = 900.0
@@ -46,7 +47,6 @@ PARALLEL = ("--parallel", "8")
 """As the Makefile has it: each is a connection of its own to an engine by SSH, and sshd refuses some above 10."""
 
 ROOT = Path(__file__).resolve().parents[1]
-PROJECT = "gitlab-dind-runners"
 
 
 @dataclass(frozen=True)

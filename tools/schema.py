@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from stacks.settings.mistakes import Model, models_in
 from stacks.targets import TARGETS, model
+from tools.stack_files import SETTINGS_KEY
 
 FILE = Path(__file__).resolve().parents[1] / "settings.schema.json"
-KEY = "gitlab-dind-runners:settings"
 
 
 def add_arguments(_parser: argparse.ArgumentParser) -> None:
@@ -45,7 +45,7 @@ def schema() -> dict[str, Any]:
     _, generated = models_json_schema([(each, "validation") for each in models], ref_template="#/$defs/{model}")
     definitions = {name: _plain(each) for name, each in generated["$defs"].items()}
     rows = set(re.findall(r'"items": {"\$ref": "#/\$defs/(\w+)"}', json.dumps(definitions)))
-    for each in _models(models):
+    for each in {each for top in models for each in _models(top)}:
         _explain(definitions[each.__name__], each)
     for name in definitions.keys() - rows:
         _relax(definitions[name])
@@ -54,7 +54,7 @@ def schema() -> dict[str, Any]:
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Pulumi.<stack>.yaml of gitlab-dind-runners",
         "type": "object",
-        "properties": {"config": {"type": "object", "properties": {KEY: _by_target(references)}}},
+        "properties": {"config": {"type": "object", "properties": {SETTINGS_KEY: _by_target(references)}}},
         "$defs": definitions,
     }
 
@@ -113,7 +113,7 @@ def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
     return schema | {"type": [*(each for each in types if each != "null"), "null"]} | enum
 
 
-def _explain(definition: dict[str, Any], explained: type[BaseModel]) -> None:
+def _explain(definition: dict[str, Any], explained: type[Model]) -> None:
     """Say of each setting what the docstrings of its model, and of those that it builds on, say of it."""
     told: dict[str, str] = {}
     for each in reversed(explained.mro()):
@@ -134,19 +134,12 @@ def _entries(docstring: str) -> Iterator[tuple[str, str]]:
             yield name, " ".join(text.split())
 
 
-def _models(models: list[Any]) -> Iterator[type[BaseModel]]:
-    """These models and all in their settings, each once."""
-    seen: list[Any] = []
-    left = list(models)
-    while left:
-        each = left.pop(0)
-        if isinstance(each, type) and issubclass(each, BaseModel):
-            if each not in seen:
-                seen.append(each)
-                left += [field.annotation for field in each.model_fields.values()]
-        else:
-            left += getattr(each, "__args__", ())
-    return iter(seen)
+def _models(top: type[Model]) -> Iterator[type[Model]]:
+    """A model and those of all tables in it."""
+    yield top
+    for field in top.model_fields.values():
+        for below in models_in(field.annotation):
+            yield from _models(below)
 
 
 def _lines(value: Any, depth: int, indent: str = "") -> str:

@@ -14,6 +14,7 @@ from stacks.settings.mistakes import SettingsError
 from stacks.settings.shared import merged, missing, no_table
 
 PROJECT = "gitlab-dind-runners"
+SETTINGS_KEY = f"{PROJECT}:settings"
 ENCRYPTED = "glrt-encrypted-value"
 """Stands for an encrypted value, in a form that every setting of text takes that may be encrypted."""
 

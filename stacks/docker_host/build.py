@@ -10,7 +10,7 @@ from components.docker import RunnerContainer, RunnerNetwork
 from stacks.docker_host.settings import DockerHostSettings
 from stacks.on_docker import parts
 from stacks.options import made_by
-from stacks.outputs import common_outputs
+from stacks.outputs import common_outputs, daemon_output
 from stacks.registrations import register
 from stacks.settings.versions import Engine
 from stacks.stack import Stack, warnings_of
@@ -35,5 +35,5 @@ def build(stack: Stack[DockerHostSettings, Engine | None]) -> dict[str, Any]:
     return {
         **common_outputs(stack, registrations),
         "network": network.network_name,
-        "daemon": parts.daemon_output(stack, daemon),
+        "daemon": daemon_output(settings, daemon),
     }

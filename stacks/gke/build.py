@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pulumi
@@ -29,8 +28,8 @@ from components.transport import Transport
 from stacks.gke.cluster import Facts, warnings_about_cluster
 from stacks.gke.settings import GkeDaemon, GkeSettings, Prune, Toleration
 from stacks.options import made_by
-from stacks.outputs import common_outputs
-from stacks.registrations import config_toml, register
+from stacks.outputs import common_outputs, daemon_output
+from stacks.registrations import ca_pem, config_toml, register
 from stacks.settings.daemon_file import daemon_file
 from stacks.settings.values import is_address
 from stacks.stack import Stack, warnings_of
@@ -63,7 +62,7 @@ def build(stack: Stack[GkeSettings, Facts]) -> dict[str, Any]:
         "network": network.policy,
         "service": network.service,
         "claim": daemon.volume_name if daemon else None,
-        "daemon": _daemon_output(settings, daemon),
+        "daemon": daemon_output(settings, daemon),
     }
 
 
@@ -189,17 +188,5 @@ def _runner_args(
         cpus=settings.runner_cpus,
         memory_mib=settings.runner_memory_mib,
         metrics_port=int(settings.metrics_address.rpartition(":")[2]) if settings.metrics_address else None,
-        ca_pem=Path(settings.gitlab.ca_file).read_text() if settings.gitlab.ca_file else None,
+        ca_pem=ca_pem(settings),
     )
-
-
-def _daemon_output(settings: GkeSettings, made: DindDaemon | None) -> dict[str, Any] | None:
-    """The stack's output `daemon`; container is the pod, volume the claim."""
-    if made is None:
-        return None
-    return {
-        "endpoint": made.endpoint,
-        "transport": settings.daemon.transport.value,
-        "container": made.container_name,
-        "volume": made.volume_name,
-    }

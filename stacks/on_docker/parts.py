@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 import pulumi
 import pulumi_docker as docker
@@ -13,7 +11,7 @@ from components.docker import DindDaemon, DindDaemonArgs, RunnerContainerArgs, R
 from components.docker_client import DockerEngine
 from components.registration import RunnerRegistration
 from stacks.on_docker.settings import OnDockerSettings
-from stacks.registrations import config_toml
+from stacks.registrations import ca_pem, config_toml
 from stacks.settings.daemon_file import daemon_file
 from stacks.stack import Stack
 
@@ -65,18 +63,6 @@ def daemon(
     return DindDaemon("dind", args, opts)
 
 
-def daemon_output(stack: Stack[OnDockerSettings, object], made: DindDaemon | None) -> dict[str, Any] | None:
-    """The stack's output `daemon`."""
-    if made is None:
-        return None
-    return {
-        "endpoint": made.endpoint,
-        "transport": stack.settings.daemon.transport.value,
-        "container": made.container_name,
-        "volume": made.volume_name,
-    }
-
-
 def runner_args(
     stack: Stack[OnDockerSettings, object],
     network_name: pulumi.Input[str],
@@ -98,5 +84,5 @@ def runner_args(
         host_socket=settings.host_socket if settings.uses_host_socket else None,
         cpus=settings.runner_cpus,
         memory_mib=settings.runner_memory_mib,
-        ca_pem=Path(settings.gitlab.ca_file).read_text() if settings.gitlab.ca_file else None,
+        ca_pem=ca_pem(settings),
     )

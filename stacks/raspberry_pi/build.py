@@ -12,7 +12,7 @@ from components.docker import DindDaemon, RunnerContainer, RunnerNetwork
 from components.registration import RunnerRegistration
 from stacks.on_docker import parts
 from stacks.options import made_by
-from stacks.outputs import common_outputs
+from stacks.outputs import common_outputs, daemon_output
 from stacks.raspberry_pi.board import Board, node_constraint, warnings_about_board
 from stacks.raspberry_pi.settings import Orchestrator, RaspberryPiSettings
 from stacks.registrations import register
@@ -41,7 +41,7 @@ def build(stack: Stack[RaspberryPiSettings, Board]) -> dict[str, Any]:
         "orchestrator": settings.orchestrator.value,
         "network": network.network_name,
         "service": service,
-        "daemon": parts.daemon_output(stack, daemon),
+        "daemon": daemon_output(settings, daemon),
     }
 
 

@@ -95,15 +95,16 @@ def _known_keys(model: type[Model], location: Sequence[int | str]) -> list[str]:
     """The settings at a place in the tree of models."""
     for part in location:
         if isinstance(part, str):
-            model = next(m for m in _models_in(model.model_fields[part].annotation))
+            model = next(m for m in models_in(model.model_fields[part].annotation))
     return sorted(model.model_fields)
 
 
-def _models_in(annotation: Any) -> Iterator[type[Model]]:
+def models_in(annotation: Any) -> Iterator[type[Model]]:
+    """The models that the type of a setting names: that of a table, or of a list's items."""
     if isinstance(annotation, type) and issubclass(annotation, Model):
         yield annotation
     for argument in getattr(annotation, "__args__", ()):
-        yield from _models_in(argument)
+        yield from models_in(argument)
 
 
 def _dig(raw: object, location: Sequence[int | str]) -> object:

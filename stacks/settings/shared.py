@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from components.tables import merge
 from stacks.settings.mistakes import SettingsError
 
-_REMEDIES = {
+REMEDIES = {
     "settings": "write target, gitlab and runners below it",
     "shared": "write what all stacks have in common below its `value` in Pulumi.yaml",
 }
@@ -20,7 +20,7 @@ def missing(stack: str) -> SettingsError:
 
 def no_table(key: str) -> SettingsError:
     """What is wrong with a key that holds something else, which is not shown: a mistyped table may hold secrets."""
-    return SettingsError(f"{key}: is no table: {_REMEDIES[key]}")
+    return SettingsError(f"{key}: is no table: {REMEDIES[key]}")
 
 
 def merged(shared: object, own: object) -> object:

@@ -25,9 +25,10 @@ from tools import adopt_keys as keys
 from tools.__main__ import main
 from tools.adopt import adopted
 from tools.adopt_check import Finding, findings, rendered
-from tools.adopt_draft import SETTINGS_KEY, Verdict
+from tools.adopt_draft import Verdict
 from tools.adopt_file import AdoptError, MisusedError, parsed
 from tools.adopt_rules import Wanted, draft_of
+from tools.stack_files import SETTINGS_KEY
 
 URL = "https://gitlab.example.com"
 KEPT = "glrt-0123456789abcdef"

@@ -12,11 +12,11 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from stacks.settings.mistakes import Model
 from stacks.targets import TARGETS, model
 from tests.generated import generate
 from tests.unit.samples import gke, pi, plain, runner
 from tools import schema
+from tools.stack_files import SETTINGS_KEY
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted(
@@ -28,7 +28,7 @@ SAMPLES: dict[str, Callable[..., dict[str, Any]]] = {"docker-host": plain, "rasp
 
 def refusals(settings: object) -> list[str]:
     """Where the schema refuses settings, as an editor marks it."""
-    errors = Draft7Validator(schema.schema()).iter_errors({"config": {schema.KEY: settings}})
+    errors = Draft7Validator(schema.schema()).iter_errors({"config": {SETTINGS_KEY: settings}})
     return [".".join(map(str, list(error.absolute_path)[2:])) for error in errors]
 
 
@@ -54,7 +54,7 @@ def test_it_takes_whatever_the_program_takes() -> None:
     validator = Draft7Validator(schema.schema())
     for settings in generate(seed=22, count=100):
         raw = settings.model_dump(mode="json", exclude_unset=True)
-        assert list(validator.iter_errors({"config": {schema.KEY: raw}})) == []
+        assert list(validator.iter_errors({"config": {SETTINGS_KEY: raw}})) == []
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -107,7 +107,7 @@ def test_it_explains_every_setting_that_is_no_table(target: str) -> None:
     tables = {name for name, each in definitions.items() if "properties" in each}
     unexplained = {
         f"{name}.{setting}"
-        for name in (each.__name__ for each in schema._models([model(target)]) if issubclass(each, Model))
+        for name in (each.__name__ for each in schema._models(model(target)))
         for setting, told in definitions[name]["properties"].items()
         if "description" not in told and not any(f"#/$defs/{table}" in json.dumps(told) for table in tables)
     }
