@@ -18,8 +18,8 @@ from typing import Any, NoReturn, TypeVar
 import grpc  # type: ignore[import-untyped]
 from google.protobuf import empty_pb2, json_format, struct_pb2  # type: ignore[import-untyped]
 
-from lab.plugins.gitlab.values import Failure
 from lab.plugins.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
+from lab.plugins.values import Failure
 
 _THREADS = 32
 _PARENT_CHECK_SECONDS = 1.0

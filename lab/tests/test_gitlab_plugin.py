@@ -10,7 +10,7 @@ import urllib3
 from pulumi.runtime.proto import provider_pb2
 
 from lab.plugins.gitlab import gitlab_api
-from lab.plugins.gitlab.values import UNKNOWN, secret
+from lab.plugins.values import UNKNOWN, secret
 from lab.tests.fake_gitlab import TOKEN, FakeGitLab, running
 from lab.tests.plugin_engine import Engine, Failed, failures, plain, serving, struct, wait_for
 

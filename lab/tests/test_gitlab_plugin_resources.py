@@ -11,7 +11,7 @@ import pytest
 from pulumi.runtime.proto import provider_pb2
 
 from lab.plugins.gitlab import gitlab_api
-from lab.plugins.gitlab.values import UNKNOWN
+from lab.plugins.values import UNKNOWN
 from lab.tests.fake_gitlab import FakeGitLab, running
 from lab.tests.plugin_engine import Engine, Failed, plain, serving, struct, wait_for
 

@@ -7,9 +7,9 @@ import pytest
 from pulumi.runtime.proto import provider_pb2
 
 from lab.plugins.base import to_struct, to_values
-from lab.plugins.gitlab.values import UNKNOWN, is_secret, secret
 from lab.plugins.tls import resources
 from lab.plugins.tls.plugin import TlsPlugin
+from lab.plugins.values import UNKNOWN, is_secret, secret
 from lab.tests.plugin_engine import served
 
 KEY = "urn:pulumi:dev::app::tls:index/privateKey:PrivateKey::key"

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from lab.plugins.base import PluginError
-from lab.plugins.gitlab.values import UNKNOWN, is_secret, revealed, secret
 from lab.plugins.tls import certificates, resources
 from lab.plugins.tls.resources import RESOURCES
+from lab.plugins.values import UNKNOWN, is_secret, revealed, secret
 
 KEY = RESOURCES["tls:index/privateKey:PrivateKey"]
 REQUEST = RESOURCES["tls:index/certRequest:CertRequest"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from lab.plugins.gitlab.values import UNKNOWN, Failure
+from lab.plugins.values import UNKNOWN, Failure
 
 _SERVED = {"baseUrl", "token", "earlyAuthCheck"}
 _NOT_SERVED = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from lab.plugins.gitlab.values import Failure, present
+from lab.plugins.values import Failure, present
 
 if TYPE_CHECKING:
     from lab.plugins.gitlab.gitlab_api import GitLab

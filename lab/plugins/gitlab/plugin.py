@@ -24,8 +24,8 @@ from lab.plugins.gitlab import (
 from lab.plugins.gitlab.errors import GitLabError
 from lab.plugins.gitlab.properties import Property, Values
 from lab.plugins.gitlab.resource import CreatedIncompletely, Resource
-from lab.plugins.gitlab.values import Failure, present, revealed
 from lab.plugins.proto import provider_pb2, status_pb2
+from lab.plugins.values import Failure, present, revealed
 
 if TYPE_CHECKING:
     from lab.plugins.gitlab.gitlab_api import GitLab

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 from lab.plugins.gitlab import properties
 from lab.plugins.gitlab.errors import GitLabError, OutcomeUnknown
 from lab.plugins.gitlab.properties import Property, Values
-from lab.plugins.gitlab.values import Failure, present
+from lab.plugins.values import Failure, present
 
 if TYPE_CHECKING:
     from lab.plugins.gitlab.gitlab_api import GitLab

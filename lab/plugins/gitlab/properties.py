@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lab.plugins.gitlab.values import UNKNOWN, Failure
+from lab.plugins.values import UNKNOWN, Failure
 
 Values = Mapping[str, Any]
 

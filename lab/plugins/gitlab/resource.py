@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lab.plugins.gitlab.properties import Property, Values
-from lab.plugins.gitlab.values import Failure
+from lab.plugins.values import Failure
 
 if TYPE_CHECKING:
     from lab.plugins.gitlab.gitlab_api import GitLab

@@ -7,7 +7,7 @@ from typing import Any
 
 from lab.plugins.gitlab import properties
 from lab.plugins.gitlab.properties import Property, Values
-from lab.plugins.gitlab.values import Failure, present, secret
+from lab.plugins.values import Failure, present, secret
 
 TYPE = "gitlab:index/userRunner:UserRunner"
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from lab.plugins.base import PluginError, Values
-from lab.plugins.gitlab.values import secret
+from lab.plugins.values import secret
 
 ALGORITHM, CURVE = "ECDSA", "P256"
 

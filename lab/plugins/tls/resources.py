@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lab.plugins.base import Values
-from lab.plugins.gitlab.values import UNKNOWN, Failure, revealed, secret
 from lab.plugins.tls import certificates, keys
+from lab.plugins.values import UNKNOWN, Failure, revealed, secret
 
 ALLOWED_USES = sorted({*certificates.KEY_USAGES, *certificates.EXTENDED_KEY_USAGES})
 _EARLY = "earlyRenewalHours"
