@@ -192,6 +192,7 @@ def test_an_install_that_is_killed_goes_on_where_it_was(environment: dict[str, s
         "components/labels.py",
         "policy",
         "constraints.txt",
+        "lab/plugins",
     )
     tracked = run("git", "ls-files", *parts, cwd=ROOT).stdout
     for name in tracked.splitlines():
