@@ -30,7 +30,10 @@ TITLES = {
 
 def main(argv: Sequence[str]) -> int:
     """Measure; 1 where a row could not be measured though it should have been. A goal that is missed is no failure."""
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if options.quick and options.publish:
+        parser.error("--publish: not with --quick, whose rows have fewer jobs and runners than they say")
     try:
         rows = chosen(options.rows)
     except ValueError as error:
@@ -41,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
     old = {raw["id"]: raw for raw in _read(options.out)["rows"]} if options.keep else {}
     load = os.getloadavg()
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        world = World(Path(name), timings=_timings(options.timings))
+        world = World(Path(name), takes_long=options.long, quick=options.quick)
         os.environ["PATH"] = world.environment["PATH"]
         facts = {"machine": machine.machine(), "versions": machine.versions(world)}
         with world.closing:
@@ -91,25 +94,16 @@ def _json(measure: dict[str, Any]) -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def _timings(file: Path | None) -> dict[str, list[tuple[float, float]]]:
-    """By row the pairs, or single figures, which are held against 1."""
-    raw = json.loads(file.read_text()) if file else {}
-    return {
-        row: [(float(each[0]), float(each[1])) if isinstance(each, list) else (float(each), 1.0) for each in figures]
-        for row, figures in raw.items()
-    }
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK_PAIRS} pair a row instead of {PAIRS}")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_PAIRS} pair a row, with fewer jobs and runners")
     parser.add_argument("--pairs", type=int, default=0, help="so many pairs a row")
     parser.add_argument("--rows", default="", help="such as P1,P4 or 'P4 up' (default: all)")
     parser.add_argument(
         "--out", type=Path, default=TOOLCHAIN_DIR / "bench", help="folder of what is written (%(default)s)"
     )
     parser.add_argument("--keep", action="store_true", help="keep the other rows' figures that the folder has")
-    parser.add_argument("--timings", type=Path, help="JSON with figures taken by hand: {row: [seconds, or [A, B], …]}")
+    parser.add_argument("--long", action="store_true", help="also the rows that take hours")
     parser.add_argument("--publish", action="store_true", help="take the folder's figures over into the documents")
     return parser
 

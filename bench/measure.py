@@ -31,8 +31,7 @@ class Row:
     id: unique; what stands before a space is what `--rows` chooses by. what: what is measured, as a quotient where
     the figure is one. a, b: the two sides. unit: of each side. figure: what the goal is about, `ratio` (A ÷ B),
     `difference` (A - B) or `a` (A alone, with B for comparison). limit: the goal, a lower bound where `at_least`.
-    sides: prepares both sides for as long as they are measured. by_hand: of a row without sides, whose pairs somebody
-    else has to take: how.
+    sides: prepares both sides for as long as they are measured. takes_long: only measured where it is asked for.
     """
 
     id: str
@@ -40,11 +39,11 @@ class Row:
     a: str
     b: str
     limit: float
-    sides: Callable[[World], AbstractContextManager[Sides]] | None = None
+    sides: Callable[[World], AbstractContextManager[Sides]]
     unit: str = "s"
     figure: str = "ratio"
     at_least: bool = False
-    by_hand: str = ""
+    takes_long: bool = False
 
     @property
     def goal(self) -> str:
@@ -151,11 +150,8 @@ def alternating(sides: Sides, pairs: int) -> Iterator[tuple[float, float]]:
 
 def _pairs(row: Row, world: World, pairs: int) -> Iterator[tuple[float, float]]:
     """The pairs of a row; NotRun where there are none."""
-    if row.sides is None:
-        if row.id not in world.timings:
-            raise NotRun(f"{row.by_hand}, and give the figures with --timings")
-        yield from world.timings[row.id]
-        return
+    if row.takes_long and not world.takes_long:
+        raise NotRun("it takes long: --long measures it as well, best with --pairs 1")
     with row.sides(world) as sides:
         yield from alternating(sides, pairs)
 

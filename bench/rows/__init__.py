@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from bench.measure import Row
-from bench.rows import by_hand, daemons, jobs, program, stacks
+from bench.rows import clones, daemons, jobs, program, stacks, terraform
 
 ROWS: tuple[Row, ...] = tuple(
     sorted(
-        (row for part in (by_hand, daemons, jobs, program, stacks) for row in part.ROWS),
+        (row for part in (clones, daemons, jobs, program, stacks, terraform) for row in part.ROWS),
         key=lambda row: int(row.id.split()[0].removeprefix("P")),
     )
 )

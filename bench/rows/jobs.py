@@ -15,7 +15,7 @@ from bench.world import ENDED, World
 from tests.engine.world import ROOT, Stack, trace
 
 SAMPLE = ROOT / "examples" / "fastapi-app"
-AT_ONCE = 16
+AT_ONCE, QUICK_AT_ONCE = 16, 2
 RECOVERY_SECONDS = 120
 
 
@@ -31,8 +31,8 @@ def stack_of(world: World) -> Stack:
     )
 
 
-def pipeline(sample: Mapping[str, Any]) -> dict[str, Any]:
-    """The sample's pipeline with its build as it is, and chosen by $WHAT: once, many times at once or in a row; and
+def pipeline(sample: Mapping[str, Any], jobs: int) -> dict[str, Any]:
+    """The sample's pipeline with its build as it is, and chosen by $WHAT: once, so many times at once or in a row; and
     an empty job."""
 
     def job(what: str, tag: str, of: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def pipeline(sample: Mapping[str, Any]) -> dict[str, Any]:
 
     build = {key: value for key, value in sample["build"].items() if key not in ("rules", "stage")}
     nothing = {"script": ["true"], "before_script": []}
-    each = range(1, AT_ONCE + 1)
+    each = range(1, jobs + 1)
     return {
         "default": {key: value for key, value in sample["default"].items() if key != "tags"},
         "stages": ["build"],
@@ -59,7 +59,7 @@ def project_of(world: World) -> GitLabProject:
         for path in sorted(SAMPLE.rglob("*"))
         if path.is_file() and "__pycache__" not in path.parts
     }
-    made = pipeline(yaml.safe_load(files[".gitlab-ci.yml"]))
+    made = pipeline(yaml.safe_load(files[".gitlab-ci.yml"]), QUICK_AT_ONCE if world.quick else AT_ONCE)
     project = world.sandbox.project(files | {".gitlab-ci.yml": yaml.safe_dump(made, sort_keys=False)})
     stack_of(world)
     world.job_seconds(project, "build")

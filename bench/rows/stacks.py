@@ -11,10 +11,16 @@ from bench.measure import Row, Sides, Take
 from bench.world import World
 from tests.engine.world import Stack
 
-MANY = 100
+MANY, QUICK_MANY = 100, 5
 CHECK_INTERVAL = 3
 """The default of the settings."""
+UNCHANGED = "--expect-no-changes"
 EMPTY = "empty:\n  tags: [{tag}]\n  variables: {{GIT_STRATEGY: none}}\n  script: ['true']\n"
+
+
+def large(world: World) -> Stack:
+    """The stack with many runners."""
+    return of_size(world, QUICK_MANY if world.quick else MANY)
 
 
 def of_size(world: World, runners: int) -> Stack:
@@ -25,12 +31,13 @@ def of_size(world: World, runners: int) -> Stack:
     )
 
 
-def command(stack: Stack, *arguments: str) -> Take:
-    """Times a pulumi command that finds nothing to change."""
+def command(stack: Stack, name: str, *options: str) -> Take:
+    """Times a pulumi command."""
+    update = () if name == "preview" else ("--yes", "--skip-preview")
 
     def take() -> float:
         began = time.monotonic()
-        stack.pulumi(*arguments, "--expect-no-changes")
+        stack.pulumi(name, *update, *options)
         return time.monotonic() - began
 
     return take
@@ -39,16 +46,15 @@ def command(stack: Stack, *arguments: str) -> Take:
 @contextmanager
 def preview(world: World) -> Iterator[Sides]:
     """Of a stack that is up."""
-    many, one = of_size(world, MANY), of_size(world, 1)
-    yield command(many, "preview"), command(one, "preview")
+    many, one = large(world), of_size(world, 1)
+    yield command(many, "preview", UNCHANGED), command(one, "preview", UNCHANGED)
 
 
 @contextmanager
 def no_op_up(world: World) -> Iterator[Sides]:
     """Of the same stacks."""
-    many, one = of_size(world, MANY), of_size(world, 1)
-    up = ("up", "--yes", "--skip-preview")
-    yield command(many, *up), command(one, *up)
+    many, one = large(world), of_size(world, 1)
+    yield command(many, "up", UNCHANGED), command(one, "up", UNCHANGED)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from bench import __main__ as command
 from bench import plot, report
 from bench.measure import NotRun, Result, Row, Sides, Take, alternating, measured, spread
 from bench.rows import ROWS, chosen
+from bench.rows.terraform import configuration
 from bench.world import World
 
 PLOTS = (plot.goals, plot.sides)
@@ -32,18 +33,14 @@ NOT_RUN = result((), id="P3", why="it takes too long")
 BROKEN = result((), id="P5", why="AssertionError: no job", broken=True)
 
 
-def world(tmp_path: Path, **timings: list[tuple[float, float]]) -> World:
-    return World(tmp_path, timings=timings)
-
-
-def row(sides: Sides | None) -> Row:
+def row(sides: Sides | None, *, takes_long: bool = False) -> Row:
     @contextmanager
     def prepared(_: World) -> Iterator[Sides]:
         if sides is None:
             raise NotRun("there is no moon")
         yield sides
 
-    return Row("P1", "a thing", "here", "there", 2, prepared)
+    return Row("P1", "a thing", "here", "there", 2, prepared, takes_long=takes_long)
 
 
 def test_the_side_that_is_first_alternates_and_a_pair_is_always_a_and_b() -> None:
@@ -99,8 +96,8 @@ def test_a_result_comes_back_from_its_file_and_carries_what_follows_from_the_pai
 def test_a_row_that_breaks_or_cannot_be_run_says_why_and_ends_nothing(tmp_path: Path) -> None:
     said: list[str] = []
 
-    def take(which: Row, **timings: list[tuple[float, float]]) -> Result:
-        return measured(which, world(tmp_path, **timings), pairs=2, commit="abc", say=said.append)
+    def take(which: Row, *, long: bool = False) -> Result:
+        return measured(which, World(tmp_path, takes_long=long), pairs=2, commit="abc", say=said.append)
 
     assert take(row((lambda: 4, lambda: 2))).pairs == [(4, 2)] * 2
     assert said == ["P1: a thing; goal ≤ 2", "  here 4.00 s, there 2.00 s", "  here 4.00 s, there 2.00 s"]
@@ -108,9 +105,9 @@ def test_a_row_that_breaks_or_cannot_be_run_says_why_and_ends_nothing(tmp_path: 
     assert (absent.verdict, absent.why) == ("not run", "there is no moon")
     broken = take(row((lambda: 1 / 0, lambda: 2)))
     assert (broken.verdict, broken.why, broken.pairs) == ("failed", "ZeroDivisionError: division by zero", [])
-    by_hand = Row("P1", "a thing", "here", "", 2, by_hand="use a sundial")
-    assert take(by_hand).why == "use a sundial, and give the figures with --timings"
-    assert take(by_hand, P1=[(3, 1)]).pairs == [(3, 1)]
+    of_hours = row((lambda: 4, lambda: 2), takes_long=True)
+    assert take(of_hours).why == "it takes long: --long measures it as well, best with --pairs 1"
+    assert take(of_hours, long=True).pairs == [(4, 2)] * 2
 
 
 def test_rows_are_chosen_by_number_or_name_and_each_has_a_name_of_its_own() -> None:
@@ -194,7 +191,29 @@ def test_the_files_goals_are_those_of_the_rows() -> None:
     assert {raw["id"]: raw["goal"] for raw in measure["rows"]} == {each.id: each.goal for each in ROWS}
 
 
-def test_figures_taken_by_hand_are_pairs_or_stand_alone(tmp_path: Path) -> None:
-    (tmp_path / "it.json").write_text('{"P12 warm": [14.5, 13], "P3 up": [[5.5, 2]]}')
-    assert command._timings(tmp_path / "it.json") == {"P12 warm": [(14.5, 1), (13, 1)], "P3 up": [(5.5, 2)]}
-    assert command._timings(None) == {}
+def test_terraform_is_given_what_a_stack_has_of_docker_in_the_same_order() -> None:
+    volume, container = "urn:pulumi:s::p::docker:index/volume:Volume::data", "urn:pulumi:s::p::docker:index/c::it"
+    secret = {"4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270", "plaintext": '[{"content": "a"}]'}
+    inputs = {"__defaults": ["restart"], "networkMode": "none", "envs": ["A=${B}"], "uploads": secret, "mustRun": False}
+    resources = [
+        {"urn": "urn:pulumi:s::p::dindrunner:docker:DindDaemon::dind", "type": "dindrunner:docker:DindDaemon"},
+        {"urn": volume, "type": "docker:index/volume:Volume", "inputs": {"name": "d"}},
+        {
+            "urn": container,
+            "type": "docker:index/container:Container",
+            "inputs": inputs,
+            "dependencies": ["urn:pulumi:s::p::dindrunner:docker:DindDaemon::dind", volume],
+        },
+    ]
+    assert configuration({"deployment": {"resources": resources}})["resource"] == {
+        "docker_volume": {"data": {"name": "d", "depends_on": []}},
+        "docker_container": {
+            "it": {
+                "network_mode": "none",
+                "env": ["A=$${B}"],
+                "upload": [{"content": "a"}],
+                "must_run": False,
+                "depends_on": ["docker_volume.data"],
+            }
+        },
+    }
