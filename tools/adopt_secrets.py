@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 
 from stacks.settings.places import Path
-from tools.secrets import Masker
+from tools.markdown import clean
+from tools.secrets import Masker, is_secret_name
 
 _NAME = re.compile(
     r"pass|pwd|secret|token|credential|auth|cookie|salt|signature|webhook|dsn|jwt|bearer|_sas|(?<![a-z])key|[a-z_]key$"
@@ -41,7 +42,7 @@ def is_secret(path: Path, value: object) -> bool:
     names = [part for part in path if isinstance(part, str)]
     own = names[-1] if names else ""
     # An affinity names labels, by `key` and `topology_key`.
-    if _NAME.search(own) and not _NO_SECRET.search(own) and "affinity" not in names:
+    if (_NAME.search(own) or is_secret_name(own)) and not _NO_SECRET.search(own) and "affinity" not in names:
         return True
     if "environment" in names and _MIXED_WORD.fullmatch(value) and not _NO_PASSWORD.match(own) and "=" not in value:
         return True
@@ -57,7 +58,7 @@ def asks_for_secret(word: object) -> bool:
 
 
 def _looks_like_one(text: str) -> bool:
-    return _MASKER.text(text) != text or bool(_IN_SCRIPT.search(text) or _RANDOM.search(text))
+    return _MASKER.text(text) != clean(text) or bool(_IN_SCRIPT.search(text) or _RANDOM.search(text))
 
 
 def shown(text: str) -> str:

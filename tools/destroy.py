@@ -32,5 +32,5 @@ def run(arguments: argparse.Namespace) -> int:
     if not stack.change("destroy", "--exclude-protected") or stack.toolchain("remove") is None:
         return FAILED
     if kept:
-        say(stack.masker.text(kept.rstrip()))
+        say(stack.masker.log(kept.rstrip()))
     return 0

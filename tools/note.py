@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tools.diff import diff_of, drift_of
 from tools.markdown import clean, code, fenced, html_code
@@ -23,9 +23,6 @@ _HEADINGS = {
     Weight.PAUSE: "Interrupted, nothing is lost",
     Weight.HARMLESS: "No job is touched by this",
 }
-
-
-_KNOWS_NONE = Masker()
 
 _DRIFTED = {"update": "changed", "delete": "gone"}
 """What the engine means to do about drift, as what has happened."""
@@ -72,6 +69,23 @@ class Report:
         return self.plan.summary + broken
 
 
+def masked(report: Report, masker: Masker) -> Report:
+    """The report without secrets: each of its texts by itself, so that none takes along what comes after it."""
+
+    def each(texts: Sequence[str]) -> tuple[str, ...]:
+        return tuple(map(masker.log, texts))
+
+    return replace(
+        report,
+        plan=report.plan and report.plan.masked(masker),
+        problem=each(report.problem),
+        output=masker.log(report.output),
+        violations=each(report.violations),
+        remarks=each(report.remarks),
+        settings=each(report.settings),
+    )
+
+
 def marker(project: str, stack: str, what: str = "preview") -> str:
     """The hidden line by which the note, or the issue, is found again."""
     return f"<!-- gitlab-dind-runners {what}: {project}/{stack} -->"
@@ -102,21 +116,13 @@ def diff_lines(report: Report) -> list[str]:
     return [clean(line) for line in lines]
 
 
-def note_text(
-    report: Report,
-    *,
-    what: str = "preview",
-    limit: int = GITLAB_LIMIT,
-    artifacts: str = "",
-    masker: Masker = _KNOWS_NONE,
-) -> str:
-    """The note in GitLab's Markdown, with its marker first, and without the secrets that `masker` knows.
+def note_text(report: Report, *, what: str = "preview", limit: int = GITLAB_LIMIT, artifacts: str = "") -> str:
+    """The note in GitLab's Markdown, with its marker first.
 
     Where it would be longer than `limit` characters it ends after a whole resource, with a link to `artifacts`.
     """
-    # Not in the marker, or the note would not be found again.
-    head = [marker(report.project, report.stack, what), masker.text(_headline(report))]
-    blocks, count = [masker.text(block) for block in (*_callouts(report), *_blocks(report))], 0
+    head = [marker(report.project, report.stack, what), _headline(report)]
+    blocks, count = [*_callouts(report), *_blocks(report)], 0
     foot = _foot(report)
     kept = [*head]
     # What is said of the cut has room, however long the numbers are.

@@ -146,7 +146,7 @@ class Stack:
 
         Raises KeyboardInterrupt once it has ended where this process is interrupted meanwhile.
         """
-        return self._run(arguments, None, echo=lambda line: say(self.masker.text(line)))
+        return self._run(arguments, None, masker=self.masker)
 
     def change(self, command: str, *options: str) -> bool:
         """Whether `up` or `destroy`, of which nobody is asked, succeeded; where it failed, it is said why."""
@@ -185,12 +185,12 @@ class Stack:
         )
         if done.returncode == 0 and command == "kept":
             return done.stdout
-        print(self.masker.text(done.stdout), end="", flush=True)
+        print(self.masker.log(done.stdout), end="", flush=True)
         return None if done.returncode else done.stdout
 
     def explain(self, done: Ended, errors: Sequence[str] = ()) -> Failure:
         """Why a command failed."""
-        output = self.masker.text(f"{done.stderr}\n{done.stdout}")
+        output = self.masker.log(f"{done.stderr}\n{done.stdout}")
         if done.status is None:
             return explain_timeout(f"pulumi on stack {self.name}", SHORT_SECONDS, output)
         return explain(output, stack=self.name, backend=self.backend, errors=errors)
@@ -214,7 +214,7 @@ class Stack:
             return Previewed(plan, None, violations, mandatory)
         if done.status is None:
             what = f"pulumi {' '.join(command)}"
-            return Previewed(None, explain_timeout(what, PREVIEW_SECONDS, self.masker.text(done.stderr)))
+            return Previewed(None, explain_timeout(what, PREVIEW_SECONDS, self.masker.log(done.stderr)))
         errors = plan.errors if plan else ()
         if mandatory and plan and not set(errors) - SAYS_NOTHING:
             # The preview itself is whole.
@@ -240,8 +240,6 @@ class Stack:
     def _secrets(self, config: Mapping[str, Any] | None) -> Iterator[str]:
         """What this process knows; config: as `pulumi config --show-secrets --json` prints it."""
         yield from secrets.from_environment(os.environ)
-        if passphrase := os.environ.get("PULUMI_CONFIG_PASSPHRASE_FILE"):
-            yield _text(Path(passphrase))
         for file in (self.settings_file, self.directory / "Pulumi.yaml"):
             given = _yaml(file).get("config")
             for key, value in given.items() if isinstance(given, Mapping) else ():
@@ -272,8 +270,9 @@ class Stack:
         arguments: Sequence[str],
         limit: float | None,
         progress: Callable[[], None] | None = None,
-        echo: Callable[[str], None] | None = None,
+        masker: Masker | None = None,
     ) -> Ended:
+        """masker: where the output is said while the command runs, what hides its secrets."""
         command = ["pulumi", "--non-interactive", "--color=never", *arguments, "--stack", self.name]
         if shutil.which("pulumi") is None:
             return Ended(127, "", "error: pulumi is not on PATH: run: . .toolchain/env")
@@ -291,7 +290,7 @@ class Stack:
         )
         outputs: tuple[list[str], list[str]] = [], []
         readers = [
-            threading.Thread(target=_read, args=(stream, lines, echo), daemon=True)
+            threading.Thread(target=_read, args=(stream, lines, masker and masker.lines()), daemon=True)
             for stream, lines in zip((process.stdout, process.stderr), outputs, strict=True)
         ]
         for reader in readers:
@@ -307,12 +306,12 @@ class Stack:
         return Ended(status, *("".join(lines) for lines in outputs))
 
 
-def _read(stream: IO[str], lines: list[str], echo: Callable[[str], None] | None) -> None:
+def _read(stream: IO[str], lines: list[str], masked: Callable[[str], str] | None) -> None:
     """Read a stream to its end, so that the process never waits for that."""
     for line in stream:
         lines.append(line)
-        if echo:
-            echo(line.rstrip("\n"))
+        if masked:
+            say(masked(line.rstrip("\n")))
 
 
 def _wait(process: subprocess.Popen[str], limit: float | None, progress: Callable[[], None] | None) -> int | None:
@@ -391,7 +390,7 @@ def _yaml(path: Path) -> dict[str, Any]:
 
 def complain(failure: Failure, masker: Masker) -> None:
     """Say on stderr what failed, and what the engine said of it."""
-    lines = [*failure.lines]
+    texts = [*failure.lines]
     if failure.output:
-        lines += ["", "The engine said:", failure.output]
-    print(masker.text("\n".join(lines)), file=sys.stderr, flush=True)
+        texts += ["", "The engine said:", failure.output]
+    print("\n".join(map(masker.log, texts)), file=sys.stderr, flush=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -62,7 +62,7 @@ class Step:
     op: create, update, replace, delete or import. old, new: its inputs, without secrets; None where there are none.
     outputs: the old ones. details: kind of change by property path, as the provider told it. parent: URN of its
     component. protect, retain: Pulumi's options on what is there now. because: URNs of what it depends on, and of its
-    provider.
+    provider. role: the value of its label `ROLE`, also where that looks like a secret; empty without one.
     """
 
     op: str
@@ -76,6 +76,7 @@ class Step:
     protect: bool = False
     retain: bool = False
     because: tuple[str, ...] = ()
+    role: str = ""
 
     @property
     def type(self) -> str:
@@ -86,13 +87,6 @@ class Step:
     def name(self) -> str:
         """Its name in the program."""
         return name_of(self.urn)
-
-    @property
-    def role(self) -> str:
-        """The value of its label `ROLE`; empty without one."""
-        labels = (self.old or self.new or {}).get("labels")
-        found = (one for one in labels if isinstance(one, Mapping)) if isinstance(labels, list) else iter(())
-        return next((str(one.get("value")) for one in found if one.get("label") == ROLE), "")
 
     @property
     def real_name(self) -> str:
@@ -137,6 +131,32 @@ class Plan:
         order = list(Weight)
         return sorted(found, key=lambda loss: order.index(loss.weight))
 
+    def masked(self, masker: Masker) -> Plan:
+        """The same without secrets: each value by itself. A resource's type and role are the program's own words."""
+
+        def inputs(values: Mapping[str, Any] | None) -> Any:
+            return values if values is None else masker.value(values)
+
+        def named(urn: str) -> str:
+            return urn.removesuffix(name_of(urn)) + masker.text(name_of(urn))
+
+        steps = tuple(
+            replace(
+                step,
+                urn=named(step.urn),
+                old=inputs(step.old),
+                new=inputs(step.new),
+                outputs=inputs(step.outputs),
+                new_outputs=inputs(step.new_outputs),
+                details={masker.text(path): kind for path, kind in step.details.items()},
+                parent=named(step.parent),
+                because=tuple(map(named, step.because)),
+            )
+            for step in self.steps
+        )
+        warnings, errors = (tuple(map(masker.log, texts)) for texts in (self.warnings, self.errors))
+        return replace(self, steps=steps, warnings=warnings, errors=errors)
+
     def gone(self, type_: str) -> list[Step]:
         """Steps that delete or replace something of a type."""
         return [step for step in self.steps if step.type == type_ and step.op in ("delete", "replace")]
@@ -153,12 +173,12 @@ def read_plan(digest: Mapping[str, Any], masker: Masker) -> Plan:
         counts[name] = counts.get(name, 0) + count
     steps: dict[str, Step] = {}
     for raw in digest.get("steps") or []:
-        step = _step(raw, masker)
+        step = _step(raw)
         # A replacement may come in three parts of one URN.
         if step.op not in _QUIET and (step.urn not in steps or steps[step.urn].op != "replace"):
             steps[step.urn] = step
     said = [
-        (one.get("severity"), _without_prefix(masker.text(one.get("message") or "")).rstrip())
+        (one.get("severity"), _without_prefix(one.get("message") or "").rstrip())
         for one in digest.get("diagnostics") or []
     ]
     return Plan(
@@ -167,30 +187,37 @@ def read_plan(digest: Mapping[str, Any], masker: Masker) -> Plan:
         counts=counts,
         warnings=tuple(dict.fromkeys(text for severity, text in said if severity == "warning" and text)),
         errors=tuple(dict.fromkeys(text for severity, text in said if severity == "error" and text)),
-    )
+    ).masked(masker)
 
 
-def _step(raw: Mapping[str, Any], masker: Masker) -> Step:
+def _step(raw: Mapping[str, Any]) -> Step:
     old, new = raw.get("oldState"), raw.get("newState")
     state = old or new or {}
     op = raw["op"]
     return Step(
         op=_NAMES.get(op, op),
         urn=raw["urn"],
-        old=None if old is None else _inputs(old, "inputs", masker),
-        new=None if new is None else _inputs(new, "inputs", masker),
-        outputs=_inputs(old or {}, "outputs", masker),
-        new_outputs=_inputs(new or {}, "outputs", masker),
+        old=None if old is None else _inputs(old, "inputs"),
+        new=None if new is None else _inputs(new, "inputs"),
+        outputs=_inputs(old or {}, "outputs"),
+        new_outputs=_inputs(new or {}, "outputs"),
         details={path: one.get("kind", "update") for path, one in (raw.get("detailedDiff") or {}).items()},
         parent=state.get("parent") or "",
         protect=bool(old and old.get("protect")),
         retain=bool(old and old.get("retainOnDelete")),
         because=(*(state.get("dependencies") or ()), (state.get("provider") or "").rpartition("::")[0]),
+        role=_role(state.get("inputs") or {}),
     )
 
 
-def _inputs(state: Mapping[str, Any], kind: str, masker: Masker) -> Mapping[str, Any]:
-    values: dict[str, Any] = masker.value(_plain(state.get(kind) or {}))
+def _role(inputs: Mapping[str, Any]) -> str:
+    labels = inputs.get("labels")
+    found = (one for one in labels if isinstance(one, Mapping)) if isinstance(labels, list) else iter(())
+    return next((str(one.get("value")) for one in found if one.get("label") == ROLE), "")
+
+
+def _inputs(state: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    values: dict[str, Any] = _plain(state.get(kind) or {})
     if type_of(state.get("urn", "")) == "kubernetes:core/v1:Secret":
         values |= {key: HIDDEN for key in ("data", "stringData") if key in values}
     return values

@@ -314,6 +314,47 @@ def test_a_note_in_which_secrets_are_hidden_keeps_to_the_limit(tmp_path: Path) -
     assert not [word for word in re.findall(r"\w+", text) if word == "abc"]
 
 
+BEGIN, END = "-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----"
+
+
+def test_the_beginning_of_a_private_key_takes_along_nothing_but_its_own_value(tmp_path: Path) -> None:
+    found = plan(
+        step("create", CONTAINER, f"a{BEGIN}", None, {"description": f"mine {BEGIN}", "image": "shown-1"}),
+        step("delete", VOLUME, "x", {"name": "v", "labels": labels("data")}),
+        step("create", CONTAINER, "z", None, {"description": END, "image": "shown-2"}),
+        diagnostics=[
+            {"severity": "warning", "message": f"warning: tag {BEGIN}\nshown-3 of it"},
+            {"severity": "warning", "message": "warning: shown-4"},
+        ],
+    )
+    given = report(
+        found,
+        violations=[f"a {BEGIN}", "shown-5"],
+        settings=[f"+ tags: [{BEGIN}]", "+ tags: [shown-6]"],
+        problem=("failed", f"settings.x: {BEGIN}", "settings.y: shown-7"),
+        remarks=[f"{BEGIN}", "shown-8"],
+        output=f"error: {BEGIN}\nshown-9: {END}\nshown-0!",
+    )
+    publish(given, Masker(), tmp_path)
+    texts = {ending: (tmp_path / f"dev.{ending}").read_text() for ending in ("md", "txt", "diff")}
+    assert "PRIVATE KEY" not in texts["diff"].replace(END, "")
+    for number in range(10):
+        assert [f"shown-{number}" in text for text in texts.values()] == [
+            True, number not in (1, 2), number in (1, 2),
+        ]  # fmt: skip
+    assert "the whole layer cache is lost" in texts["md"]
+    assert texts["md"].count("<details>") == texts["md"].count("</details>")
+
+
+def test_what_an_author_calls_a_secret_does_not_change_what_is_called_out() -> None:
+    masker = Masker(["data", "config", "docker", "dindrunner.role", "whole layer cache"])
+    steps = [
+        step("delete", VOLUME, "x", {"name": "v", "labels": labels("data")}),
+        step("replace", CONTAINER, "c", {"labels": labels("config")}, {}),
+    ]
+    assert losses(plan(*steps, masker=masker)) == losses(plan(*steps))
+
+
 def test_a_limit_that_only_has_room_for_the_summary_is_kept() -> None:
     text = note_text(report(plan(step("create", VOLUME, "v", None, {"text": "x" * 5000}))), limit=1000)
     assert len(text) <= 1000

@@ -68,6 +68,21 @@ def test_what_an_update_prints_reaches_the_log_without_secrets(
     assert set(capsys.readouterr().out.splitlines()) == {"token [secret]", "bad"}
 
 
+def test_a_key_of_several_lines_reaches_no_log_of_an_update(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [
+        "-----BEGIN PRIVATE KEY-----",
+        "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC",
+        "abc=",
+        "-----END PRIVATE KEY-----",
+        "done: 1",
+    ]
+    pulumi_does(tmp_path, monkeypatch, "\n".join(f"echo '{line}'" for line in lines))
+    assert stack.run_loud(["up"]).status == 0
+    assert capsys.readouterr().out.splitlines() == ["[secret]"] * 4 + ["done: 1"]
+
+
 # Ctrl-C, or a cancelled job, by Pulumi itself so that it comes at the right moment; it then ends what it has begun.
 INTERRUPTED = """left=1000
 trap 'echo "^C received; cancelling."; left=10' INT

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import time
+from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -44,6 +46,46 @@ def test_a_known_secret_is_hidden_however_it_is_written(shown: str) -> None:
 )
 def test_what_looks_like_a_token_or_key_is_hidden_though_nobody_named_it(token: str) -> None:
     assert Masker().text(f"({token})") == "([secret])"
+
+
+@pytest.mark.parametrize("before", ["", "a", "ab", "user:"])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+def test_a_known_secret_is_hidden_inside_of_base64_wherever_it_begins(
+    before: str, encode: Callable[[bytes], bytes]
+) -> None:
+    secret = "hush>>>this?is~it"
+    shown = Masker([secret]).text(f'"{encode(f"{before}{secret}, and more".encode()).decode()}"')
+    kept = shown.strip('"').split("[secret]")
+    assert len(kept) == 2
+    assert len(kept[0]) <= len(before) * 4 // 3 + 1
+
+
+def test_a_character_that_is_not_seen_parts_no_secret() -> None:
+    assert Masker(["hush-hush"]).text("hush\u200b-\x1b[0mhush glpat-abc\u200bdefghij0123") == "[secret] [secret]"
+
+
+BODY = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj"
+
+
+def test_the_beginning_of_a_key_takes_no_later_line_of_a_log_along() -> None:
+    said = f"description: -----BEGIN PRIVATE KEY-----\n{BODY}\nerror: it failed\nof: -----END PRIVATE KEY-----\nlast"
+    assert (
+        Masker().log(said) == "description: [secret]\n[secret]\nerror: it failed\nof: -----END PRIVATE KEY-----\nlast"
+    )
+
+
+def test_a_log_of_a_key_shows_no_line_of_it_and_all_others() -> None:
+    said = (
+        f"first\n+ -----BEGIN RSA PRIVATE KEY-----\n+ Proc-Type: 4,ENCRYPTED\n+\n+ {BODY}\n+ abc=\n"
+        "+ -----END RSA PRIVATE KEY----- glpat-abcdefghij0123456789\nlast"
+    )
+    hidden = "\n".join(["[secret]"] * 4)
+    assert Masker().log(said) == f"first\n+ {hidden}\n[secret]\n[secret] [secret]\nlast".replace("\n+ [", "\n+ [", 1)
+
+
+def test_what_is_hidden_twice_reads_as_once() -> None:
+    masker = Masker(["secret"])
+    assert masker.text(masker.text("a secret")) == "a [secret]"
 
 
 @pytest.mark.parametrize(
@@ -128,6 +170,11 @@ def test_a_large_diff_with_many_secrets_is_masked_at_once() -> None:
         "PULUMI_CONFIG_PASSPHRASE",
         "AWS_SECRET_ACCESS_KEY",
         "DB_PASSWORD_2",
+        "DB_PW",
+        "KUBECONFIG_B64",
+        "CERT_BASE64",
+        "DOCKER_AUTH_CONFIG",
+        "client-key-data",
     ],
 )
 def test_variables_with_secrets_are_known_by_their_names(name: str) -> None:
@@ -145,6 +192,37 @@ def test_other_variables_are_not_taken_for_secrets(name: str) -> None:
 def test_the_sandboxs_passphrase_is_no_secret_and_a_backends_password_is_one() -> None:
     environment = {"PULUMI_CONFIG_PASSPHRASE": "sandbox", "PULUMI_BACKEND_URL": "https://u:hush@host", "HOME": "/root"}
     assert list(from_environment(environment)) == ["hush"]
+
+
+def test_secrets_are_found_in_registries_logins_and_in_base64() -> None:
+    auths = {"auths": {"registry.example": {"auth": base64.b64encode(b"user:of-registry").decode()}}}
+    key_file = base64.b64encode(json.dumps({"private_key": "of-cloud", "type": "x"}).encode()).decode()
+    found = set(from_environment({"DOCKER_AUTH_CONFIG": json.dumps(auths), "KEY_B64": key_file, "X": "shown"}))
+    assert {"of-registry", "of-cloud"} <= found
+    assert "shown" not in found
+
+
+def test_secrets_are_found_in_files_that_variables_name(tmp_path: Path) -> None:
+    ours = tmp_path / "project.tmp"
+    ours.mkdir()
+    files = {
+        "MINE": "of-file\n",
+        "KUBECONFIG": "users:\n- user: {token: of-cluster}\n",
+        "CI_SERVER_TLS_CA_FILE": "known",
+    }
+    for name, text in files.items():
+        (ours / name).write_text(text)
+    (tmp_path / "other").write_text("of-passphrase")
+    environment = {
+        "CI_PROJECT_DIR": str(tmp_path / "project"),
+        **{name: str(ours / name) for name in files},
+        "PULUMI_CONFIG_PASSPHRASE_FILE": str(tmp_path / "other"),
+        "OTHER": str(tmp_path / "other"),
+        "SOME_TOKEN": str(tmp_path),
+    }
+    found = {text.strip() for text in from_environment(environment)}
+    assert {"of-file", "of-cluster", "of-passphrase"} <= found
+    assert "known" not in found
 
 
 SETTINGS = {
