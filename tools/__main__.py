@@ -8,6 +8,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from stacks.settings.mistakes import SettingsError
+
 COMMANDS = {
     "preview": "show what `up` would change, and say it on the merge request",
     "up": "bring a stack up",
@@ -36,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(words)
     try:
         return int(importlib.import_module(f"tools.{chosen.command}").run(chosen))
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return INTERRUPTED
 

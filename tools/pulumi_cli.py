@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from urllib.parse import unquote
 
 import yaml
 
+from stacks.settings.mistakes import SettingsError, shown
 from tools import secrets
 from tools.failures import SAYS_NOTHING, Failure, Kind, explain, explain_timeout
 from tools.secrets import Masker
@@ -45,6 +47,10 @@ HEARD = "received; cancelling"
 
 PARALLEL = ("--parallel", "8")
 """As the Makefile has it: each is a connection of its own to an engine by SSH, and sshd refuses some above 10."""
+
+NAME_LENGTH = 100
+NAME = rf"[A-Za-z0-9_.-]{{1,{NAME_LENGTH}}}"
+"""What Pulumi takes for the name of a project or a stack."""
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -77,7 +83,8 @@ def say(text: str) -> None:
 class Stack:
     """A stack of the project in the current directory, in the backend of PULUMI_BACKEND_URL.
 
-    environment: variables that Pulumi gets besides those of this process.
+    environment: variables that Pulumi gets besides those of this process. Raises SettingsError where its name, or the
+    project's, is none that Pulumi takes: they stand in notes, in comments of HTML and in names of files.
     """
 
     def __init__(self, name: str, directory: Path | None = None, environment: Mapping[str, str] | None = None) -> None:
@@ -85,6 +92,12 @@ class Stack:
         self.directory = directory or Path.cwd()
         self._environment = {"PULUMI_DEBUG_COMMANDS": "true", **(environment or {})}
         self.project = str(_yaml(self.directory / "Pulumi.yaml").get("name", PROJECT))
+        for where, what, given in (("--stack", "stack", name), ("Pulumi.yaml: name", "project", self.project)):
+            if not re.fullmatch(NAME, given):
+                raise SettingsError(
+                    f"{where}: {shown(given[:NAME_LENGTH])} is no name of a {what}: use up to {NAME_LENGTH} letters, "
+                    "digits, - _ and ."
+                )
         self.masker = Masker(self._secrets(None))
 
     @property

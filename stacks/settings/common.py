@@ -36,6 +36,7 @@ from stacks.settings.values import (
     Count,
     CountOrNone,
     Cpus,
+    Description,
     Directory,
     Flag,
     Image,
@@ -266,7 +267,7 @@ class Runner(Model):
     """Those that the target has."""
 
     name: Name
-    description: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    description: Description | None = None
     kind: Kind = Kind.DIND
     executor: Executor = Executor.DOCKER
     tags: tuple[Tag, ...] = ()

@@ -57,6 +57,13 @@ def _pinned(image: str) -> str:
     return image
 
 
+def _seen(text: str) -> str:
+    """Refuse what takes effect unseen where the text is shown: in GitLab's pages, terminals and notes."""
+    if not text.isprintable():
+        raise ValueError("has characters that are not seen, such as the end of a line or a colour: leave them out")
+    return text
+
+
 def _one_or_many(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
@@ -166,7 +173,12 @@ Name = Annotated[
         "is no name: use up to 40 lower-case letters, digits and dashes, and no dash first",
     ),
 ]
-Tag = Annotated[str, _Matching(r"[^,\s]{1,255}", "is no tag: use up to 255 characters, no spaces, no commas")]
+Description = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_seen)]
+Tag = Annotated[
+    str,
+    _Matching(r"[^,\s]{1,255}", "is no tag: use up to 255 characters, no spaces, no commas"),
+    AfterValidator(_seen),
+]
 CertificateName = Annotated[str, AfterValidator(_certificate_name)]
 Registry = Annotated[
     str,

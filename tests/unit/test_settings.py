@@ -250,6 +250,16 @@ WRONG: list[tuple[str, Any, str]] = [
         for path, shown in [("name", "name"), ("runners.0.name", "runners[0].name")]
         for value in ["", "Docker", "-docker", "do_cker", "döcker", "d" * 41, "docker\n"]
     ),
+    *(
+        ("runners.0.description", value, f"settings.runners[0].description: {value!r} has characters that are not "
+         "seen, such as the end of a line or a colour: leave them out")
+        for value in ["a\nb", "\x1b[31mred", "a\u202eb", "a\u200bb"]
+    ),
+    *(
+        ("runners.0.tags", ["one", value], f"settings.runners[0].tags[1]: {value!r} has characters that are not seen, "
+         "such as the end of a line or a colour: leave them out")
+        for value in ["a\x00", "\x1b[31mred", "a\u202eb", "a\u2060b"]
+    ),
     ("runners.0.description", "", "settings.runners[0].description: '' is not accepted: String should have at least 1 "
      "character"),
     ("runners.0.kind", "kaniko", "settings.runners[0].kind: 'kaniko' is not accepted: should be 'plain', 'dind', "

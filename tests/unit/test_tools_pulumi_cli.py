@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -166,6 +167,21 @@ def test_a_stack_without_a_file_is_told_before_pulumi_is_asked(
     assert capsys.readouterr().out == (
         "Preview of stack other: failed: Pulumi.other.yaml: is missing: copy Pulumi.dev.yaml and change its settings\n"
     )
+
+
+@pytest.mark.parametrize("command", ["preview", "drift", "up", "destroy"])
+@pytest.mark.parametrize("name", ["", "a b", "dev --> @all", "dev\n/merge", "größe", "a/b", "\x1b[31m", "x" * 101])
+def test_a_name_that_pulumi_does_not_take_is_refused_before_it_reaches_a_note(
+    command: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rest = "use up to 100 letters, digits, - _ and .\n"
+    assert main([command, "--stack", name]) == 1
+    assert capsys.readouterr() == ("", f"--stack: {name[:100]!r} is no name of a stack: {rest}")
+    (tmp_path / "Pulumi.yaml").write_text(json.dumps({"name": name}))
+    assert main([command, "--stack", "dev"]) == 1
+    assert capsys.readouterr() == ("", f"Pulumi.yaml: name: {name[:100]!r} is no name of a project: {rest}")
+    assert os.listdir() == ["Pulumi.yaml"]
 
 
 @pytest.mark.parametrize("words", [[], ["preview"], ["nonsense"], ["up", "--stack", "dev", "--out", "x"]])
