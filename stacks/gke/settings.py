@@ -25,6 +25,9 @@ from stacks.settings.mistakes import Model, fail
 from stacks.settings.values import (
     MOST,
     CertificateName,
+    CloudLocation,
+    CloudProject,
+    ClusterName,
     Count,
     Cpus,
     Flag,
@@ -70,9 +73,9 @@ class Cluster(Model):
 
     context: Annotated[str, Field(min_length=1)] | None = None
     kubeconfig: Annotated[str, Field(min_length=1)] | None = None
-    project: Annotated[str, Field(min_length=1)] | None = None
-    location: Annotated[str, Field(min_length=1)] | None = None
-    name: Annotated[str, Field(min_length=1)] | None = None
+    project: CloudProject | None = None
+    location: CloudLocation | None = None
+    name: ClusterName | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:

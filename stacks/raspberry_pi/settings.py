@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -12,7 +12,7 @@ from stacks.on_docker.settings import OnDockerSettings
 from stacks.raspberry_pi.platforms import Platform
 from stacks.settings.common import Daemon, Runner
 from stacks.settings.mistakes import Model, fail
-from stacks.settings.values import Count, Flag, LocalPath, NodeLabel, PullPolicies, split
+from stacks.settings.values import Count, Flag, LocalPath, NodeLabel, PullPolicies
 
 SSH_SECONDS = 10
 """How long SSH may take to connect."""
@@ -92,6 +92,11 @@ class RaspberryPiSettings(OnDockerSettings):
         run in it (executor shell).
     """
 
+    NO_ENGINE: ClassVar[str] = (
+        "is no way to a board: write ssh://user@host, or unix:///var/run/docker.sock on the board itself"
+    )
+    SCHEMES: ClassVar[tuple[str, ...]] = ("unix", "ssh")
+
     target: Literal["raspberry-pi"]
     platform: Platform = Platform.ARM64
     orchestrator: Orchestrator = Orchestrator.DOCKER
@@ -102,17 +107,8 @@ class RaspberryPiSettings(OnDockerSettings):
 
     @model_validator(mode="after")
     def _check_board(self) -> Self:
-        parts = split(self.docker_host)
-        if parts is None or parts.scheme not in ("unix", "ssh"):
-            fail(
-                "docker_host",
-                self.docker_host,
-                "is no way to a board: write ssh://user@host, or unix:///var/run/docker.sock on the board itself",
-            )
-        if parts.scheme == "ssh" and (not parts.hostname or parts.password or parts.query or parts.fragment):
-            fail("docker_host", "(hidden)", "has more than SSH takes: write ssh://user@host or ssh://user@host:port")
         for name in Ssh.model_fields:
-            if parts.scheme != "ssh" and getattr(self.ssh, name):
+            if not self._is_by_ssh and getattr(self.ssh, name):
                 fail(
                     f"ssh.{name}", getattr(self.ssh, name), f"is not used by docker_host {self.docker_host}: remove it"
                 )
@@ -123,8 +119,11 @@ class RaspberryPiSettings(OnDockerSettings):
     @property
     def engine(self) -> DockerEngine:
         """The board's engine, and how to get to it."""
-        by_ssh = self.docker_host.startswith("ssh://")
-        return DockerEngine(host=self.docker_host, ssh_options=self._ssh_options if by_ssh else ())
+        return DockerEngine(host=self.docker_host, ssh_options=self._ssh_options if self._is_by_ssh else ())
+
+    @property
+    def _is_by_ssh(self) -> bool:
+        return self.docker_host.startswith("ssh://")
 
     @property
     def _ssh_options(self) -> tuple[str, ...]:

@@ -41,6 +41,7 @@ from stacks.settings.values import (
     Flag,
     Image,
     Name,
+    NetworkMode,
     PathOrId,
     PullPolicies,
     Registry,
@@ -288,7 +289,7 @@ class Runner(Model):
     cpus: Cpus | None = None
     memory_mib: Annotated[int, Field(strict=True, ge=16, le=MOST)] | None = None
     shm_size_mib: Count | None = None
-    network_mode: str | None = None
+    network_mode: NetworkMode | None = None
     cache: TomlTable = Field(default_factory=dict)
     token: SecretStr | None = None
     extra: TomlTable = Field(default_factory=dict)

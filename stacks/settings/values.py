@@ -20,6 +20,9 @@ from stacks.settings.places import leaves, written
 MOST = 2**31 - 1
 """Upper limit of whole numbers: GitLab's database and GitLab Runner on 32-bit ARM hold no more."""
 
+_IN_PATH = r"\w./@%+=~-"
+_HOST = r"(?![.-])[\w.:\[\]-]*"
+
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
 
 NAME = r"[a-z0-9][a-z0-9-]{0,39}"
@@ -187,20 +190,60 @@ Registry = Annotated[
 Volume = Annotated[
     str, _Matching(r"/[^:]*|[^:]+:/[^:]*(:[^:]+)?", "is no volume: write it as /path, or as source:/path[:mode]")
 ]
+NO_ENGINE = "is no Docker engine: write it as unix:///path, tcp://host:port or ssh://user@host"
 Engine = Annotated[
     str,
     _Matching(
-        r"unix:///\S+|(tcp|ssh|npipe)://\S+",
-        "is no Docker engine: write it as unix:///path, tcp://host:port or ssh://user@host",
+        # What may follow a host, and a password, is refused with a text that does not show it.
+        rf"unix:///[{_IN_PATH}]+|npipe://[\w./-]+|(tcp|ssh)://(?=\S)(\w[\w.-]*(:[^@/\s]*)?@)?{_HOST}(/[{_IN_PATH}]*)?([?#]\S*)?",
+        NO_ENGINE,
     ),
 ]
+_OfPath = _Matching(
+    rf"/[{_IN_PATH}]+",
+    "has characters that are not taken in a path here: use letters, digits and . _ - @ % + = ~ between the slashes",
+)
 SocketPath = Annotated[
-    str, _Matching(r"/[^:\s]+", "is no path of a socket: write it as /var/run/docker.sock, without unix://")
+    str, _Matching(r"/[^:\s]+", "is no path of a socket: write it as /var/run/docker.sock, without unix://"), _OfPath
 ]
 Directory = Annotated[
     str,
     _Matching(
         r"/[^:,\s]+", "is no absolute path of a directory: write it as /mnt/disk/docker, without spaces, : and ,"
+    ),
+    _OfPath,
+]
+NetworkMode = Annotated[
+    str,
+    _Matching(
+        r"(container:)?[A-Za-z0-9][A-Za-z0-9_.-]*",
+        "is no network of Docker: write bridge, host, none, container:name, or the name of a network, of letters, "
+        "digits and _ . -",
+    ),
+]
+CloudProject = Annotated[
+    str,
+    Field(min_length=1),
+    _Matching(
+        r"([a-z0-9][a-z0-9.-]*:)?[a-z0-9][a-z0-9-]{0,62}",
+        "is no ID of a project in Google Cloud: write it as gcloud projects list shows it, for example my-project-123",
+    ),
+]
+CloudLocation = Annotated[
+    str,
+    Field(min_length=1),
+    _Matching(
+        r"[a-z]+-[a-z]+[0-9]+(-[a-z])?",
+        "is no zone or region of Google Cloud: write for example europe-west3, or europe-west3-a",
+    ),
+]
+ClusterName = Annotated[
+    str,
+    Field(min_length=1),
+    _Matching(
+        r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?",
+        "is no name of a cluster in Google Cloud: use up to 40 lower-case letters, digits and dashes, a letter first, "
+        "no dash last",
     ),
 ]
 VolumeName = Annotated[

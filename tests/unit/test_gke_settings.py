@@ -85,6 +85,20 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         for name, more in [("context", {}), ("kubeconfig", {"context": "mine"}), ("name", {}), ("project", {}),
                            ("location", {})]
     ),
+    *(
+        ({"cluster": IN_GOOGLE_CLOUD | {name: value}}, f"settings.cluster.{name}: {value!r} {remedy}")
+        for name, values, remedy in [
+            ("project", ["--impersonate-service-account=x", "-p", "My-Project", "a b", "p/q", "p\n"],
+             "is no ID of a project in Google Cloud: write it as gcloud projects list shows it, for example "
+             "my-project-123"),
+            ("location", ["--quiet", "europe", "Europe-West3", "europe-west3-", "europe-west3;x", "-"],
+             "is no zone or region of Google Cloud: write for example europe-west3, or europe-west3-a"),
+            ("name", ["--flags-file=/etc/passwd", "-x", "CI", "1ci", "ci-", "a" * 41, "a b", "a.b"],
+             "is no name of a cluster in Google Cloud: use up to 40 lower-case letters, digits and dashes, a letter "
+             "first, no dash last"),
+        ]
+        for value in values
+    ),
     ({"cluster": {"context": 5}}, "settings.cluster.context: 5 is not accepted: should be a valid string"),
     *(
         ({"cluster": {key: value for key, value in IN_GOOGLE_CLOUD.items() if key != missing}},
@@ -319,6 +333,8 @@ def test_all_other_defaults_are_those_of_a_docker_host() -> None:
     [
         {"cluster": {"context": "mine", "kubeconfig": "~/größe/config"}},
         {"cluster": IN_GOOGLE_CLOUD},
+        {"cluster": {"project": "example.com:my-project", "location": "northamerica-northeast1-b", "name": "ci-1"}},
+        {"cluster": {"project": "123456789012", "location": "me-central2", "name": "a" * 40}},
         {"namespace": "1-ci"},
         {"namespace": "a" * 63},
         {"namespace": "ci", "create_namespace": False},

@@ -325,7 +325,25 @@ WRONG: list[tuple[str, Any, str]] = [
     *(
         ("docker_host", value, f"settings.docker_host: {value!r} is no Docker engine: write it as unix:///path, "
          "tcp://host:port or ssh://user@host")
-        for value in ["", "localhost", "/var/run/docker.sock", "unix://", "http://host:2375"]
+        for value in ["", "localhost", "/var/run/docker.sock", "unix://", "http://host:2375", "unix:///run/$(id)",
+                      "unix:///run/a;b", "ssh://-oProxyCommand=x", "ssh://-l@h", "ssh://pi@-h", "ssh://pi@h`id`",
+                      "ssh://pi@h/a'b", "tcp://h;id:1", "tcp://h:70000", "npipe:////./pipe/$x"]
+    ),
+    *(
+        ("docker_host", value, "settings.docker_host: (hidden) has more than SSH takes: write ssh://user@host or "
+         "ssh://user@host:port")
+        for value in ["ssh://pi:s3cret@raspberry", "ssh://raspberry?key=s3cret"]
+    ),
+    *(
+        (path, value, f"settings.{path}: {value!r} has characters that are not taken in a path here: use letters, "
+         "digits and . _ - @ % + = ~ between the slashes")
+        for path in ("host_socket", "daemon.data_path")
+        for value in ["/mnt/$(id)", "/mnt/`id`", "/mnt/a;b", "/mnt/a'b", '/mnt/a"b', "/mnt/a\x1bb", "/mnt/a\u202eb"]
+    ),
+    *(
+        ("runners.0.network_mode", value, f"settings.runners[0].network_mode: {value!r} is no network of Docker: write "
+         "bridge, host, none, container:name, or the name of a network, of letters, digits and _ . -")
+        for value in ["", " host", "host ", "-x", "a/b", "$NET", "container:", "service:x", "a\nb", "größe"]
     ),
     *(
         ("host_socket", value, f"settings.host_socket: {value!r} is no path of a socket: write it as "
@@ -706,6 +724,16 @@ def test_only_runners_whose_jobs_use_the_daemon_need_one(kind: str, executor: st
         ("metrics_address", "[::1]:9252"),
         ("metrics_address", "localhost:1"),
         ("docker_host", "ssh://pi@raspberry"),
+        ("docker_host", "ssh://first.last@[fd00::2]:2222/run/user/1000/docker.sock"),
+        ("docker_host", "tcp://docker:2376/"),
+        ("docker_host", "tcp://[fd00::2]:2376"),
+        ("docker_host", "npipe:////./pipe/docker_engine"),
+        ("docker_host", "unix:///Users/anna.b/.colima/my-profile/docker.sock"),
+        ("host_socket", "/run/user/1000/podman/podman.sock"),
+        ("daemon.data_path", "/mnt/@cache/a+b=c~1/50%"),
+        ("runners.0.network_mode", "my-project_default"),
+        ("runners.0.network_mode", "container:vpn.1"),
+        ("runners.0.network_mode", "none"),
         ("drain_seconds", 0),
         ("concurrent", None),
     ],
