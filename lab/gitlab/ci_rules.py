@@ -18,6 +18,8 @@ _TOKEN = re.compile(
 _LOOKAROUND = re.compile(r"\(\?<?[=!]")
 """What Python's regular expressions have and GitLab's (RE2) have not."""
 
+_MOST_PATH = 4096
+
 _Token = tuple[str, str | None]
 """Its kind (an operator is its own) and value."""
 
@@ -54,8 +56,14 @@ def _applies(rule: Mapping[str, Any], facts: Facts) -> bool:
 
 
 def expand_known(text: str, variables: Mapping[str, str]) -> str:
-    """`$NAME` and `${NAME}` replaced, unknown ones left as they stand, as GitLab has it outside of jobs."""
-    return re.sub(r"\$(?:(\w+)|\{(\w+)\})", lambda found: variables.get(found[1] or found[2], found[0]), text)
+    """`$NAME` and `${NAME}` replaced, unknown ones left as they stand, as GitLab has it outside of jobs.
+
+    Raises RuleError where that would be too long for a path.
+    """
+    found = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
+    if sum(len(variables.get(one[1] or one[2], "")) for one in found.finditer(text)) > _MOST_PATH:
+        raise RuleError("its paths are too long")
+    return found.sub(lambda one: variables.get(one[1] or one[2], one[0]), text)
 
 
 def matches(glob: str, path: str) -> bool:

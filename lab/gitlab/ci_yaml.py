@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -34,6 +34,18 @@ _NO_JOBS = {"pages": "leave it out", "spec": _FLATTEN}
 """Keywords at the top of the file that are no jobs and not supported, each with its remedy."""
 _WORKFLOW_WHEN = ("always", "never")
 
+_MOST_BYTES = 2 * 1024**2
+"""Of a file with what it includes, its aliases written out: GitLab's own limit."""
+_MOST_JOBS_BYTES = 2 * _MOST_BYTES
+"""Of all jobs, each with what it extends, the defaults and the variables that all have."""
+_NODE_BYTES = 40
+"""Of every list, mapping and text, besides the text itself."""
+_MOST_DEPTH = 100
+_MOST_INCLUDES = 150
+_TOO_BIG = "The parsed YAML is too big"
+# Its events tell the size, before anything is made of them.
+_EVENTS = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 Read = Callable[[str], bytes | None]
 """What reads a file of the project, None where there is none."""
 
@@ -55,11 +67,79 @@ class Config:
     warnings: list[str]
 
 
+@dataclass
+class _Limits:
+    """What is left of what a configuration may be: a few lines with aliases or `extends` can mean gigabytes."""
+
+    size: int = _MOST_BYTES
+    jobs_size: int = _MOST_JOBS_BYTES
+    includes: int = _MOST_INCLUDES
+    extended: dict[str, Any] = field(default_factory=dict)
+
+    def load(self, text: str | bytes) -> Any:
+        """What a file says. Raises CiYamlError where it is too big, RecursionError where it is nested too deeply."""
+        self.size -= len(text)
+        if self.size >= 0:
+            self.size -= _written_out(text, self.size)
+        if self.size < 0:
+            raise CiYamlError([_TOO_BIG])
+        return yaml.safe_load(text)
+
+    def take(self, value: Any) -> None:
+        """Count something that a job has. Raises CiYamlError where it is too much."""
+        waiting = [value]
+        while waiting:
+            one = waiting.pop()
+            self.jobs_size -= _NODE_BYTES + (len(one) if isinstance(one, str) else 0)
+            if self.jobs_size < 0:
+                raise CiYamlError([_TOO_BIG])
+            waiting += [*one, *one.values()] if isinstance(one, Mapping) else one if isinstance(one, list) else []
+
+
+def _written_out(text: str | bytes, most: int) -> int:
+    """The size of a text with its aliases written out, or some size above `most`."""
+    anchors: dict[str, int | None] = {}
+    sizes: list[int] = [0]
+    names: list[str | None] = []
+    try:
+        for event in yaml.parse(text, Loader=_EVENTS):
+            match event:
+                case yaml.CollectionStartEvent():
+                    names.append(event.anchor)
+                    sizes.append(_NODE_BYTES)
+                    if event.anchor:
+                        anchors[event.anchor] = None
+                    if len(names) > _MOST_DEPTH:
+                        raise RecursionError
+                    continue
+                case yaml.CollectionEndEvent():
+                    name, size = names.pop(), sizes.pop()
+                case yaml.ScalarEvent():
+                    name, size = event.anchor, _NODE_BYTES + len(event.value)
+                case yaml.AliasEvent():
+                    found = anchors.get(event.anchor, 0)
+                    if found is None:
+                        raise RecursionError
+                    name, size = None, found
+                case _:
+                    continue
+            if name:
+                anchors[name] = size
+            sizes[-1] += size
+            if sizes[-1] > most:
+                break
+    except yaml.YAMLError:
+        # Told by what reads it.
+        pass
+    return max(sizes)
+
+
 def parse(text: str | bytes, read: Read = lambda _: None) -> Config:
     """The whole configuration, with what it includes. Raises CiYamlError with everything that is wrong with it."""
     try:
         plain = text.decode("utf-8-sig") if isinstance(text, bytes) else text
-        return _parse(_with_includes(yaml.safe_load(plain), read))
+        limits = _Limits()
+        return _parse(_with_includes(limits.load(plain), read, limits), limits)
     except RecursionError:
         raise CiYamlError(
             ["Invalid configuration format: it is nested too deeply, or an anchor contains itself"]
@@ -68,7 +148,7 @@ def parse(text: str | bytes, read: Read = lambda _: None) -> Config:
         raise CiYamlError([f"Invalid configuration format: {' '.join(str(error).split())}"]) from None
 
 
-def _with_includes(content: Any, read: Read) -> Any:
+def _with_includes(content: Any, read: Read, limits: _Limits) -> Any:
     """A file's content with the project's own files that it includes merged below it."""
     if not isinstance(content, dict) or "include" not in content:
         return content
@@ -79,14 +159,17 @@ def _with_includes(content: Any, read: Read) -> Any:
         if not isinstance(file, str):
             shown = json.dumps(item, default=str)
             raise CiYamlError([f"include: {shown} is not supported by the sandbox GitLab: {_FLATTEN}"])
+        limits.includes -= 1
+        if limits.includes < 0:
+            raise CiYamlError([f"Maximum of {_MOST_INCLUDES} nested includes are allowed!"])
         text = read(file.lstrip("/"))
         if text is None:
             raise CiYamlError([f"Local file `{file.lstrip('/')}` does not exist!"])
-        result = _merged(result, _with_includes(yaml.safe_load(text), read))
+        result = _merged(result, _with_includes(limits.load(text), read, limits))
     return _merged(result, {key: value for key, value in content.items() if key != "include"})
 
 
-def _parse(raw: Any) -> Config:
+def _parse(raw: Any, limits: _Limits) -> Config:
     if not isinstance(raw, dict) or not raw:
         raise CiYamlError(
             ["Please provide content of .gitlab-ci.yml" if raw is None else "Invalid configuration format"]
@@ -94,7 +177,7 @@ def _parse(raw: Any) -> Config:
     reader = JobReader()
     special = _GLOBAL_KEYS | set(_NO_JOBS) | set(_OLD_DEFAULTS)
     templates = {str(key): value for key, value in raw.items() if key not in special}
-    extended = {name: _extended(name, templates, reader) for name in templates}
+    extended = {name: _extended(name, templates, reader, limits) for name in templates}
     config = {str(key): value for key, value in raw.items()} | extended
     for key in sorted(set(config) & set(_NO_JOBS)):
         reader.wrong(key, f"is not supported by the sandbox GitLab: {_NO_JOBS[key]}")
@@ -103,6 +186,8 @@ def _parse(raw: Any) -> Config:
     stages = (".pre", *(reader.texts("stages", config.get("stages")) or DEFAULT_STAGES), ".post")
     workflow = reader.keys("workflow", config.get("workflow") or {}, {"rules"})
     visible = [name for name in templates if not name.startswith(".")]
+    for name in visible:
+        limits.take([config[name], defaults, config.get("variables")])
     jobs = {name: _job(name, config[name], defaults, stages, reader) for name in visible}
     if not jobs:
         reader.wrong("jobs", "config should contain at least one visible job")
@@ -159,8 +244,18 @@ def _job(
     }
 
 
-def _extended(name: str, templates: Mapping[str, Any], reader: JobReader, seen: tuple[str, ...] = ()) -> Any:
+def _extended(
+    name: str, templates: Mapping[str, Any], reader: JobReader, limits: _Limits, seen: tuple[str, ...] = ()
+) -> Any:
     """The job with what its `extends` names merged below it: mappings key by key, anything else replaced."""
+    if name not in limits.extended:
+        limits.extended[name] = _extended_anew(name, templates, reader, limits, seen)
+    return limits.extended[name]
+
+
+def _extended_anew(
+    name: str, templates: Mapping[str, Any], reader: JobReader, limits: _Limits, seen: tuple[str, ...]
+) -> Any:
     raw = templates[name]
     if not isinstance(raw, dict) or "extends" not in raw:
         return raw
@@ -171,7 +266,9 @@ def _extended(name: str, templates: Mapping[str, Any], reader: JobReader, seen: 
         elif parent in (*seen, name):
             reader.wrong(name, "circular dependency detected in `extends`")
         else:
-            result = _merged(result, _extended(parent, templates, reader, (*seen, name)))
+            found = _extended(parent, templates, reader, limits, (*seen, name))
+            limits.take(found)
+            result = _merged(result, found)
     return _merged(result, {key: value for key, value in raw.items() if key != "extends"})
 
 

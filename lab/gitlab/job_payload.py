@@ -44,7 +44,8 @@ def of(sandbox: Sandbox, runner: Row, job: Row, found: Sequence[variables.Variab
         "variables": found,
         "steps": steps,
         "hooks": [],
-        "image": spec["image"] and _image(spec["image"]) | {"name": variables.expand(spec["image"]["name"], known)},
+        "image": spec["image"]
+        and _image(spec["image"]) | {"name": variables.expand_or_keep(spec["image"]["name"], known)},
         "services": [_image(service) for service in spec["services"]],
         "artifacts": [_artifacts(spec["artifacts"])] if spec["artifacts"] else [],
         "cache": [_cache(cache, variables.is_protected(project, pipeline)) for cache in spec["cache"]],
@@ -99,7 +100,7 @@ def _git_info(sandbox: Sandbox, project: Row, pipeline: Row, known: Mapping[str,
 def _depth(known: Mapping[str, str]) -> int:
     """How many commits a job's clone has, 0 for all; a GIT_DEPTH that begins with no number is 0, as in GitLab."""
     given = known.get("GIT_DEPTH")
-    number = re.match(r"\s*[+-]?\d+", str(GIT_DEPTH) if given is None else variables.expand(given, known))
+    number = re.match(r"\s*[+-]?\d+", str(GIT_DEPTH) if given is None else variables.expand_or_keep(given, known))
     return int(number[0]) if number else 0
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lab.gitlab import environments
-from lab.gitlab.ci_jobs import Commit, NoPipeline, specified
+from lab.gitlab.ci_jobs import Commit, NoPipeline, configured, specified
 from lab.gitlab.core import ApiError, Sandbox, bad_request, forbidden
 from lab.gitlab.repository import NULL_SHA
 from lab.gitlab.store import Row, now, seconds_between
@@ -66,6 +66,12 @@ def create(
     sha = merge_request["sha"] if merge_request else branch or repository.tags().get(ref)
     if sha is None:
         raise _refused("Reference not found")
+    commit = Commit(sandbox, project, sha)
+    try:
+        # Not while the store is held: it takes a moment, and others wait for that.
+        config = configured(commit)
+    except NoPipeline as error:
+        raise _refused(*error.messages) from None
     with sandbox.store.transaction():
         latest = sandbox.store.one("SELECT max(iid) AS iid FROM pipelines WHERE project_id = ?", project["id"])
         pipeline = sandbox.store.insert(
@@ -85,11 +91,11 @@ def create(
             updated_at=now(),
         )
         try:
-            stages, specs = specified(Commit(sandbox, project, sha), pipeline)
+            specs = specified(commit, config, pipeline)
         except NoPipeline as error:
             raise _refused(*error.messages) from None
         for spec in specs:
-            _insert_job(sandbox, pipeline, spec, stages.index(spec["stage"]))
+            _insert_job(sandbox, pipeline, spec, config.stages.index(spec["stage"]))
         # Runners fetch this reference: the branch may have moved on, or be gone, when a job starts.
         repository.set_ref(f"refs/pipelines/{pipeline['id']}", sha)
         _cancel_redundant(sandbox, pipeline)

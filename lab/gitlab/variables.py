@@ -6,7 +6,7 @@ What they mean: https://docs.gitlab.com/ci/variables/predefined_variables/
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +15,12 @@ from lab.gitlab.store import Row
 
 Variable = dict[str, Any]
 """As a runner gets it: key, value, public, masked, file, raw."""
+
+MOST_EXPANDED = 256 * 1024
+"""Characters that are put in place of variables, in all jobs of a pipeline together."""
+
+MOST_WITHIN = 100
+"""How many variables may stand within each other."""
 
 JOB_USER = "gitlab-ci-token"
 """The user name that goes with a job's token, for git and for the container registry."""
@@ -89,11 +95,11 @@ def _to_the_second(time: str) -> str:
     return re.sub(r"\.\d+", "", time)
 
 
-def for_rules(sandbox: Sandbox, project: Row, pipeline: Row, file_variables: Mapping[str, str]) -> dict[str, str]:
-    """What `rules` can ask for."""
-    own = {row["key"]: row["value"] for row in of_project(sandbox, project, pipeline)}
-    given = {row["key"]: row["value"] for row in pipeline["variables"]}
-    return of_pipeline(sandbox, project, pipeline) | dict(file_variables) | own | given
+def for_rules(sandbox: Sandbox, project: Row, pipeline: Row) -> Callable[[Mapping[str, str]], dict[str, str]]:
+    """What `rules` can ask for, by the file's own variables; the rest is looked up once for all jobs."""
+    before = of_pipeline(sandbox, project, pipeline)
+    after = {row["key"]: row["value"] for row in (*of_project(sandbox, project, pipeline), *pipeline["variables"])}
+    return lambda of_file: before | dict(of_file) | after
 
 
 def of_project(sandbox: Sandbox, project: Row, pipeline: Row, environment: str | None = None) -> list[Row]:
@@ -173,7 +179,7 @@ def of_job(
         ),
     ]
     if environment.get("url"):
-        found.append(_variable("CI_ENVIRONMENT_URL", expand(environment["url"], values(found))))
+        found.append(_variable("CI_ENVIRONMENT_URL", expand_or_keep(environment["url"], values(found))))
     # One of a name: a later one replaces an earlier one, and stands where it stood.
     return list({variable["key"]: variable for variable in found}.values())
 
@@ -192,17 +198,50 @@ def values(variables: Sequence[Variable]) -> dict[str, str]:
     }
 
 
-def expand(text: str, known: Mapping[str, str], within: frozenset[str] = frozenset()) -> str:
+class TooLong(ValueError):
+    """Variables that name each other would become more than fits anywhere."""
+
+
+class Budget:
+    """How much may still be put in place of variables: ten, each with the next one ten times, mean gigabytes."""
+
+    def __init__(self) -> None:
+        self.left = MOST_EXPANDED
+
+    def take(self, text: str) -> None:
+        """Count what replaces a variable. Raises TooLong."""
+        self.left -= len(text) + 1
+        if self.left < 0:
+            raise TooLong
+
+
+def expand_or_keep(text: str, known: Mapping[str, str]) -> str:
+    """As `expand`; a text that would become too long stays as it stands."""
+    try:
+        return expand(text, known)
+    except TooLong:
+        return text
+
+
+def expand(
+    text: str, known: Mapping[str, str], budget: Budget | None = None, within: frozenset[str] = frozenset()
+) -> str:
     """`$NAME` and `${NAME}` replaced, also in what replaces them, unknown ones by nothing; `$$` is a dollar.
 
-    within: the names whose values the text is part of; those stay as they stand.
+    budget: that of several texts; None: one of its own. within: the names whose values the text is part of; those stay
+    as they stand. Raises TooLong.
     """
+    allowed = budget or Budget()
+    if len(within) > MOST_WITHIN:
+        raise TooLong
 
     def replaced(found: re.Match[str]) -> str:
         name = found[2] or found[3]
         if found[1] or name in within:
             return found[1] or found[0]
-        return expand(known.get(name, ""), known, within | {name})
+        value = known.get(name, "")
+        allowed.take(value)
+        return expand(value, known, allowed, within | {name})
 
     return re.sub(r"\$(?:(\$)|(\w+)|\{(\w+)\})", replaced, text)
 

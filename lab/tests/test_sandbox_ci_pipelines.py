@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import gitlab
 import pytest
@@ -77,6 +78,51 @@ a: {script: [x]}
         start(project, **variables)
         found += [item["value"] for item in runner.job()["variables"] if item["key"] == "DEPTH"]
     assert found == ["deep", "flat"]
+
+
+EXPLODING = "variables:\n" + "".join(f"  V{n}: {f'$V{n + 1}' * 10}\n" for n in range(12))
+
+
+@pytest.mark.parametrize("place", ["tags: [$V0]", "environment: $V0", "resource_group: $V0"])
+@pytest.mark.parametrize("variables", [EXPLODING, "variables:\n" + "".join(f"  V{n}: $V{n + 1}\n" for n in range(999))])
+def test_variables_that_become_too_long_are_refused(live: Live, place: str, variables: str) -> None:
+    message = (
+        "jobs:a variables in its tags, environment or resource group become too long: those of a pipeline have room "
+        "for 262144 characters, and for 100 variables within each other"
+    )
+    assert refusal(live.project(f"{variables}a: {{script: [x], {place}}}")) == str({"base": [message]})
+
+
+def test_variables_that_become_too_long_for_a_runner_stay_as_they_stand(live: Live) -> None:
+    project = live.project(f"{EXPLODING}a: {{script: [x], image: $V0, environment: {{name: p, url: http://$V0}}}}")
+    runner = live.runner(project, run_untagged=True)
+    start(project, GIT_DEPTH="$V0")
+    job = runner.job()
+    assert job["image"]["name"] == "$V0"
+    assert job["git_info"]["depth"] == 0
+
+
+def test_a_path_of_changes_that_becomes_too_long_is_refused(live: Live) -> None:
+    text = f"variables: {{V: {'x' * 3000}}}\na: {{script: [x], rules: [{{changes: [$V$V]}}]}}"
+    project = live.project(text, {"file": "1"})
+    commit(project, "main", {"file": "2"})
+    assert newest(project) is None
+
+
+def test_a_pipeline_of_too_many_jobs_is_refused(live: Live) -> None:
+    project = live.project("".join(f"a{number}: {{script: [x]}}\n" for number in range(501)))
+    assert refusal(project) == str({"base": ["The number of jobs has exceeded the limit of 500."]})
+
+
+def test_a_hostile_file_is_refused_while_others_are_answered(live: Live) -> None:
+    aliases = "".join(f".a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 20))
+    project = live.project(f".a0: &a0 [x, x]\n{aliases}a: {{script: *a19}}")
+    message = str({"base": ["The parsed YAML is too big"]})
+    with ThreadPoolExecutor() as pool:
+        refusals = [pool.submit(refusal, project) for _ in range(4)]
+        assert live.call("GET", "version").status_code == 200
+        assert [one.result() for one in refusals] == [message] * 4
+    assert newest(project) is None
 
 
 def test_a_push_that_the_workflow_leaves_out_makes_no_pipeline(live: Live) -> None:

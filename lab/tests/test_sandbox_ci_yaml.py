@@ -54,6 +54,58 @@ a: {extends: .more, script: [own], variables: {C: 3}}
     assert (job["script"], job["tags"]) == (["own"], ["x"])
 
 
+TOO_BIG = "The parsed YAML is too big"
+TEN_OF_TEN = range(1, 10)
+BOMBS = {
+    "aliases": ".a0: &a0 [x, x]\n"
+    + "".join(f".a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in TEN_OF_TEN)
+    + "a: {script: *a9}",
+    "merged mappings": ".a0: &a0 {k: v}\n"
+    + "".join(f".a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}]}}\n" for n in TEN_OF_TEN)
+    + "a: {script: s, variables: *a9}",
+    "a long text many times": f".a: &a [&t {'x' * 9999}, {', '.join(['*t'] * 999)}]\na: {{script: *a}}",
+    "defaults of many jobs": f"default: {{before_script: [{'x, ' * 999}x]}}\n"
+    + "".join(f"a{n}: {{script: s}}\n" for n in range(999)),
+    "variables of many jobs": f"variables: {{{', '.join(f'V{n}: x' for n in range(999))}}}\n"
+    + "".join(f"a{n}: {{script: s}}\n" for n in range(999)),
+    "a template of many jobs": f".a: {{script: [{'x, ' * 999}x]}}\n"
+    + "".join(f"a{n}: {{extends: .a}}\n" for n in range(999)),
+    "a large file": "a: {script: s}\n" + "# nothing\n" * 250_000,
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_a_file_that_means_more_than_fits_is_refused_before_that_is_made(kind: str) -> None:
+    assert errors_of(BOMBS[kind]) == [TOO_BIG]
+
+
+def test_templates_that_extend_each_other_many_times_over_are_read_once() -> None:
+    text = ".a0: {script: [s]}\n" + "".join(
+        f".a{n}: {{extends: [{', '.join([f'.a{n - 1}'] * 10)}]}}\n" for n in range(1, 30)
+    )
+    assert job_of(f"{text}a: {{extends: .a29}}")["script"] == ["s"]
+
+
+def test_a_file_that_is_nested_too_deeply_is_refused() -> None:
+    for depth in (200, 200_000):
+        assert errors_of(f"a: {'[' * depth}{']' * depth}") == [
+            "Invalid configuration format: it is nested too deeply, or an anchor contains itself"
+        ]
+
+
+def test_files_that_include_each_other_are_read_so_often_and_no_more() -> None:
+    reads: list[str] = []
+
+    def read(file: str) -> bytes:
+        reads.append(file)
+        return b"include: [a.yml, a.yml]"
+
+    with pytest.raises(CiYamlError) as caught:
+        parse("include: a.yml", read)
+    assert caught.value.errors == ["Maximum of 150 nested includes are allowed!"]
+    assert len(reads) == 150
+
+
 def test_anchors_and_nested_scripts_become_one_list_of_lines() -> None:
     text = ".s: &s [one, two]\na: {script: [*s, [[three]], four]}"
     assert job_of(text)["script"] == ["one", "two", "three", "four"]
