@@ -6,13 +6,22 @@ import base64
 import hashlib
 import shlex
 import shutil
-import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from toolchain.debian import ensure_program
 from toolchain.pulumi import BIN_DIR, parse_version
-from toolchain.shared import Say, ToolchainError, cache_dir, file_lock, progress, run, whole_directory, write_atomic
+from toolchain.shared import (
+    Say,
+    ToolchainError,
+    cache_dir,
+    file_lock,
+    progress,
+    run,
+    unpack,
+    whole_directory,
+    write_atomic,
+)
 from toolchain.venv import install_pinned
 
 VERSION = "4.75.1"
@@ -57,9 +66,7 @@ def _unpack(npm: Sequence[str], folder: Path) -> None:
     actual = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
     if actual != _SHA512:
         raise ToolchainError(f"{archive.name} has SHA-512 {actual}, pinned is {_SHA512}; it is not used")
-    with tarfile.open(archive) as tar:
-        # Its content is pinned; the first releases of Python 3.11 know no filter.
-        tar.extractall(folder)
+    unpack(archive, folder)
     archive.unlink()
 
 

@@ -11,7 +11,6 @@ import platform
 import re
 import shutil
 import sys
-import tarfile
 import tempfile
 import time
 import urllib.request
@@ -34,6 +33,7 @@ from toolchain.shared import (
     progress,
     reachable,
     run,
+    unpack,
     whole_directory,
     write_atomic,
 )
@@ -248,8 +248,7 @@ def official_cli(say: Say) -> Origin | None:
         download(f"{base}/pulumi-{OFFICIAL_CLI}-checksums.txt", checksums)
         download(f"{base}/{archive_name}", archive)
         verify_sha256(archive, checksums.read_text())
-        with tarfile.open(archive) as tar:
-            tar.extractall(scratch)
+        unpack(archive, Path(scratch))
         _fill_bin(path for path in (Path(scratch) / "pulumi").rglob("*") if path.is_file())
     return Origin(OFFICIAL, OFFICIAL_CLI)
 

@@ -6,13 +6,18 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import grp
 import hashlib
 import http.client
 import os
+import pwd
+import shlex
 import shutil
 import signal
+import stat
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import time
@@ -87,11 +92,58 @@ class Stopped(Exception):
 
 
 def cache_dir() -> Path:
-    """The cache that all clones share: `DINDRUNNER_CACHE`, else below `XDG_CACHE_HOME`, else below `~/.cache`."""
+    """The cache that all clones share: `DINDRUNNER_CACHE`, else below `XDG_CACHE_HOME`, else below `~/.cache`.
+
+    Raises ToolchainError where others can write there: programs are run from it.
+    """
     if chosen := os.environ.get("DINDRUNNER_CACHE"):
-        return Path(chosen).absolute()
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base).absolute() / "gitlab-dind-runners"
+        path = Path(chosen).absolute()
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+        path = Path(base).absolute() / "gitlab-dind-runners"
+    with contextlib.suppress(FileNotFoundError):
+        _refuse_others(path, path.stat())
+    return path
+
+
+def _refuse_others(path: Path, found: os.stat_result) -> None:
+    own, shown, mode = os.geteuid(), shlex.quote(str(path)), stat.S_IMODE(found.st_mode)
+    if found.st_uid not in (own, 0):
+        why, remedy = f"belongs to user {found.st_uid}, and this is user {own}", f"chown -R {own} {shown}"
+    elif mode & stat.S_IWOTH or (mode & stat.S_IWGRP and not _is_of_one(found.st_gid, own)):
+        why, remedy = f"has mode {mode:04o}, so that others can write there", f"chmod go-w {shown}"
+    else:
+        return
+    raise ToolchainError(
+        f"{path}: {why}, and programs are run from it: delete it, or, if you trust what is in it, run: {remedy}; or "
+        "set DINDRUNNER_CACHE to a directory of your own"
+    )
+
+
+def _is_of_one(group: int, user: int) -> bool:
+    """Whether a group is that which a user has alone, as Debian gives one to each."""
+    try:
+        name, found = pwd.getpwuid(user).pw_name, grp.getgrgid(group)
+    except KeyError:
+        return False
+    return found.gr_name == name and set(found.gr_mem) <= {name}
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a tar archive of plain files. Raises ToolchainError where anything in it would lead out of the folder.
+
+    The first releases of Python 3.11 have no filter for that.
+    """
+    inside = folder.resolve()
+    with tarfile.open(archive) as tar:
+        for entry in tar:
+            if not (entry.isreg() or entry.isdir()) or not (inside / entry.name).resolve().is_relative_to(inside):
+                raise ToolchainError(
+                    f"{archive.name}: holds {entry.name!r}, which is no file or directory inside of it; it is not used"
+                )
+            # Nothing that others may write, and no rights of somebody else.
+            entry.mode &= 0o755
+        tar.extractall(folder)
 
 
 def log_dir() -> Path:

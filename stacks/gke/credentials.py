@@ -63,6 +63,12 @@ def _kubeconfig(cluster: Cluster, context: str) -> str:
             f"settings.cluster.kubeconfig: {shown(wanted)} is not there: name the file, or make one, for example with "
             "gcloud container clusters get-credentials"
         )
+    if os.environ.get("CI") and (checkout := _checkout_of(file)):
+        raise SettingsError(
+            f"settings.cluster.kubeconfig: {shown(wanted)} is in the checkout {checkout}, and a kubeconfig can name "
+            "programs to run: whoever writes a merge request would run them with the pipeline's credentials; keep it "
+            "in a CI/CD variable of type file, KUBECONFIG"
+        )
     try:
         contexts, _ = config.list_kube_config_contexts(str(file))  # type: ignore[no-untyped-call]
         known = sorted(each["name"] for each in contexts)
@@ -79,6 +85,20 @@ def _kubeconfig(cluster: Cluster, context: str) -> str:
             "clusters get-credentials"
         )
     return str(file)
+
+
+def _checkout_of(file: Path) -> Path | None:
+    """The pipeline's checkout, or the program's directory, that a file is in, also by a link; None where in neither."""
+    folders = [Path(os.environ.get("CI_PROJECT_DIR") or "."), Path()]
+    ways = [Path(os.path.abspath(file)), file.resolve()]
+    return next(
+        (
+            folder.resolve()
+            for folder in folders
+            if any(way.is_relative_to(at) for way in ways for at in (folder.absolute(), folder.resolve()))
+        ),
+        None,
+    )
 
 
 def _client(file: str, context: str | None, where: str) -> Api:

@@ -638,6 +638,45 @@ def test_a_kubeconfig_that_is_not_there_is_missed(by: str, tmp_path: Path, monke
     )
 
 
+@pytest.mark.parametrize("by", ["settings", "environment", "a link into it", "a link out of it", "the program"])
+def test_a_kubeconfig_of_the_checkout_is_refused_in_a_pipeline(
+    by: str, kubeconfig: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkout = tmp_path / "builds" / "project"
+    checkout.mkdir(parents=True)
+    inside, link = checkout / "kubeconfig", tmp_path / "link"
+    inside.write_text(kubeconfig.read_text())
+    link.symlink_to(inside)
+    wanted = link if by == "a link into it" else inside
+    if by == "a link out of it":
+        inside.unlink()
+        inside.symlink_to(kubeconfig)
+    monkeypatch.setenv("CI", "true")
+    monkeypatch.setenv("CI_PROJECT_DIR", str(tmp_path / "other" if by == "the program" else checkout))
+    if by == "the program":
+        monkeypatch.chdir(checkout)
+    if by == "environment":
+        monkeypatch.setenv("KUBECONFIG", str(wanted))
+    more = {} if by == "environment" else {"kubeconfig": str(wanted)}
+    assert refusal(cluster={"context": "mine", **more}) == (
+        f"settings.cluster.kubeconfig: '{wanted}' is in the checkout {checkout}, and a kubeconfig can name programs to "
+        "run: whoever writes a merge request would run them with the pipeline's credentials; keep it in a CI/CD "
+        "variable of type file, KUBECONFIG"
+    )
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_variable_of_type_file_is_beside_the_checkout_and_taken(
+    kubeconfig: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "builds" / "project.tmp" / "KUBECONFIG"
+    file.parent.mkdir(parents=True)
+    file.write_text(kubeconfig.read_text())
+    monkeypatch.setenv("CI", "true")
+    monkeypatch.setenv("CI_PROJECT_DIR", str(tmp_path / "builds" / "project"))
+    assert ask(cluster={"context": "mine", "kubeconfig": str(file)}).access.context == "mine"
+
+
 def test_several_kubeconfigs_are_too_many_for_the_provider(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     both = f"{kubeconfig}:{kubeconfig}.other"
     monkeypatch.setenv("KUBECONFIG", both)

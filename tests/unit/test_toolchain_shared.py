@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from collections.abc import Callable
@@ -112,6 +113,85 @@ def test_a_lock_is_waited_for_and_the_wait_has_a_limit(tmp_path: Path) -> None:
             pass
         assert str(caught.value) == f"waited 0.3 s for another process that holds {lock}; see `fuser {lock}`"
     assert lines == [f"waiting for another process that holds {lock}"]
+
+
+TRUST = "and programs are run from it: delete it, or, if you trust what is in it, run: "
+OWN = "; or set DINDRUNNER_CACHE to a directory of your own"
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o757, 0o775])
+def test_a_cache_that_others_can_write_is_refused(mode: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "a cache"
+    cache.mkdir()
+    cache.chmod(mode)
+    monkeypatch.setenv("DINDRUNNER_CACHE", str(cache))
+    monkeypatch.setattr(shared, "_is_of_one", lambda _group, _user: False)
+    with pytest.raises(shared.ToolchainError) as caught:
+        shared.cache_dir()
+    assert str(caught.value) == (
+        f"{cache}: has mode {mode:04o}, so that others can write there, {TRUST}chmod go-w '{cache}'{OWN}"
+    )
+
+
+def test_a_cache_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DINDRUNNER_CACHE", str(tmp_path))
+    own, other = os.stat_result((0o40755, 0, 0, 1, 4242, 0, 0, 0, 0, 0)), os.geteuid()
+    monkeypatch.setattr(Path, "stat", lambda *_, **__: own)
+    with pytest.raises(shared.ToolchainError) as caught:
+        shared.cache_dir()
+    assert str(caught.value) == (
+        f"{tmp_path}: belongs to user 4242, and this is user {other}, {TRUST}chown -R {other} {tmp_path}{OWN}"
+    )
+
+
+def test_a_cache_of_a_user_with_a_group_of_its_own_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DINDRUNNER_CACHE", str(tmp_path))
+    tmp_path.chmod(0o775)
+    monkeypatch.setattr(shared, "_is_of_one", lambda _group, _user: True)
+    assert shared.cache_dir() == tmp_path
+
+
+def _archive(path: Path, *entries: tarfile.TarInfo) -> Path:
+    with tarfile.open(path, "w:gz") as tar:
+        for entry in entries:
+            tar.addfile(entry)
+    return path
+
+
+def _entry(name: str, kind: bytes = tarfile.REGTYPE, mode: int = 0o644, target: str = "") -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.mode, entry.linkname = kind, mode, target
+    return entry
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        _entry("../out"),
+        _entry("/tmp/out-of-it"),
+        _entry("a/../../out"),
+        _entry("link", tarfile.SYMTYPE, target="/etc"),
+        _entry("hard", tarfile.LNKTYPE, target="../out"),
+        _entry("device", tarfile.CHRTYPE),
+        _entry("pipe", tarfile.FIFOTYPE),
+    ],
+    ids=lambda entry: entry.name,
+)
+def test_an_archive_that_leads_out_of_its_folder_is_not_unpacked(entry: tarfile.TarInfo, tmp_path: Path) -> None:
+    archive = _archive(tmp_path / "x.tgz", _entry("first"), entry)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(shared.ToolchainError) as caught:
+        shared.unpack(archive, folder)
+    assert str(caught.value) == (
+        f"x.tgz: holds {entry.name!r}, which is no file or directory inside of it; it is not used"
+    )
+    assert list(folder.iterdir()) == []
+
+
+def test_what_is_unpacked_has_no_rights_of_others(tmp_path: Path) -> None:
+    shared.unpack(_archive(tmp_path / "x.tgz", _entry("program", mode=0o6777), _entry("text", mode=0o666)), tmp_path)
+    assert [(tmp_path / name).stat().st_mode & 0o7777 for name in ("program", "text")] == [0o755, 0o644]
 
 
 def test_a_killed_holder_leaves_no_lock_behind(tmp_path: Path) -> None:
