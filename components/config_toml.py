@@ -5,14 +5,20 @@ Keys and their meaning: https://docs.gitlab.com/runner/configuration/advanced-co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import posixpath
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
 from typing import Any, assert_never
 
 import tomli_w
 
 from .job_pods import JobPods, kubernetes_table, only_or_all
 from .kinds import Executor, Gifts, Place, check, gifts
+from .labels import CLIENT, kubernetes_labels
 from .paths import CA_FILE
+from .runner_keys import Place as KeyPlace
+from .runner_keys import spelled
 from .specs import ConfigSpec, RunnerSpec
 from .tables import merge
 
@@ -34,18 +40,12 @@ def render(spec: ConfigSpec, tokens: Mapping[str, str], pods: JobPods | None = N
     if spec.metrics_address:
         config["listen_address"] = spec.metrics_address
     config["runners"] = [_runner(runner, spec, tokens[runner.name], pods) for runner in spec.runners]
-    return tomli_w.dumps(merge(config, spec.extra, join_tables=True))
+    return tomli_w.dumps(merge(config, spelled(spec.extra), join_lists=True))
 
 
 def _runner(runner: RunnerSpec, spec: ConfigSpec, token: str, pods: JobPods | None) -> dict[str, Any]:
     check(runner.name, runner.kind, runner.executor)
-    place = Place(
-        transport=spec.daemon.transport,
-        daemon_host=spec.daemon.host,
-        host_socket=spec.host_socket,
-        job_daemon_image=runner.job_daemon_image,
-    )
-    given = gifts(runner.kind, place)
+    given = _gifts(runner, spec)
     environment = {**given.environment, **runner.environment}
     entry: dict[str, Any] = {
         "name": runner.name,
@@ -60,8 +60,68 @@ def _runner(runner: RunnerSpec, spec: ConfigSpec, token: str, pods: JobPods | No
     if spec.has_ca_file:
         entry["tls-ca-file"] = CA_FILE
     if runner.cache:
-        entry["cache"] = dict(runner.cache)
-    return merge(entry | _executor_table(runner, given, pods), runner.extra, join_tables=True)
+        entry["cache"] = spelled(runner.cache, "runners.cache")
+    return merge(entry | _executor_table(runner, given, pods), spelled(runner.extra, "runners"), join_lists=True)
+
+
+def _gifts(runner: RunnerSpec, spec: ConfigSpec) -> Gifts:
+    return gifts(
+        runner.kind,
+        Place(
+            transport=spec.daemon.transport,
+            daemon_host=spec.daemon.host,
+            host_socket=spec.host_socket,
+            job_daemon_image=runner.job_daemon_image,
+        ),
+    )
+
+
+def taken_away(runner: RunnerSpec, spec: ConfigSpec) -> Iterator[tuple[KeyPlace, str]]:
+    """What in a runner's `extra` would take away something that the stack puts there for its jobs: where, and what."""
+    given = _gifts(runner, spec)
+    variables = {**given.environment, **runner.environment}
+    labels = {**kubernetes_labels("", "", ""), **CLIENT}
+    injected: dict[str, object] = {
+        **{name: f"{name}={variables[name]}" for name in given.environment},
+        **FEATURE_FLAGS,
+        **{host.partition(":")[0]: host for host in given.more.get("extra_hosts", [])},
+        **{key: value for key, value in given.more.items() if value is True},
+        **{_target(volume): volume for volume in given.volumes},
+        **dict.fromkeys(labels if runner.executor is Executor.KUBERNETES else ()),
+    }
+    for place, name, value in _rivals(spelled(runner.extra, "runners")):
+        for mine, kept in injected.items():
+            if value != kept and (name == mine or (mine.startswith("/") and _is_below(name, mine))):
+                yield place, mine
+
+
+def _rivals(extra: Mapping[str, Any]) -> Iterator[tuple[KeyPlace, str, object]]:
+    """What in a `[[runners]]` entry can stand in for something of the same name or path: its place, that, its value."""
+    docker, pods = extra.get("docker", {}), extra.get("kubernetes", {})
+    for index, text in enumerate(extra.get("environment", [])):
+        yield ("environment", index), text.partition("=")[0], text
+    for index, host in enumerate(docker.get("extra_hosts", [])):
+        yield ("docker", "extra_hosts", index), host.partition(":")[0], host
+    for index, volume in enumerate(docker.get("volumes", [])):
+        yield ("docker", "volumes", index), _target(volume), volume
+    for kind, mounts in pods.get("volumes", {}).items():
+        for index, mount in enumerate(mounts):
+            yield ("kubernetes", "volumes", kind, index), mount.get("mount_path", ""), mount
+    for above, key in (((), "feature_flags"), (("docker",), "tmpfs"), (("kubernetes",), "pod_labels")):
+        table = {(): extra, ("docker",): docker, ("kubernetes",): pods}[above]
+        yield from (((*above, key, name), name, value) for name, value in table.get(key, {}).items())
+    if "services_privileged" in docker:
+        yield ("docker", "services_privileged"), "services_privileged", docker["services_privileged"]
+
+
+def _target(volume: str) -> str:
+    """Where a volume is mounted: `/path`, or `source:/path[:mode]`."""
+    return f"{volume}:".split(":")[1] or volume
+
+
+def _is_below(path: str, above: str) -> bool:
+    # POSIX leaves two leading slashes alone; Docker does not.
+    return PurePosixPath(posixpath.normpath(re.sub("^/+", "/", path))).is_relative_to(above)
 
 
 def _executor_table(runner: RunnerSpec, given: Gifts, pods: JobPods | None) -> dict[str, Any]:
@@ -86,7 +146,7 @@ def _docker(runner: RunnerSpec, given: Gifts) -> dict[str, Any]:
         "privileged": runner.privileged,
         # GitLab Runner before 13.8 knows the plain string only.
         "pull_policy": only_or_all(runner.pull_policy),
-        "volumes": ["/cache", *given.volumes, *runner.volumes],
+        "volumes": [*_own_cache(runner), *given.volumes, *runner.volumes],
     }
     if runner.helper_image:
         table["helper_image"] = runner.helper_image
@@ -98,6 +158,12 @@ def _docker(runner: RunnerSpec, given: Gifts) -> dict[str, Any]:
     if runner.network_mode:
         table["network_mode"] = runner.network_mode
     return table | dict(given.more)
+
+
+def _own_cache(runner: RunnerSpec) -> list[str]:
+    """`/cache`, unless the settings mount something there themselves: two mounts on one path fail every job."""
+    more = spelled(runner.extra, "runners").get("docker", {}).get("volumes", [])
+    return [] if "/cache" in map(_target, [*runner.volumes, *more]) else ["/cache"]
 
 
 def _limits(runner: RunnerSpec) -> dict[str, str]:

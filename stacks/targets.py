@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from stacks.settings.combinations import check_versions
 from stacks.settings.common import Common
+from stacks.settings.keys import check_keys
 from stacks.settings.mistakes import SettingsError, explain, is_consequence, shown
 from stacks.settings.shared import REMEDIES
 
@@ -58,6 +59,7 @@ def parse(raw: object) -> Common:
     except ValidationError as error:
         mistakes = [details for details in error.errors(include_url=False) if not is_consequence(details)]
         raise SettingsError("\n".join(dict.fromkeys(explain(details, given, wanted) for details in mistakes))) from None
+    check_keys(settings)
     check_versions(settings)
     return settings
 

@@ -9,37 +9,18 @@ from typing import Any
 
 from components.config_toml import render
 from components.job_pods import JobPods
-from components.quantities import amount
+from components.quantities import amount, docker_bytes
+from components.runner_keys import KEYS
 from stacks.gke.settings import GkeSettings
 from stacks.settings.common import TOKEN_PLACEHOLDER, Common
 from stacks.settings.places import Path, leaves, written
-from tools.adopt_docker import docker_bytes
 from tools.adopt_draft import Draft, Verdict
-from tools.adopt_keys import (
-    DOCKER_EXTRA,
-    DOCKER_SETTINGS,
-    GLOBAL_EXTRA,
-    KUBERNETES_EXTRA,
-    KUBERNETES_SETTINGS,
-    RUNNER_EXTRA,
-    RUNNER_SETTINGS,
-    says_something,
-)
+from tools.adopt_keys import says_something
 
 PREFIX = "stack"
 """Stands for the prefix of names, which the stack's own name decides."""
 
-_KNOWN = (
-    GLOBAL_EXTRA
-    | RUNNER_SETTINGS
-    | RUNNER_EXTRA
-    | DOCKER_SETTINGS
-    | DOCKER_EXTRA
-    | KUBERNETES_SETTINGS
-    | KUBERNETES_EXTRA
-    | {"concurrent", "check_interval", "log_level", "listen_address", "runners"}
-)
-_SPELLINGS = {key.lower().replace("-", "_"): key for key in sorted(_KNOWN)}
+_SPELLINGS = {key.name.lower().replace("-", "_"): key.name for key in KEYS.values()}
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from components.defaults import CLIENT_IMAGE, DAEMON_IMAGE
 from components.image_names import Reference
 from components.kinds import Executor, Kind, client_environment
 from components.paths import DOCKER_SOCKET
+from components.quantities import docker_bytes
 from components.transport import CERTS_DIR, CLIENT_CERTS_DIR, SOCKET, Transport
 from stacks.settings.places import Path
 from tools import adopt_keys as keys
@@ -19,8 +20,6 @@ from tools.adopt_draft import Draft
 HOST_SOCKETS = (DOCKER_SOCKET, "/run/docker.sock")
 DAEMON_VARIABLES = frozenset[str]().union(*(client_environment(transport, "") for transport in Transport))
 """What the runner gives its jobs by itself, as its kind needs it."""
-
-_UNITS = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
 def table(value: object) -> Mapping[str, Any]:
@@ -32,14 +31,6 @@ def texts(value: object) -> Iterator[tuple[int, str]]:
     for index, item in enumerate(value if isinstance(value, list) else ()):
         if isinstance(item, str):
             yield index, item
-
-
-def docker_bytes(value: object) -> int | None:
-    """Bytes in a size as Docker writes it: "512m", "1.5g", "2GB"."""
-    match = (
-        re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([bkmgt]?)(?:i?b)?", value.lower()) if isinstance(value, str) else None
-    )
-    return int(float(match[1]) * _UNITS[match[2]]) if match else None
 
 
 def variables(entry: Mapping[str, Any]) -> dict[str, str]:
@@ -312,9 +303,6 @@ def _hosts(draft: Draft, docker: Mapping[str, Any], kind: Kind, here: Path, runn
     mine: list[str] = []
     if kind is Kind.DIND and table(draft.settings.get("daemon")).get("transport") != Transport.SOCKET:
         endpoint = table(draft.settings.get("daemon")).get("endpoint") or Transport.TLS.endpoint("docker")
-        # A list in extra stands for the whole one.
         mine = [f"{urlsplit(endpoint).hostname}:host-gateway"]
-    if set(hosts) - set(mine):
-        draft.put(
-            (*runner, "extra", "docker", "extra_hosts"), list(dict.fromkeys([*mine, *hosts])), (*here, "extra_hosts")
-        )
+    if more := [host for host in dict.fromkeys(hosts) if host not in mine]:
+        draft.put((*runner, "extra", "docker", "extra_hosts"), more, (*here, "extra_hosts"))

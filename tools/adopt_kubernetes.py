@@ -16,9 +16,6 @@ from tools import adopt_keys as keys
 from tools.adopt_docker import is_dind, table, variables
 from tools.adopt_draft import Draft
 
-_OVERWRITABLE = re.compile(
-    r"_overwrite_max_allowed$|^(node_selector|node_tolerations|pod_annotations)_overwrite_allowed$"
-)
 _VOLUMES = ("pvc", "config_map", "secret", "empty_dir", "csi", "nfs")
 
 
@@ -59,13 +56,11 @@ def kubernetes_settings(draft: Draft, entry: Mapping[str, Any], source: Path, ru
     for key, value in pods.items():
         if not keys.says_something(key, value):
             continue
-        if key in keys.KUBERNETES_EXTRA or _OVERWRITABLE.search(key):
+        if key in keys.KUBERNETES_EXTRA:
             draft.put((*extra, key), value, (*here, key))
-        elif key in keys.KUBERNETES_ACCESS:
-            draft.refuse((*here, key), "the runner is a pod of the cluster, with an account of its own: see cluster")
         elif key in keys.KUBERNETES_GONE:
             draft.refuse((*here, key), keys.KUBERNETES_GONE[key])
-        elif key in keys.KUBERNETES_UNSAFE or key.endswith("_overwrite_allowed"):
+        elif key in keys.KUBERNETES_UNSAFE:
             draft.change(
                 (*here, key),
                 f"left out, as it can make the wall around a job lower: write it in extra.kubernetes.{key} where jobs "

@@ -261,7 +261,9 @@ class Runner(Model):
     network_mode: Docker network of the jobs. Default: the daemon's bridge.
     cache: the `[runners.cache]` table, as GitLab Runner documents it.
     token: an authentication token (glrt-...) of a runner that exists already; it is then not registered here.
-    extra: merged into this `[[runners]]` entry last.
+    extra: merged into this `[[runners]]` entry last, for keys that have no setting here.
+    extra_unchecked: keys in `extra` or `cache` that the table of GitLab Runner's keys does not have yet, such as
+        `docker.new_key`, to let through.
     """
 
     EXECUTORS: ClassVar[tuple[Executor, ...]] = (Executor.DOCKER, Executor.SHELL)
@@ -293,6 +295,7 @@ class Runner(Model):
     cache: TomlTable = Field(default_factory=dict)
     token: SecretStr | None = None
     extra: TomlTable = Field(default_factory=dict)
+    extra_unchecked: tuple[Annotated[str, Field(min_length=1)], ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -357,7 +360,8 @@ class Common(Model):
         Default: off.
     runner_cpus (in tenths), runner_memory_mib: limits of the runner's own container. Default: none.
     drain_seconds: how long a runner that is stopped may finish its jobs. Default 3600, the default `maximum_timeout`.
-    extra: merged into config.toml last.
+    extra: merged into config.toml last, for keys that have no setting here.
+    extra_unchecked: keys in `extra` that the table of GitLab Runner's keys does not have yet, to let through.
     """
 
     target: str
@@ -375,6 +379,7 @@ class Common(Model):
     metrics_address: Annotated[str, AfterValidator(listen_address)] | None = None
     drain_seconds: CountOrNone = JOB_SECONDS
     extra: TomlTable = Field(default_factory=dict)
+    extra_unchecked: tuple[Annotated[str, Field(min_length=1)], ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> Self:

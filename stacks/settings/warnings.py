@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from components.kinds import TRAITS
+from components.runner_keys import VERSION
 from components.transport import Transport
 from stacks.settings.common import Common, Runner
 
@@ -16,8 +17,18 @@ def warnings_about(settings: Common) -> Iterator[str]:
             "settings.daemon.transport: tcp is plaintext and asks for no certificate: every container on the stack's "
             "network, and every job, is root in the daemon. Use tls unless you must not"
         )
+    yield from _about_unchecked("settings", settings.extra_unchecked)
     for index, runner in enumerate(settings.runners):
+        yield from _about_unchecked(f"settings.runners[{index}]", runner.extra_unchecked)
         yield from _about_runner(f"settings.runners[{index}]", runner, settings.drain_seconds)
+
+
+def _about_unchecked(where: str, names: Iterable[str]) -> Iterator[str]:
+    for name in names:
+        yield (
+            f"{where}.extra_unchecked: {name} is no key of GitLab Runner {VERSION}, so neither settings nor policies "
+            "check what it does. Remove it unless your runner has that key"
+        )
 
 
 def _about_runner(where: str, runner: Runner, drain_seconds: int) -> Iterator[str]:
