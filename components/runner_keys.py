@@ -465,9 +465,9 @@ def mistakes(table: Mapping[str, Any], at: str, unchecked: Collection[str]) -> I
 
 def _unknown(name: object, path: str, rows: Mapping[str, Key]) -> str:
     near = difflib.get_close_matches(fold(name), rows, n=1)
-    meant = f"did you mean {rows[near[0]].name}?" if near else "remove it."
-    newer = path.removeprefix("runners.")
-    return f"is no key of GitLab Runner {VERSION}: {meant} A key of a newer one is let through by extra_unchecked: [{newer}]"
+    remedy = f"did you mean {rows[near[0]].name}?" if near else "remove it."
+    newer = f"extra_unchecked: [{path.removeprefix('runners.')}]"
+    return f"is no key of GitLab Runner {VERSION}: {remedy} {newer} lets a key of a newer runner through"
 
 
 def _wrong(row: Key, value: Any, unchecked: Collection[str]) -> Iterator[tuple[Place, str]]:

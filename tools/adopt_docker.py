@@ -304,5 +304,7 @@ def _hosts(draft: Draft, docker: Mapping[str, Any], kind: Kind, here: Path, runn
     if kind is Kind.DIND and table(draft.settings.get("daemon")).get("transport") != Transport.SOCKET:
         endpoint = table(draft.settings.get("daemon")).get("endpoint") or Transport.TLS.endpoint("docker")
         mine = [f"{urlsplit(endpoint).hostname}:host-gateway"]
-    if more := [host for host in dict.fromkeys(hosts) if host not in mine]:
-        draft.put((*runner, "extra", "docker", "extra_hosts"), more, (*here, "extra_hosts"))
+    if set(hosts) - set(mine):
+        draft.put(
+            (*runner, "extra", "docker", "extra_hosts"), list(dict.fromkeys([*mine, *hosts])), (*here, "extra_hosts")
+        )

@@ -18,7 +18,7 @@ from tools.adopt_file import AdoptError, MisusedError
 from tools.adopt_secrets import asks_for_secret, is_secret, shown
 from tools.stack_files import SETTINGS_KEY
 
-_MISTAKE = re.compile(r"settings\.((?:[\w-]+|\[\d+\]|\.)+): (.*)", re.DOTALL)
+_MISTAKE = re.compile(r'settings\.((?:[\w-]+|\[\d+\]|\.)+)(?:\[".*?"\]\S*)?: (.*)', re.DOTALL)
 
 
 class Verdict(StrEnum):
@@ -106,9 +106,11 @@ class Draft:
 
     def _take_out(self, mistake: str) -> None:
         match = _MISTAKE.match(mistake)
-        found = _parts(match[1]) if match else ()
+        place = found = _parts(match[1]) if match else ()
         while found and found not in self.sources:
             found = found[:-1]
+        # A whole table may be to blame that is made of several values.
+        found = found or next((path for path in self.sources if place and path[: len(place)] == place), ())
         # A stack cannot do without a GitLab: what is wrong there is asked for.
         if match is not None and match[1] in ("gitlab.url", "gitlab.project", "gitlab.group"):
             raise MisusedError(f"--url, --project or --group: {shown(mistake)}")

@@ -120,14 +120,14 @@ def test_every_mandatory_policy_refuses_a_stack_that_violates_it_with_the_remedy
 
 def test_a_configuration_that_a_preview_cannot_read_yet_is_judged_before_it_is_written(stack: Stack) -> None:
     # Needs no daemon, which would take its time.
-    stack.configure(runners=[stack.runner(kind="host-docker", extra={"docker": {"helper_image": "helper:edge"}})])
+    stack.configure(runners=[stack.runner(kind="host-docker", extra={"docker": {"services": [{"name": "db:edge"}]}})])
     done, found = judged(stack, "up", "--yes")
     assert done.returncode == 1
     assert found[MANDATORY] == {
         "unpinned-image": [
-            "runner-config config.toml runners[0] (docker) docker.helper_image: helper:edge changes all the time: set "
-            "settings.runners[0].helper_image to an image with a version, for example docker:28.5.2-dind, or with a "
-            "digest"
+            "runner-config config.toml runners[0] (docker) docker.services[0].name: db:edge changes all the time: set "
+            "settings.runners[0].job_daemon_image to an image with a version, for example docker:28.5.2-dind, or with "
+            "a digest"
         ]
     }
     containers = stack.docker("ps", "--all", "--filter", f"label=dindrunner.stack={stack.name}", "--format={{.Names}}")
@@ -136,14 +136,13 @@ def test_a_configuration_that_a_preview_cannot_read_yet_is_judged_before_it_is_w
 
 
 def test_once_the_runners_are_registered_nothing_is_left_unjudged(stack: Stack) -> None:
-    docker = {"host": "unix:///var/run/docker.sock"}
-    done, found = previewed(stack, runners=[stack.runner(extra={"docker": docker})])
+    done, found = previewed(stack, runners=[stack.runner(extra={"docker": {"services": [{"name": "db:edge"}]}})])
     assert done.returncode == 1
     assert found[MANDATORY] == {
-        "host-socket": [
-            "runner-config config.toml runners[0] (docker) docker.host: unix:///var/run/docker.sock runs the jobs on "
-            "the host's Docker, and kind is not host-docker: remove it from settings.runners[0].extra, or set "
-            "settings.runners[0].kind: host-docker"
+        "unpinned-image": [
+            "runner-config config.toml runners[0] (docker) docker.services[0].name: db:edge changes all the time: set "
+            "settings.runners[0].job_daemon_image to an image with a version, for example docker:28.5.2-dind, or with "
+            "a digest"
         ]
     }
     assert "unjudged-config" not in found[ADVISORY]

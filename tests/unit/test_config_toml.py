@@ -257,15 +257,16 @@ def test_every_runner_keeps_its_own_token_and_its_place() -> None:
 
 def test_extra_is_laid_over_the_file_and_over_a_runner_last() -> None:
     config = rendered(
-        extra={"session_server": {"listen_address": ":8093"}, "log_level": "debug"},
-        runners=[runner(extra={"docker": {"dns": ["9.9.9.9"], "image": "mine:1"}, "output_limit": 8192})],
+        extra={"session_server": {"listen_address": ":8093"}},
+        runners=[
+            runner(memory_mib=64, extra={"docker": {"dns": ["9.9.9.9"], "service_memory": "1g"}, "output_limit": 8192})
+        ],
     )
     (only,) = config["runners"]
     assert config["session_server"] == {"listen_address": ":8093"}
-    assert config["log_level"] == "debug"
     assert only["output_limit"] == 8192
     assert only["docker"]["dns"] == ["9.9.9.9"]
-    assert only["docker"]["image"] == "mine:1"
+    assert (only["docker"]["memory"], only["docker"]["service_memory"]) == ("64m", "1g")
     assert only["docker"]["host"] == "tcp://docker:2376"
 
 
@@ -276,18 +277,18 @@ def test_extra_is_laid_over_the_file_and_over_a_runner_last() -> None:
         ({"a": 1}, {"b": 2}, {"a": 1, "b": 2}),
         ({"a": 1}, {"a": 2}, {"a": 2}),
         ({"a": {"b": 1, "c": {"d": 1}}}, {"a": {"c": {"e": 2}}}, {"a": {"b": 1, "c": {"d": 1, "e": 2}}}),
-        ({"a": [1, 2]}, {"a": [3]}, {"a": [3]}),
+        ({"a": [1, 2]}, {"a": [3, 2]}, {"a": [1, 2, 3]}),
         ({"a": [{"b": 1}]}, {"a": [{"b": 2}]}, {"a": [{"b": 1}, {"b": 2}]}),
-        ({"a": [{"b": 1}]}, {"a": []}, {"a": []}),
+        ({"a": [{"b": 1}]}, {"a": []}, {"a": [{"b": 1}]}),
         ({"a": {"b": 1}}, {"a": 2}, {"a": 2}),
         ({"a": 1}, {"a": {"b": 2}}, {"a": {"b": 2}}),
     ],
 )
-def test_tables_are_merged_lists_of_them_joined_and_anything_else_is_replaced(
+def test_tables_are_merged_lists_joined_and_anything_else_is_replaced(
     base: dict[str, Any], extra: dict[str, Any], merged: dict[str, Any]
 ) -> None:
     before = repr((base, extra))
-    assert merge(base, extra, join_tables=True) == merged
+    assert merge(base, extra, join_lists=True) == merged
     assert repr((base, extra)) == before
 
 
@@ -387,7 +388,7 @@ def test_jobs_in_pods_of_each_kind_find_their_daemon_over_each_transport(
             {"node_tolerations": {"ci": ""}},
         ),
         ({"tolerations": [{"key": "ci"}, {"key": "ci"}]}, {"node_tolerations": {"ci": "NoSchedule"}}),
-        ({"extra": {"kubernetes": {"namespace": "jobs"}}}, {"namespace": "jobs"}),
+        ({"extra": {"kubernetes": {"poll_timeout": 900}}}, {"poll_timeout": 900}),
         ({"extra": {"kubernetes": {"pod_labels": {"a": "b"}}}}, {"pod_labels": LABELS | CLIENT | {"a": "b"}}),
     ],
     ids=str,

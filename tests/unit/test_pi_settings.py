@@ -15,9 +15,9 @@ from tests.unit.samples import TOKEN, WITH_CLIENT, pi, pi_settings, plain, runne
 
 LOCAL = "unix:///var/run/docker.sock"
 TOP_LEVEL = (
-    "check_interval, concurrent, daemon, docker_host, drain_seconds, extra, gitlab, host_socket, log_level, "
-    "metrics_address, name, network, orchestrator, platform, runner_cpus, runner_image, runner_memory_mib, runners, "
-    "ssh, swarm, target"
+    "check_interval, concurrent, daemon, docker_host, drain_seconds, extra, extra_unchecked, gitlab, host_socket, "
+    "log_level, metrics_address, name, network, orchestrator, platform, runner_cpus, runner_image, runner_memory_mib, "
+    "runners, ssh, swarm, target"
 )
 ALWAYS = ("-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=10")
 ALIVE = ("-o", "ServerAliveInterval=30")

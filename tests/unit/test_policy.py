@@ -468,9 +468,18 @@ def test_a_cache_on_a_directory_that_holds_the_hosts_socket_is_found() -> None:
 
 
 def test_a_runner_of_another_kind_may_not_use_the_hosts_docker_of_one_that_may() -> None:
-    docker = {"host": "unix:///var/run/docker.sock", "volumes": ["/var/run/docker.sock:/var/run/docker.sock"]}
-    found = refused(plain(runners=[runner(name="host", kind="host-docker"), runner(extra={"docker": docker})]))
-    where = "runner-config config.toml runners[1] (docker)"
+    runners = [
+        {"name": "host"},
+        {
+            "name": "docker",
+            "docker": {"host": "unix:///var/run/docker.sock", "volumes": ["/var/run/docker.sock:/var/run/docker.sock"]},
+        },
+    ]
+    props = {"runners": {"host": {"kind": "host-docker"}, "docker": {"kind": "dind"}}}
+    stack = Resource(type="pulumi:pulumi:Stack", name="s", props=props)
+    upload = {"file": "/etc/gitlab-runner/config.toml", "content": tomli_w.dumps({"runners": runners})}
+    found = judge(stack, container(uploads=[upload]))
+    where = "box config.toml runners[1] (docker)"
     remedy = "remove it from settings.runners[1].extra, or set settings.runners[1].kind: host-docker"
     assert found == {
         "host-socket": [

@@ -49,8 +49,8 @@ from tests.unit.samples import TOKEN, WITH_CLIENT, changed, plain, runner
 
 SECRET = "s3cret"
 TOP_LEVEL = (
-    "check_interval, concurrent, daemon, docker_host, drain_seconds, extra, gitlab, host_socket, log_level, "
-    "metrics_address, name, network, runner_cpus, runner_image, runner_memory_mib, runners, target"
+    "check_interval, concurrent, daemon, docker_host, drain_seconds, extra, extra_unchecked, gitlab, host_socket, "
+    "log_level, metrics_address, name, network, runner_cpus, runner_image, runner_memory_mib, runners, target"
 )
 DIGEST = "@sha256:" + "0" * 64
 
