@@ -16,6 +16,7 @@ import yaml
 
 from components.config_toml import render
 from components.job_pods import JobPods
+from components.runner_keys import KEYS
 from lab import images
 from stacks.gke.settings import GkeSettings
 from stacks.settings.common import Common
@@ -24,7 +25,6 @@ from stacks.targets import parse
 from tests.generated import generate
 from tests.unit.samples import gke, plain, runner
 from toolchain import gobuild
-from tools import adopt_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "gitlab-dind-runners:settings"
@@ -161,23 +161,17 @@ def test_the_runner_refuses_a_value_of_another_type(lint: Lint) -> None:
     assert "decoding config" in done.stderr
 
 
-ADOPTED = {
-    (): adopt_keys.GLOBAL_EXTRA,
-    ("runners", 0): adopt_keys.RUNNER_EXTRA | adopt_keys.RUNNER_SETTINGS | set(adopt_keys.RENAMED.values()),
-    ("runners", 0, "docker"): adopt_keys.DOCKER_SETTINGS
-    | adopt_keys.DOCKER_EXTRA
-    | adopt_keys.DOCKER_OF_ITS_MACHINE
-    | adopt_keys.DOCKER_UNSAFE,
-    ("runners", 0, "kubernetes"): adopt_keys.KUBERNETES_SETTINGS
-    | adopt_keys.KUBERNETES_EXTRA
-    | adopt_keys.KUBERNETES_UNSAFE
-    | adopt_keys.KUBERNETES_ACCESS,
+PLACES: dict[tuple[str | int, ...], str] = {
+    (): "",
+    ("runners", 0): "runners",
+    ("runners", 0, "docker"): "runners.docker",
+    ("runners", 0, "kubernetes"): "runners.kubernetes",
 }
-"""The keys that settings made from a config.toml may write into one again, by their table."""
+"""Where the tables of config.toml are, by what the table of keys calls them."""
 
 
-@pytest.mark.parametrize("place", ADOPTED, ids=str)
-def test_every_key_that_is_adopted_is_one_that_the_runner_knows(lint: Lint, place: tuple[str | int, ...]) -> None:
+@pytest.mark.parametrize("place", PLACES, ids=str)
+def test_every_key_of_the_table_is_one_that_the_runner_knows(lint: Lint, place: tuple[str | int, ...]) -> None:
     def unknown(key: str) -> bool:
         config: Any = tomllib.loads(toml(parse(gke() if "kubernetes" in place else plain())))
         table = config
@@ -188,6 +182,6 @@ def test_every_key_that_is_adopted_is_one_that_the_runner_knows(lint: Lint, plac
         return "unknown key" in lint(tomli_w.dumps(config)).stderr
 
     assert unknown("no_such_key")
-    keys = sorted(ADOPTED[place])
+    keys = [key.name for key in KEYS.values() if key.table == PLACES[place]]
     with ThreadPoolExecutor(2) as pool:
         assert [key for key, lacks in zip(keys, pool.map(unknown, keys), strict=True) if lacks] == []

@@ -33,6 +33,7 @@ STANDARD_LIBRARY_ONLY = (
     "labels",
     "paths",
     "quantities",
+    "runner_keys",
     "specs",
     "transport",
 )

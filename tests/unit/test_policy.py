@@ -472,7 +472,11 @@ def test_a_runner_of_another_kind_may_not_use_the_hosts_docker_of_one_that_may()
         {"name": "host"},
         {
             "name": "docker",
-            "docker": {"host": "unix:///var/run/docker.sock", "volumes": ["/var/run/docker.sock:/var/run/docker.sock"]},
+            "docker": {
+                "host": "unix:///var/run/docker.sock",
+                "volumes": ["/var/run/docker.sock:/var/run/docker.sock"],
+                "memory": "1g",
+            },
         },
     ]
     props = {"runners": {"host": {"kind": "host-docker"}, "docker": {"kind": "dind"}}}
