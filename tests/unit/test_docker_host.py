@@ -653,7 +653,7 @@ def test_the_outputs_name_the_images_of_jobs_where_jobs_have_images() -> None:
 
 def test_no_secret_leaves_in_the_clear() -> None:
     secret = {"cache": {"s3": {"SecretKey": "cache-s3cret"}}, "environment": {"KEY": "environment-s3cret"}}
-    recording = record(runners=[runner(token=TOKEN, **secret), runner(name="two")], extra={"sentry_dsn": "extra-s3cret"})
+    recording = record(runners=[runner(token=TOKEN, **secret), runner(name="two")], extra={"user": "extra-s3cret"})
     clear = in_the_clear([[resource.inputs for resource in recording.resources], recording.outputs, recording.warnings])
     leaked = [text for text in clear if "s3cret" in text or "glrt-" in text]
     assert leaked == []

@@ -1039,7 +1039,7 @@ def test_the_preview_warns_of_settings_and_of_the_cluster() -> None:
 
 def test_no_secret_leaves_in_the_clear() -> None:
     secret = {"cache": {"s3": {"SecretKey": "cache-s3cret"}}, "environment": {"KEY": "environment-s3cret"}}
-    recording = record(runners=[runner(token=TOKEN, **secret), runner(name="two")], extra={"sentry_dsn": "extra-s3cret"})
+    recording = record(runners=[runner(token=TOKEN, **secret), runner(name="two")], extra={"user": "extra-s3cret"})
     clear = in_the_clear([[each.inputs for each in recording.resources], recording.outputs, recording.warnings])
     encoded = [base64.b64encode(text.encode()).decode()[:8] for text in ("concurrent = ", TOKEN, "PRIVATE KEY")]
     hints = ("s3cret", "glrt-", "PRIVATE KEY", *encoded)

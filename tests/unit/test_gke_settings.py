@@ -17,7 +17,8 @@ from tests.unit.samples import TOKEN, gke, gke_settings, pi, plain, runner
 
 TOP_LEVEL = (
     "check_interval, cluster, concurrent, create_namespace, daemon, drain_seconds, extra, extra_unchecked, gitlab, "
-    "log_level, metrics_address, name, namespace, network, prune, runner_cpus, runner_image, runner_memory_mib, runners, target"
+    "log_level, metrics_address, name, namespace, network, prune, runner_cpus, runner_image, runner_memory_mib, "
+    "runners, target"
 )
 IN_GOOGLE_CLOUD = {"project": "p", "location": "europe-west3", "name": "ci"}
 WHICH_CONTEXT = (

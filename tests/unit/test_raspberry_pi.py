@@ -613,7 +613,7 @@ def test_the_outputs_are_exactly_as_documented(orchestrator: str, network: str) 
 def test_no_secret_leaves_in_the_clear(orchestrator: str) -> None:
     secret = {"cache": {"s3": {"SecretKey": "cache-s3cret"}}, "environment": {"KEY": "environment-s3cret"}}
     runners = [runner(token=TOKEN, **secret), runner(name="two")]
-    recording = record(orchestrator=orchestrator, runners=runners, extra={"sentry_dsn": "extra-s3cret"})
+    recording = record(orchestrator=orchestrator, runners=runners, extra={"user": "extra-s3cret"})
     clear = in_the_clear([[each.inputs for each in recording.resources], recording.outputs, recording.warnings])
     encoded = [base64.b64encode(text.encode()).decode()[:8] for text in ("concurrent = ", TOKEN)]
     assert [text for text in clear if "s3cret" in text or "glrt-" in text or any(e in text for e in encoded)] == []
