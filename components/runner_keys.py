@@ -505,6 +505,8 @@ _WORDS = {
     "[text]": ("a list of texts", "lists of texts"),
 }
 """How messages call a value of a type, and several."""
+_DURATION = r"[-+]?(0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|ms|s|m|h))+)"
+"""As Go's `time.ParseDuration` takes it."""
 _PYTHON: Mapping[str, tuple[type, ...]] = {
     "text": (str,),
     "flag": (bool,),
@@ -531,4 +533,6 @@ def _is_of(kind: str, value: object) -> bool:
         return isinstance(value, list) and all(_is_of(kind[1:-1], each) for each in value)
     if kind.startswith("{"):
         return isinstance(value, Mapping) and all(_is_of(kind[1:-1], each) for each in value.values())
+    if kind == "duration" and isinstance(value, str):
+        return re.fullmatch(_DURATION, value) is not None
     return isinstance(value, _PYTHON[kind]) and (isinstance(value, bool) == (kind == "flag"))

@@ -149,6 +149,7 @@ def test_every_setting_that_holds_a_key_is_one() -> None:
             for settings, where, words in (
                 (extra(output_limit="1"), f"{HERE}.output_limit", "a whole number"),
                 (extra(output_limit=True), f"{HERE}.output_limit", "a whole number"),
+                (extra(unhealthy_interval="2 minutes"), f"{HERE}.unhealthy_interval", "a duration such as 2m"),
                 (docker(dns="9.9.9.9"), f"{HERE}.docker.dns", "a list of texts"),
                 (docker(disable_cache="yes"), f"{HERE}.docker.disable_cache", "true or false"),
                 (docker(services={"name": "db"}), f"{HERE}.docker.services", "a list of tables"),
