@@ -16,10 +16,11 @@ import yaml
 
 from components.config_toml import render
 from components.job_pods import JobPods
-from components.runner_keys import KEYS
+from components.runner_keys import KEYS, By, Fit
 from lab import images
 from stacks.gke.settings import GkeSettings
 from stacks.settings.common import Common
+from stacks.settings.places import leaves
 from stacks.settings.shared import merged
 from stacks.targets import parse
 from tests.generated import generate
@@ -161,27 +162,48 @@ def test_the_runner_refuses_a_value_of_another_type(lint: Lint) -> None:
     assert "decoding config" in done.stderr
 
 
-PLACES: dict[tuple[str | int, ...], str] = {
-    (): "",
-    ("runners", 0): "runners",
-    ("runners", 0, "docker"): "runners.docker",
-    ("runners", 0, "kubernetes"): "runners.kubernetes",
+SAMPLES: dict[str, object] = {
+    "text": "x",
+    "flag": True,
+    "whole": 1,
+    "number": 1.5,
+    "duration": "2m",
+    "time": "2026-01-01T00:00:00Z",
 }
-"""Where the tables of config.toml are, by what the table of keys calls them."""
 
 
-@pytest.mark.parametrize("place", PLACES, ids=str)
-def test_every_key_of_the_table_is_one_that_the_runner_knows(lint: Lint, place: tuple[str | int, ...]) -> None:
-    def unknown(key: str) -> bool:
-        config: Any = tomllib.loads(toml(parse(gke() if "kubernetes" in place else plain())))
-        table = config
-        for step in place:
-            table = table[step]
-        # Where the runner knows the key, the value may well be of the wrong type, which it then says.
-        table[key] = 1
-        return "unknown key" in lint(tomli_w.dumps(config)).stderr
+COMPARED = {"monitoring", "log_field_dual_emit_target", "shell"}
+"""No sample will do for them, as the runner parses their values, or knows only some."""
 
-    assert unknown("no_such_key")
-    keys = [key.name for key in KEYS.values() if key.table == PLACES[place]]
-    with ThreadPoolExecutor(2) as pool:
-        assert [key for key, lacks in zip(keys, pool.map(unknown, keys), strict=True) if lacks] == []
+
+def sample(kind: str) -> object:
+    """A value of a type in the table of keys."""
+    if kind.startswith("["):
+        return [sample(kind[1:-1])]
+    return {"label": sample(kind[1:-1])} if kind.startswith("{") else SAMPLES[kind.partition("|")[0]]
+
+
+def everything(at: str, spelled: Callable[[str], str]) -> dict[str, Any]:
+    """A table with every key that the checks let through."""
+    found: dict[str, Any] = {}
+    for key in KEYS.values():
+        if key.table == at and key.by not in (By.SETTING, By.IN_PART) and key.fit is not Fit.UNSERVED:
+            below = everything(key.path, spelled)
+            value = below or (sample(key.type) if "table" not in key.type else {})
+            if key.name not in COMPARED:
+                found[spelled(key.name)] = [value] if key.type == "[table]" else value
+    return found
+
+
+@pytest.mark.parametrize("spelled", [str, str.upper])
+@pytest.mark.parametrize("make", [plain, gke])
+def test_the_runner_reads_every_key_that_the_checks_let_through(
+    lint: Lint, make: Callable[..., dict[str, Any]], spelled: Callable[[str], str]
+) -> None:
+    extra = everything("runners", spelled)
+    del extra[spelled("kubernetes" if make is plain else "docker")]
+    only = runner(cache=everything("runners.cache", spelled), extra=extra)
+    text = toml(parse(make(extra=everything("", spelled), runners=[only])))
+    assert len(list(leaves(tomllib.loads(text)))) > 150
+    done = lint(text)
+    assert done.returncode == 0, done.stderr
