@@ -107,9 +107,13 @@ def _rivals(extra: Mapping[str, Any]) -> Iterator[tuple[KeyPlace, str, object]]:
     for kind, mounts in pods.get("volumes", {}).items():
         for index, mount in enumerate(mounts):
             yield ("kubernetes", "volumes", kind, index), mount.get("mount_path", ""), mount
-    for above, key in (((), "feature_flags"), (("docker",), "tmpfs"), (("kubernetes",), "pod_labels")):
-        table = {(): extra, ("docker",): docker, ("kubernetes",): pods}[above]
-        yield from (((*above, key, name), name, value) for name, value in table.get(key, {}).items())
+    tables = {
+        ("feature_flags",): extra.get("feature_flags", {}),
+        ("docker", "tmpfs"): docker.get("tmpfs", {}),
+        ("kubernetes", "pod_labels"): pods.get("pod_labels", {}),
+    }
+    for above, table in tables.items():
+        yield from (((*above, name), name, value) for name, value in table.items())
     if "services_privileged" in docker:
         yield ("docker", "services_privileged"), "services_privileged", docker["services_privileged"]
 
