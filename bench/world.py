@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gitlab.v4.objects import Project as GitLabProject
 from gitlab.v4.objects import ProjectPipeline
@@ -31,6 +31,8 @@ from tests.engine.world import (
 
 SUBNET = "10.231.0.0/16"
 """Of networks in daemons, which else would lie over those on the outside, where the registry is."""
+T = TypeVar("T")
+
 ENDED = {"success", "failed", "canceled", "skipped"}
 JOB_SECONDS = 900
 
@@ -47,9 +49,7 @@ class World:
     takes_long: bool = False
     quick: bool = False
     closing: ExitStack = dataclasses.field(default_factory=ExitStack)
-    daemons: dict[bool, Daemon] = dataclasses.field(default_factory=dict)
-    """Daemons that rows share, with TLS and without."""
-    _stacks: dict[str, Stack] = dataclasses.field(default_factory=dict)
+    _shared: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @cached_property
     def environment(self) -> dict[str, str]:
@@ -68,13 +68,22 @@ class World:
         place.mkdir()
         return self.closing.enter_context(running_sandbox(place, self.environment))
 
+    def shared(self, key: str, make: Callable[[], T]) -> T:
+        """What is made once for all rows that name the key."""
+        if key not in self._shared:
+            self._shared[key] = make()
+        made: T = self._shared[key]
+        return made
+
     def stack(self, key: str, **settings: Any) -> Stack:
         """A stack that is up with these settings, the same one for each row that names the key."""
-        if key not in self._stacks:
+
+        def made() -> Stack:
             stack = self.new_stack(**settings)
             stack.up()
-            self._stacks[key] = stack
-        return self._stacks[key]
+            return stack
+
+        return self.shared(key, made)
 
     def new_stack(self, **settings: Any) -> Stack:
         """A stack that is nowhere yet; the engine is cleared of it at the end."""

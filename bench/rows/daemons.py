@@ -39,12 +39,14 @@ def put_sample(into: Daemon) -> None:
 
 def filled(world: World, *, tls: bool = True) -> Daemon:
     """A daemon that has built the sample before, the same one for each row."""
-    if tls not in world.daemons:
-        made, _ = world.closing.enter_context(daemon(world, tls=tls))
-        put_sample(made)
-        made.client(build(world))
-        world.daemons[tls] = made
-    return world.daemons[tls]
+
+    def made() -> Daemon:
+        fresh, _ = world.closing.enter_context(daemon(world, tls=tls))
+        put_sample(fresh)
+        fresh.client(build(world))
+        return fresh
+
+    return world.shared(f"daemon {tls}", made)
 
 
 def fresh(world: World, cache: str = "") -> Take:

@@ -87,8 +87,7 @@ class Tofu:
         return self.run("destroy", "-auto-approve")
 
 
-@contextmanager
-def tofu_of(world: World, stack: Stack) -> Iterator[Tofu]:
+def tofu_of(world: World, stack: Stack) -> Tofu:
     """OpenTofu with what the stack, which is up, has, under another name. Building it takes minutes once."""
     if world.quick and not cached_path(TOFU).exists():
         raise NotRun("OpenTofu is not built yet: without --quick it is")
@@ -102,12 +101,9 @@ def tofu_of(world: World, stack: Stack) -> Iterator[Tofu]:
     state = json.loads(stack.pulumi("stack", "export", "--show-secrets").stdout)
     (directory / "main.tf.json").write_text(json.dumps(configuration(state)).replace(stack.name, other))
     tofu = Tofu(program, directory, stack.environment)
-    try:
-        tofu.run("init", f"-plugin-dir={mirror}")
-        tofu.apply()
-        yield tofu
-    finally:
-        Stack(directory, other, stack.environment).remove_leftovers()
+    world.closing.callback(Stack(directory, other, stack.environment).remove_leftovers)
+    tofu.run("init", f"-plugin-dir={mirror}")
+    return tofu
 
 
 def after(before: Take, what: Take) -> Take:
@@ -127,9 +123,10 @@ def row(id: str, what: str, limit: float, choose: Callable[[Take, Take], Take]) 
     def sides(world: World) -> Iterator[Sides]:
         # A runner that brings its token leaves Docker's resources alone: of GitLab's provider no source is served.
         stack = world.stack("with a token", runners=[{"name": "docker", "token": "glrt-" + "0" * 20}])
-        with tofu_of(world, stack) as tofu:
-            yield choose(command(stack, "up"), command(stack, "destroy")), choose(tofu.apply, tofu.destroy)
-            stack.up()
+        stack.up()
+        tofu = world.shared("tofu", lambda: tofu_of(world, stack))
+        tofu.apply()
+        yield choose(command(stack, "up"), command(stack, "destroy")), choose(tofu.apply, tofu.destroy)
 
     return Row(id, what, "pulumi", "tofu", limit, sides)
 
