@@ -202,7 +202,8 @@ class Node(ControlPlane):
         ids = run("docker", "image", "inspect", "--format={{.Id}}", *images).stdout if images else ""
         programs = {image: build(program, say=make_say()) for image, program in _OWN_IMAGES.items()}
         version = run(_docker_program("containerd"), "--version").stdout
-        known = _nodes() / f"images-{digest_of(ids, version, *map(str, programs.values()))}"
+        # Their names as well: a new recipe may come to the same image.
+        known = _nodes() / f"images-{digest_of(ids, *images, version, *map(str, programs.values()))}"
         own = self._data / "containerd"
         with file_lock(_nodes() / "images.lock", say=make_say()):
             if known.exists():
