@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import subprocess
 
@@ -10,7 +9,7 @@ from lab import images
 from tests.unit.test_runner_keys import STORED
 from toolchain import gobuild
 
-PROGRAM = dataclasses.replace(images.RUNNER, name="gitlab-runner-keys", package="./keys", ldflags="")
+PROGRAM = gobuild.GoBinary("gitlab-runner-keys", "./keys", images.RUNNER.version, module="gitlab-runner", home="lab")
 
 
 def test_the_stored_keys_are_those_of_the_pinned_runner() -> None:
