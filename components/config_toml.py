@@ -5,10 +5,7 @@ Keys and their meaning: https://docs.gitlab.com/runner/configuration/advanced-co
 
 from __future__ import annotations
 
-import posixpath
-import re
 from collections.abc import Iterator, Mapping
-from pathlib import PurePosixPath
 from typing import Any, assert_never
 
 import tomli_w
@@ -16,7 +13,7 @@ import tomli_w
 from .job_pods import JobPods, kubernetes_table, only_or_all
 from .kinds import Executor, Gifts, Place, check, gifts
 from .labels import CLIENT, kubernetes_labels
-from .paths import CA_FILE
+from .paths import CA_FILE, as_docker_reads
 from .runner_keys import Place as KeyPlace
 from .runner_keys import spelled
 from .specs import ConfigSpec, RunnerSpec
@@ -90,8 +87,9 @@ def taken_away(runner: RunnerSpec, spec: ConfigSpec) -> Iterator[tuple[KeyPlace,
         **dict.fromkeys(labels if runner.executor is Executor.KUBERNETES else ()),
     }
     for place, name, value in _rivals(spelled(runner.extra, "runners")):
+        path = as_docker_reads(name)
         for mine, kept in injected.items():
-            if value != kept and (name == mine or (mine.startswith("/") and _is_below(name, mine))):
+            if value != kept and (name == mine or (mine.startswith("/") and path.is_relative_to(mine))):
                 yield place, mine
 
 
@@ -121,11 +119,6 @@ def _rivals(extra: Mapping[str, Any]) -> Iterator[tuple[KeyPlace, str, object]]:
 def _target(volume: str) -> str:
     """Where a volume is mounted: `/path`, or `source:/path[:mode]`."""
     return f"{volume}:".split(":")[1] or volume
-
-
-def _is_below(path: str, above: str) -> bool:
-    # POSIX leaves two leading slashes alone; Docker does not.
-    return PurePosixPath(posixpath.normpath(re.sub("^/+", "/", path))).is_relative_to(above)
 
 
 def _executor_table(runner: RunnerSpec, given: Gifts, pods: JobPods | None) -> dict[str, Any]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import posixpath
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any
 
 from components.defaults import RUNNER_IMAGE
 from components.kinds import TRAITS, Builder, Executor
+from components.paths import as_docker_reads
 from stacks.raspberry_pi.platforms import Platform, fits, helper_image
 from stacks.raspberry_pi.settings import Orchestrator, PiRunner, RaspberryPiSettings
 from stacks.settings.mistakes import Mistake, SettingsError, shown
@@ -107,8 +106,7 @@ def _mistakes(settings: RaspberryPiSettings, board: Board) -> Iterator[Mistake]:
 
 
 def _overlap(path: str, other: str) -> bool:
-    # POSIX leaves two leading slashes alone; Linux does not.
-    one, two = (PurePosixPath(posixpath.normpath(re.sub("^/+", "/", each))) for each in (path, other))
+    one, two = as_docker_reads(path), as_docker_reads(other)
     return one.is_relative_to(two) or two.is_relative_to(one)
 
 

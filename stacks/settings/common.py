@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import posixpath
 import re
 from pathlib import PurePosixPath
 from typing import Annotated, ClassVar, Literal, Self
@@ -25,7 +24,7 @@ from components.defaults import (
     jobs_at_once,
 )
 from components.kinds import TRAITS, Builder, Executor, Kind, Scope
-from components.paths import DOCKER_SOCKET
+from components.paths import DOCKER_SOCKET, as_docker_reads
 from components.specs import ConfigSpec, DaemonSpec, RunnerSpec
 from components.transport import CERTS_DIR, SOCKET, Transport
 from stacks.settings.mistakes import Model, fail
@@ -341,8 +340,7 @@ class Runner(Model):
 
 def _reaches_daemon(source: str) -> bool:
     """Whether a path in the daemon's machine, mounted into a job, gives the job the daemon."""
-    # POSIX leaves two leading slashes alone; Docker does not.
-    path = PurePosixPath(posixpath.normpath(re.sub("^/+", "/", source)))
+    path = as_docker_reads(source)
     sockets = any(socket.is_relative_to(path) for socket in DAEMON_SOCKETS)
     return sockets or any(path.is_relative_to(secret) for secret in DAEMON_SECRETS)
 

@@ -7,7 +7,8 @@ from collections.abc import Generator, Iterable, Iterator
 from components.config_toml import taken_away
 from components.kinds import Executor
 from components.runner_keys import KEYS, VERSION, Place, fold, mistakes, spelled
-from stacks.settings.common import Common, Runner
+from components.specs import ConfigSpec, RunnerSpec
+from stacks.settings.common import Common
 from stacks.settings.mistakes import Mistake, refuse
 from stacks.settings.places import written
 
@@ -22,14 +23,15 @@ def check_keys(settings: Common) -> None:
 def _mistakes(settings: Common) -> Iterator[Mistake]:
     unchecked = yield from _unchecked((), settings.extra_unchecked, "")
     yield from _hidden(("extra",), mistakes(settings.extra, "", unchecked))
-    for index, runner in enumerate(settings.runners):
+    spec = settings.spec()
+    for index, (runner, rendered) in enumerate(zip(settings.runners, spec.runners, strict=True)):
         where = ("runners", index)
         unchecked = yield from _unchecked(where, runner.extra_unchecked, "runners.")
         found = [
             *_hidden((*where, "cache"), mistakes(runner.cache, "runners.cache", unchecked)),
             *_hidden((*where, "extra"), mistakes(runner.extra, "runners", unchecked)),
         ]
-        yield from found or _hidden((*where, "extra"), _in_the_way(settings, runner))
+        yield from found or _hidden((*where, "extra"), _in_the_way(rendered, spec))
 
 
 def _unchecked(where: Place, names: Iterable[str], above: str) -> Generator[Mistake, None, set[str]]:
@@ -46,10 +48,10 @@ def _hidden(where: Place, found: Iterable[tuple[Place, str]]) -> Iterator[Mistak
         yield Mistake(written((*where, *place)), "(hidden)", remedy.replace("runners[]", written(where[:2])))
 
 
-def _in_the_way(settings: Common, runner: Runner) -> Iterator[tuple[Place, str]]:
+def _in_the_way(runner: RunnerSpec, spec: ConfigSpec) -> Iterator[tuple[Place, str]]:
     extra = spelled(runner.extra, "runners")
     for executor in (Executor.DOCKER, Executor.KUBERNETES):
         if executor in extra and executor is not runner.executor:
             yield (executor.value,), f"is for executor {executor}, and this runner has {runner.executor}: remove it"
-    for place, what in taken_away(runner.spec(), settings.spec()):
+    for place, what in taken_away(runner, spec):
         yield place, f"would take {what} away, which kind {runner.kind} needs as the stack writes it: remove it"
