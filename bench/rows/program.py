@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 from bench.measure import NotRun, Row, Sides, Take
 from bench.world import World
 from tests.engine.world import ROOT, Stack, run
+from toolchain.shared import unpack
 
 PROGRAMS = Path(__file__).resolve().parents[1] / "programs"
 BEFORE = "939f160"
@@ -68,8 +68,7 @@ def imports(world: World) -> Iterator[Sides]:
         done = subprocess.run(["git", "archive", BEFORE, "stacks", "components"], cwd=ROOT, stdout=out, timeout=60)
     if done.returncode:
         raise NotRun(f"commit {BEFORE}, against which it is held, is not in this clone: git fetch --unshallow")
-    with tarfile.open(archive) as packed:
-        packed.extractall(before, filter="data")
+    unpack(archive, before)
     yield imported(ROOT, NOW), imported(before, THEN)
 
 

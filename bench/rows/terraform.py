@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from bench.measure import NotRun, Row, Sides, Take
 from bench.rows.stacks import command
 from bench.world import World, timed
 from tests.engine.world import Stack, unique
+from toolchain.docker import architecture
 from toolchain.gobuild import GoBinary, build, cached_path
 from toolchain.shared import link_or_copy, make_say
 
@@ -29,7 +29,6 @@ PROVIDER = GoBinary(
     home="bench",
 )
 _SOURCE = "registry.opentofu.org/kreuzwerker/docker"
-_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 _SINGULAR = {"envs": "env", "tests": "test", "uploads": "upload"}
 """What Pulumi's bridge calls in the plural, of the names that these stacks use."""
 
@@ -88,14 +87,14 @@ class Tofu:
 
 
 def tofu_of(world: World, stack: Stack) -> Tofu:
-    """OpenTofu with what the stack, which is up, has, under another name. Building it takes minutes once."""
+    """OpenTofu that has made what the stack, which is up, has, under another name. Building it takes minutes once."""
     if world.quick and not cached_path(TOFU).exists():
         raise NotRun("OpenTofu is not built yet: without --quick it is")
     program, provider = (build(spec, say=make_say()) for spec in (TOFU, PROVIDER))
     other = unique("bench")
     directory = world.directory / other
     mirror = directory / "mirror"
-    place = mirror / _SOURCE / PROVIDER.version / f"linux_{_MACHINES[platform.machine()]}"
+    place = mirror / _SOURCE / PROVIDER.version / f"linux_{architecture()}"
     place.mkdir(parents=True)
     link_or_copy(provider, place / f"{PROVIDER.name}_v{PROVIDER.version}")
     state = json.loads(stack.pulumi("stack", "export", "--show-secrets").stdout)
@@ -103,6 +102,7 @@ def tofu_of(world: World, stack: Stack) -> Tofu:
     tofu = Tofu(program, directory, stack.environment)
     world.closing.callback(Stack(directory, other, stack.environment).remove_leftovers)
     tofu.run("init", f"-plugin-dir={mirror}")
+    tofu.apply()
     return tofu
 
 
@@ -123,9 +123,7 @@ def row(id: str, what: str, limit: float, choose: Callable[[Take, Take], Take]) 
     def sides(world: World) -> Iterator[Sides]:
         # A runner that brings its token leaves Docker's resources alone: of GitLab's provider no source is served.
         stack = world.stack("with a token", runners=[{"name": "docker", "token": "glrt-" + "0" * 20}])
-        stack.up()
         tofu = world.shared("tofu", lambda: tofu_of(world, stack))
-        tofu.apply()
         yield choose(command(stack, "up"), command(stack, "destroy")), choose(tofu.apply, tofu.destroy)
 
     return Row(id, what, "pulumi", "tofu", limit, sides)
